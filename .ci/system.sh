@@ -1,0 +1,33 @@
+# System packages, installed only where something is missing.
+
+declare -A debian_packages=(
+    [chromium]=chromium
+    [valgrind]=valgrind
+    [strace]=strace
+    [fc-match]=fontconfig
+)
+
+has_a_font() {
+    fc-match -f '%{file}' sans-serif 2>/dev/null | grep -q .
+}
+
+install_system_packages() {
+    local command missing=()
+    for command in "${!debian_packages[@]}"; do
+        PATH="$PATH:/usr/sbin" command -v "$command" >/dev/null ||
+            missing+=("${debian_packages[$command]}")
+    done
+    has_a_font || missing+=(fonts-dejavu-core)
+    if [ ${#missing[@]} -eq 0 ]; then
+        echo "nothing is missing"
+        return 0
+    fi
+    echo "missing: ${missing[*]}"
+    if [ "$(id -u)" -ne 0 ]; then
+        echo "run this as root, or install them first: apt-get install ${missing[*]}"
+        return 1
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null >/dev/null
+}

@@ -1,0 +1,61 @@
+"""What a customer sees: log-in, welcome, account, log-out."""
+
+from flask import Blueprint, flash, redirect, render_template, session, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.security import generate_password_hash
+
+from example_app.accounts import User, find_account, log_in, login_required
+from example_app.extensions import db
+from example_app.forms import LoginForm, PasswordForm
+
+bp = Blueprint("members", __name__)
+
+
+@bp.route("/login", methods=["GET", "POST"])
+def login() -> ResponseReturnValue:
+    """Log in; the answer does not tell whether the address is known."""
+    form = LoginForm()
+    if form.validate_on_submit():
+        user = find_account(form.email.data, form.password.data)
+        if user is not None:
+            log_in(user)
+            return redirect(url_for("members.account"), 303)
+        form.email.errors = ["This address and password do not belong together."]
+    return render_template("entry.html", form=form), 422 if form.errors else 200
+
+
+@bp.post("/logout")
+def logout() -> ResponseReturnValue:
+    """Log out."""
+    session.clear()
+    return redirect(url_for("pages.landing"), 303)
+
+
+@bp.get("/welcome")
+@login_required
+def welcome(user: User) -> ResponseReturnValue:
+    """Greet a new customer."""
+    return render_template("welcome.html", user=user)
+
+
+@bp.route("/account", methods=["GET", "POST"])
+@login_required
+def account(user: User) -> ResponseReturnValue:
+    """Show the account, and let somebody who joined without a password choose one."""
+    form = PasswordForm()
+    if user.password_hash is None and form.validate_on_submit():
+        user.password_hash = generate_password_hash(form.password.data)
+        db.session.commit()
+        flash("Your password is set.")
+        return redirect(url_for("members.account"), 303)
+    return render_template("account.html", user=user, form=form), 422 if form.errors else 200
+
+
+@bp.post("/upgrade")
+@login_required
+def upgrade(user: User) -> ResponseReturnValue:
+    """Move to the Solo plan. A real site would take the payment here."""
+    user.plan = "Solo"
+    db.session.commit()
+    flash("You are on the Solo plan now.")
+    return redirect(url_for("members.account"), 303)

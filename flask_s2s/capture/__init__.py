@@ -1,0 +1,1 @@
+"""From a landing URL to the click that a conversion belongs to."""

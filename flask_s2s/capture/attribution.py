@@ -1,0 +1,73 @@
+"""Which click a conversion belongs to, and why, or why none.
+
+Every sign-up ends with exactly one `Reason`: the answer to "why was this not credited?".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from ..click import Click
+from .record import Unreadable
+
+
+class Reason(str, Enum):
+    """Why a conversion has the click it has, or none."""
+
+    LANDING = "landing", "The click was in the URL of this very request."
+    COOKIE = "cookie", "The click was in the visitor's signed cookie."
+    EXPLICIT = "explicit", "The caller named the click."
+    CREDITED = "credited", "Credited by hand with `flask s2s credit`."
+    BY_CUSTOMER = "by_customer", "Credited through the customer, whose sign-up has the click."
+    PARENT = "parent", "The customer's sign-up has no click, so nothing of it is credited."
+    NO_CLICK = (
+        "no_click",
+        "The visitor brought no click: no partner's link, or the cookie was lost.",
+    )
+    EXPIRED = "expired", "The visitor's click is older than the attribution window."
+    FUTURE = "future", "The visitor's click is dated in the future: a clock is or was wrong."
+    BAD_SIGNATURE = "bad_signature", "The cookie was not signed with a key of this site."
+    OUTSIDE_REQUEST = (
+        "outside_request",
+        "Recorded outside a request, so no visitor brought a click.",
+    )
+    BAD_KEY = "bad_key", "The customer key was missing when the conversion was recorded."
+    BAD_FIELD = "bad_field", "A field of the conversion was not acceptable."
+
+    sentence: str
+
+    def __new__(cls, code: str, sentence: str) -> Reason:
+        reason = str.__new__(cls, code)
+        reason._value_ = code
+        reason.sentence = sentence
+        return reason
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """The decision: a click and how it was found, or None and why there is none."""
+
+    click: Click | None
+    reason: Reason
+
+
+def newest_click(records: Sequence[Click | Unreadable]) -> Attribution:
+    """Decide among everything that the visitor's cookies gave."""
+    clicks = [record for record in records if isinstance(record, Click)]
+    if clicks:
+        return Attribution(max(clicks, key=lambda click: click.at), Reason.COOKIE)
+    reasons = {record.reason for record in records if isinstance(record, Unreadable)}
+    for reason in (Reason.EXPIRED, Reason.FUTURE, Reason.BAD_SIGNATURE):
+        if reason.value in reasons:
+            return Attribution(None, reason)
+    return Attribution(None, Reason.NO_CLICK)
+
+
+def sentence(code: str) -> str:
+    """Return what a stored reason code says, for people."""
+    return next((reason.sentence for reason in Reason if reason.value == code), code)

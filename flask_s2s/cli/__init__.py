@@ -1,0 +1,40 @@
+"""`flask s2s ...`: parse, call services, print, exit.
+
+Exit codes: 0 all is well, 1 something needs attention (it is said what), 2 the command was wrong.
+"""
+
+from __future__ import annotations
+
+import click
+
+from . import acting, database, keeping, looking, verifying, working
+
+
+class _WithSandbox(click.Group):
+    """Loads the stand-in network, with its pages, only when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "sandbox"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "sandbox":
+            from ..sandbox.command import sandbox
+
+            return sandbox
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_WithSandbox)
+def s2s() -> None:
+    """Partner conversions: deliver them, look at them, repair them."""
+
+
+for _command in (
+    *(database.init_db, database.upgrade_db),
+    *(working.work,),
+    *(looking.status, looking.list_, looking.show, looking.explain, looking.check),
+    *(acting.credit, acting.retry),
+    *(verifying.verify,),
+    *(keeping.prune, keeping.move_to),
+):
+    s2s.add_command(_command)

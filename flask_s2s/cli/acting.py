@@ -1,0 +1,82 @@
+"""`credit` and `retry`: what an operator does by hand. Both show first what they will do."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import click
+
+from ..click import Click, valid_click_id
+from ..delivery.settlement import Status
+from ..services import Services
+from . import output
+from .context import as_json, prepared
+from .looking import _SINCE, described, utc
+
+
+@click.command()
+@click.argument("customer")
+@click.option("--click", "click_id", required=True, metavar="ID", help="The partner's click ID.")
+@as_json
+@prepared
+def credit(services: Services, customer: str, click_id: str, as_json: bool) -> None:
+    """Credit a customer's sign-up to a click, by hand.
+
+    Works for a customer who is unattributed or not recorded yet; whoever has a click keeps it.
+    """
+    if not valid_click_id(click_id):
+        raise click.BadParameter("a click ID is letters, digits and . _ ~ -", param_hint="--click")
+    found = services.touches.find(click_id)
+    if found is None:
+        click.echo("This site has not seen that click; the network will decide.", err=True)
+        found = Click(click_id=click_id, at=services.clock.now())
+    credited = services.credit(customer, found)
+    if credited is None:
+        raise click.ClickException(
+            f"Customer {customer} has a delivery already: flask s2s explain {customer}"
+        )
+    if as_json:
+        output.dump(described(credited))
+    else:
+        fate = (
+            "is recorded, and not sent: S2S_DRY_RUN is on"
+            if credited.status is Status.DRY_RUN
+            else f"is {credited.status}"
+        )
+        output.line(f"Delivery {credited.id}: customer {customer}, click {click_id}, {fate}.")
+
+
+@click.command()
+@click.option("--id", "delivery_id", type=int, metavar="ID")
+@click.option(
+    "--status", type=click.Choice(["pending", "held", "refused", "expired", "withdrawn", "missing"])
+)
+@click.option("--since", type=_SINCE, help="Recorded at or after this time (UTC).")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@prepared
+def retry(
+    services: Services,
+    delivery_id: int | None,
+    status: str | None,
+    since: datetime | None,
+    yes: bool,
+) -> None:
+    """Send deliveries again, now, with a new deadline."""
+    if delivery_id is None and status is None and since is None:
+        raise click.UsageError("Say which: --id, --status or --since.")
+    after = utc(since)
+    chosen = services.ledger.retriable(delivery_id=delivery_id, status=status, since=after)
+    if not chosen:
+        raise click.ClickException("None of these can be sent again: see `flask s2s list`.")
+    noun = "delivery" if chosen == 1 else "deliveries"
+    if not yes:
+        click.confirm(f"Send {chosen} {noun} again?", abort=True)
+    sent = services.ledger.retry(
+        services.clock.now(),
+        services.settings.give_up,
+        delivery_id=delivery_id,
+        status=status,
+        since=after,
+    )
+    services.wake()
+    click.echo(f"{sent} {'is' if sent == 1 else 'are'} due now.")

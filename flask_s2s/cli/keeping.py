@@ -1,0 +1,82 @@
+"""`prune` and `move-to`: what becomes of rows in the long run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from datetime import timedelta
+
+import click
+from sqlalchemy import create_engine
+from sqlalchemy.exc import ArgumentError
+
+from ..delivery.moving import Move
+from ..delivery.retention import Retention
+from ..services import Services
+from . import output
+from .context import as_json, prepared
+
+
+@click.command()
+@click.option(
+    "--older-than", "days", default=400, show_default=True, type=click.IntRange(1), metavar="DAYS"
+)
+@click.option("--dead-letters", is_flag=True, help="Refused, expired and missing ones too.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json
+@prepared
+def prune(services: Services, days: int, dead_letters: bool, yes: bool, as_json: bool) -> None:
+    """Empty old settled deliveries, and delete old clicks.
+
+    Nothing that has work left is touched. An emptied row still keeps its customer from being sent
+    twice.
+    """
+    if days < services.settings.window.days:
+        raise click.UsageError(
+            f"Clicks are valid for {services.settings.window.days} days: keep them that long."
+        )
+    retention = Retention(services.storage.engine, services.storage.tables)
+    before = services.clock.now() - timedelta(days=days)
+    deliveries, clicks = retention.count(before, dead_letters=dead_letters)
+    if (deliveries or clicks) and not yes:
+        click.confirm(f"Empty {deliveries} deliveries and delete {clicks} clicks?", abort=True)
+    _progress("Pruning", deliveries, retention.prune(before, dead_letters=dead_letters))
+    if as_json:
+        output.dump({"deliveries": deliveries, "clicks": clicks})
+    else:
+        click.echo(f"Emptied {deliveries} deliveries, deleted {clicks} clicks.")
+
+
+@click.command("move-to")
+@click.argument("url", metavar="DATABASE_URL")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@prepared
+def move_to(services: Services, url: str, yes: bool) -> None:
+    """Carry the outbox and the clicks to another database.
+
+    Stop the workers first. Run it again after an interruption, or when the site has still written
+    to the old database: nothing is lost or doubled.
+    """
+    try:
+        new = create_engine(url)
+    except (ArgumentError, ImportError) as error:
+        raise click.BadParameter("not a database URL whose driver is installed") from error
+    if services.storage.same_database(new):
+        raise click.UsageError("That is the database in use.")
+    click.get_current_context().call_on_close(new.dispose)
+    tables = services.storage.tables
+    services.storage.metadata.create_all(new)
+    move = Move(services.storage.engine(), new, tables, services.clock.now())
+    total = move.total()
+    if not yes:
+        where = f"{new.dialect.name} database {new.url.database}"
+        click.confirm(f"Move {total} rows to the {where}?", abort=True)
+    _progress("Moving", total, move.run())
+    click.echo("Moved. Set S2S_DATABASE_URI to the new database and restart the site.")
+
+
+def _progress(label: str, total: int, steps: Iterable[int]) -> None:
+    """Work through `steps`; a bar shows on a terminal, and nothing in a pipe."""
+    with click.progressbar(length=total, label=label, file=sys.stderr) as bar:
+        for step in steps:
+            bar.update(step)

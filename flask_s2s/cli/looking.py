@@ -1,0 +1,273 @@
+"""`status`, `list`, `show`, `explain` and `check`: they change nothing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime, timezone
+from typing import Any
+
+import click
+from flask import current_app
+
+from ..capture.attribution import sentence
+from ..checkup import TEST_ALARM, Level
+from ..checkup import check as check_everything
+from ..delivery.ledger import Summary
+from ..delivery.settlement import Attempt, Delivery, Status
+from ..delivery.watchman import SILENCE
+from ..services import Services
+from . import output
+from .context import as_json, command, prepared
+
+_STATUSES = click.Choice(["open", *(status.value for status in Status)])
+_SINCE = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"])
+
+
+@click.command()
+@as_json
+@prepared
+def status(services: Services, as_json: bool) -> None:
+    """Show the outbox at a glance. Exits with 1 when something needs attention."""
+    summary, gates, now = services.summary(), services.gates.closed(), services.clock.now()
+    problems = _problems(summary, now, closed=bool(gates))
+    problems += _tests(services, now)
+    problems += [f"{gate.lane} is held: {gate.reason}" for gate in gates]
+    if as_json:
+        held = [asdict(gate) for gate in gates]
+        output.dump({**asdict(summary), "held": held, "problems": problems})
+    else:
+        _print_status(summary, now)
+        for problem in problems:
+            click.echo(f"{output.state('error')}  {problem}")
+    click.get_current_context().exit(1 if problems else 0)
+
+
+def _problems(summary: Summary, now: datetime, *, closed: bool) -> list[str]:
+    problems = []
+    if invalid := summary.counts.get("invalid", 0):
+        problems.append(f"{invalid} invalid: `flask s2s list --status invalid`")
+    if missing := summary.counts.get("missing", 0):
+        problems.append(
+            f"{missing} not on record at the network: `flask s2s list --status missing`"
+        )
+    if summary.expiring:
+        problems.append(f"{summary.expiring} undelivered pass their deadline within days")
+    if not closed and summary.oldest_due is not None and now - summary.oldest_due > SILENCE:
+        late = output.span(now - summary.oldest_due)
+        problems.append(f"deliveries wait since {late}: does a worker run?")
+    return problems
+
+
+def _tests(services: Services, now: datetime) -> list[str]:
+    seen = services.probation.test_seen()
+    if seen is None or now - seen > TEST_ALARM:
+        return []
+    return [
+        f"test records at the network, the last {output.span(now - seen)} ago: `flask s2s check`"
+    ]
+
+
+def _print_status(summary: Summary, now: datetime) -> None:
+    rows = [(word, str(summary.counts[word])) for word in _in_order(summary.counts)]
+    output.table(("status", "deliveries"), rows or [("none yet", "0")], coloured=0)
+    click.echo()
+    seen = summary.worker_seen
+    due = summary.oldest_due
+    output.facts(
+        [
+            ("worker", "never seen" if seen is None else f"seen {output.span(now - seen)} ago"),
+            ("next due", "nothing waits" if due is None else output.moment(due) + " UTC"),
+        ]
+    )
+
+
+def _in_order(counts: dict[str, int]) -> list[str]:
+    return [status.value for status in Status if status.value in counts]
+
+
+@click.command("list")
+@click.option(
+    "--status",
+    type=_STATUSES,
+    metavar="STATUS",
+    help="Such as delivered or held; 'open' is everything that has work left.",
+)
+@click.option("--customer", metavar="KEY")
+@click.option("--since", type=_SINCE, help="Recorded at or after this time (UTC).")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
+@as_json
+@prepared
+def list_(
+    services: Services,
+    status: str | None,
+    customer: str | None,
+    since: datetime | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List deliveries, newest first."""
+    found = services.ledger.find(status=status, customer=customer, since=utc(since), limit=limit)
+    if as_json:
+        output.dump([described(delivery) for delivery in found])
+        return
+    if not found:
+        click.echo("No deliveries.")
+        return
+    head = ("id", "status", "customer", "reason", "click", "tries", "recorded (UTC)", "due (UTC)")
+    output.table(head, [_row(delivery) for delivery in found], coloured=1)
+
+
+def _row(delivery: Delivery) -> tuple[str, ...]:
+    return (
+        str(delivery.id),
+        delivery.status.value,
+        delivery.customer_key or "-",
+        delivery.reason,
+        delivery.click.click_id if delivery.click else "-",
+        str(delivery.attempts),
+        output.moment(delivery.created_at),
+        output.moment(delivery.due_at),
+    )
+
+
+@click.command()
+@click.argument("delivery_id", type=int, metavar="ID")
+@as_json
+@prepared
+def show(services: Services, delivery_id: int, as_json: bool) -> None:
+    """Show one delivery with every attempt."""
+    found = services.ledger.get(delivery_id)
+    if found is None:
+        raise click.ClickException(f"There is no delivery {delivery_id}.")
+    delivery, attempts = found
+    would = _would_send(services, delivery)
+    if as_json:
+        listed = [asdict(one) for one in attempts]
+        output.dump({**described(delivery), "attempts": listed, "would_send": would})
+        return
+    _print_delivery(delivery)
+    if would is not None:
+        click.echo()
+        click.echo(f"Would be sent: {would['method']} {would['url']}")
+        output.dump(would["body"])
+    if attempts:
+        click.echo()
+        head = ("try", "opened (UTC)", "outcome", "http", "ms", "answer")
+        output.table(head, [_attempt_row(one) for one in attempts])
+
+
+def _would_send(services: Services, delivery: Delivery) -> dict[str, Any] | None:
+    """Return a dry run's request: the body as it would go out, and no header."""
+    network = services.networks.get(delivery.network)
+    if delivery.status is not Status.DRY_RUN or delivery.conversion is None or network is None:
+        return None
+    request = network.request(delivery.conversion, delivery.click, "")
+    return {"method": request.method, "url": request.url, "body": request.body}
+
+
+def _attempt_row(attempt: Attempt) -> tuple[str, ...]:
+    answer = " ".join((attempt.answer or "").split())
+    return (
+        str(attempt.number),
+        output.moment(attempt.opened_at),
+        attempt.outcome or "unknown",
+        str(attempt.http_status or "-"),
+        "-" if attempt.duration_ms is None else str(attempt.duration_ms),
+        answer[:60] + ("..." if len(answer) > 60 else ""),
+    )
+
+
+def _print_delivery(delivery: Delivery) -> None:
+    click_ = delivery.click
+    output.facts(
+        [
+            ("delivery", f"{delivery.id} ({delivery.kind}, {delivery.network})"),
+            ("status", delivery.status.value),
+            ("customer", delivery.customer_key or "-"),
+            ("why", f"{delivery.reason}: {sentence(delivery.reason)}"),
+            ("click", click_.click_id if click_ else "-"),
+            ("partner", (click_.partner_key if click_ else None) or "-"),
+            ("sub IDs", ", ".join(click_.sub_ids) if click_ and click_.sub_ids else "-"),
+            ("recorded", output.moment(delivery.created_at) + " UTC"),
+            ("next try", output.moment(delivery.due_at)),
+            ("deadline", output.moment(delivery.deadline_at)),
+            ("settled", output.moment(delivery.settled_at)),
+            ("last word", delivery.detail or "-"),
+        ]
+    )
+
+
+@click.command()
+@click.argument("customer")
+@as_json
+@prepared
+def explain(services: Services, customer: str, as_json: bool) -> None:
+    """Say why a customer was, or was not, credited to a partner."""
+    found = services.ledger.find(customer=customer)
+    if as_json:
+        output.dump([described(delivery) for delivery in found])
+        return
+    if not found:
+        raise click.ClickException(
+            f"Nothing was ever recorded for customer {customer}. Either the sign-up never reached "
+            "track_signup, its transaction was rolled back, or it is known under another key."
+        )
+    for delivery in found:
+        click.echo(f"{output.moment(delivery.created_at)} UTC  {delivery.kind}")
+        click.echo(f"  {sentence(delivery.reason)}")
+        click.echo(f"  {output.state(delivery.status.value)}: {_STORY[delivery.status]}")
+        if delivery.detail:
+            output.line(f"  Last word: {delivery.detail}")
+
+
+_STORY = {
+    Status.ARMED: "its view has not answered yet.",
+    Status.PENDING: "it waits for its next try.",
+    Status.WAITING: "it waits for the customer's sign-up, or for the transaction, to be accepted.",
+    Status.SENDING: "it is on its way right now.",
+    Status.HELD: "the network does not take our credential; it goes out once that works.",
+    Status.DELIVERED: "the network took it. Its own records are the proof.",
+    Status.CONFIRMED: "the network has the customer on record.",
+    Status.MISSING: "the network took it and does not have it: ask the network, with the click ID.",
+    Status.REFUSED: "the network refused it for good.",
+    Status.EXPIRED: "it could not be delivered before its deadline; `flask s2s retry` tries again.",
+    Status.UNATTRIBUTED: "there was nothing to send. `flask s2s credit` credits by hand.",
+    Status.INVALID: "it had no usable customer key.",
+    Status.WITHDRAWN: "the view failed after the commit; `flask s2s retry` sends it all the same.",
+    Status.DRY_RUN: "S2S_DRY_RUN was on: it was recorded and not sent.",
+}
+
+
+@click.command()
+@click.option("--site", metavar="HOST", help="The host that visitors use, such as www.example.com.")
+@as_json
+@command
+def check(services: Services, site: str | None, as_json: bool) -> None:
+    """Check configuration, database, token, cookie, worker and network."""
+    host = site or current_app.config.get("SERVER_NAME")
+    findings = check_everything(services, wsgi_app=current_app.wsgi_app, site=host)
+    if as_json:
+        output.dump([asdict(finding) for finding in findings])
+    else:
+        width = max(len(finding.subject) for finding in findings)
+        for finding in findings:
+            word = output.state(finding.level.value, 5)
+            click.echo(f"{word}  {finding.subject.ljust(width)}  {finding.message}")
+            if finding.remedy:
+                click.echo(f"{' ' * (9 + width)}{output.faint(finding.remedy)}")
+    click.get_current_context().exit(
+        1 if any(finding.level is Level.ERROR for finding in findings) else 0
+    )
+
+
+def described(delivery: Delivery) -> dict[str, Any]:
+    """Return a delivery for JSON, without the customer's personal data."""
+    shown = asdict(delivery)
+    for hidden in ("conversion", "lease_token"):
+        del shown[hidden]
+    return shown
+
+
+def utc(moment: datetime | None) -> datetime | None:
+    """Read a time typed without a zone as UTC."""
+    return None if moment is None else moment.replace(tzinfo=timezone.utc)

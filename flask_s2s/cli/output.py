@@ -1,0 +1,130 @@
+"""How things look on a terminal; in a pipe the colours go by themselves.
+
+Customer keys and a network's answers were written by others: what could move the cursor or colour
+the screen is replaced. A table that is wider than the terminal is printed as one block a row; in a
+pipe it stays a table, however wide.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import unicodedata
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+
+_COLOURS = {
+    "delivered": "green",
+    "confirmed": "green",
+    "ok": "green",
+    "pending": "blue",
+    "sending": "blue",
+    "armed": "blue",
+    "held": "yellow",
+    "note": "yellow",
+    "expired": "yellow",
+    "missing": "red",
+    "refused": "red",
+    "invalid": "red",
+    "error": "red",
+}
+
+
+def state(word: str, width: int = 0) -> str:
+    """Return a status in its colour."""
+    return click.style(word.ljust(width), fg=_COLOURS.get(word), bold=_COLOURS.get(word) == "red")
+
+
+def faint(text: str) -> str:
+    """Return text that matters less."""
+    return click.style(text, dim=True)
+
+
+def moment(at: datetime | None) -> str:
+    """Return a time as people write it, UTC."""
+    return "-" if at is None else f"{at:%Y-%m-%d %H:%M:%S}"
+
+
+def span(length: timedelta) -> str:
+    """Return a length of time in its largest fitting unit."""
+    seconds = abs(length.total_seconds())
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], coloured: int | None = None) -> None:
+    """Print columns; column number `coloured` holds a status."""
+    cells = [[_printable(cell) for cell in row] for row in rows]
+    widths = [max(_width(row[i]) for row in [head, *cells]) for i in range(len(head))]
+    if sys.stdout.isatty() and sum(widths) + 2 * len(widths) > shutil.get_terminal_size().columns:
+        _blocks(head, cells, coloured)
+        return
+    titles = [click.style(_padded(h, w), bold=True) for h, w in zip(head, widths, strict=True)]
+    _echo("  ".join(titles))
+    for row in cells:
+        padded = [_padded(cell, width) for cell, width in zip(row, widths, strict=True)]
+        if coloured is not None:
+            padded[coloured] = state(row[coloured], widths[coloured])
+        _echo("  ".join(padded))
+
+
+def _blocks(head: Sequence[str], rows: Sequence[Sequence[str]], coloured: int | None) -> None:
+    for number, row in enumerate(rows):
+        if number:
+            _echo("")
+        shown = [state(cell) if i == coloured else cell for i, cell in enumerate(row)]
+        facts(list(zip(head, shown, strict=True)), clean=True)
+
+
+def facts(pairs: Sequence[tuple[str, str]], *, clean: bool = False) -> None:
+    """Print names and values under each other; `clean` values may hold our own colours."""
+    width = max(len(name) for name, _ in pairs)
+    for name, value in pairs:
+        _echo(f"{faint(name.ljust(width))}  {value if clean else _printable(value)}")
+
+
+def line(text: str) -> None:
+    """Print a line that may hold what others wrote."""
+    _echo(_printable(text))
+
+
+def dump(value: Any) -> None:
+    """Print JSON in ASCII, so that no terminal or pipe can spoil it; times as ISO 8601."""
+    click.echo(json.dumps(value, indent=2, default=_plain))
+
+
+def _printable(text: str) -> str:
+    """Keep what can be printed, and in this encoding."""
+    kept = "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return kept.encode(encoding, "replace").decode(encoding)
+
+
+def _width(text: str) -> int:
+    return sum(_columns(letter) for letter in text)
+
+
+def _columns(letter: str) -> int:
+    if unicodedata.combining(letter):
+        return 0
+    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - _width(text))
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _echo(line: str) -> None:
+    click.echo(line.rstrip())

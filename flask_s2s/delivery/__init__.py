@@ -1,0 +1,1 @@
+"""From a committed conversion to the network's final answer."""

@@ -1,0 +1,45 @@
+"""What a worker waits on: rung when there is something to do, and to stop."""
+
+from __future__ import annotations
+
+from threading import Condition, RLock
+
+
+class Bell:
+    """Wakes a worker, or stops it: sleeping and stopping are one thing."""
+
+    def __init__(self) -> None:
+        # Re-entrant, because a signal handler stops the very thread that may be in here.
+        self._condition = Condition(RLock())
+        self._rung = False
+        self._stopped = False
+
+    def ring(self) -> None:
+        """There is something to do."""
+        with self._condition:
+            self._rung = True
+            self._condition.notify_all()
+
+    def stop(self) -> None:
+        """Finish what is in flight, and leave."""
+        with self._condition:
+            self._stopped = True
+            self._condition.notify_all()
+
+    @property
+    def stopped(self) -> bool:
+        return self._stopped
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until rung, stopped or `seconds` are over; return whether to stop."""
+        with self._condition:
+            if not (self._rung or self._stopped):
+                self._condition.wait(seconds)
+            self._rung = False
+            return self._stopped
+
+    def pause(self, seconds: float) -> bool:
+        """Wait until stopped or `seconds` are over, deaf to ringing; return whether to stop."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._stopped, seconds)
+            return self._stopped

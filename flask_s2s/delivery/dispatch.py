@@ -1,0 +1,284 @@
+"""What is done with claimed deliveries: whether each may go, sending it, settling it.
+
+`send` runs in many threads at once and touches no database; `parents`, `settle` and all logging run
+in the worker's own. A conversion whose repeat might count twice is never sent again after an
+attempt that nobody can judge, until the network's own records say that it is not there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from ..clock import Clock
+from ..networks.exchange import Exchange, Exchanged
+from ..networks.network import Accepted, Ambiguous, Duplicate, Refused, RetryLater, Unauthorised
+from ..networks.reading import GRACE, Absent, Present, Reader
+from .gate import Gates
+from .ordering import Ask, Go, Stop, Wait, decide
+from .outbox import Outbox
+from .retry import RetryPolicy
+from .settlement import Delivery, Settlement, Status, expire, settle
+
+log = logging.getLogger("flask_s2s.worker")
+
+#: How often a delivery looks by itself whether its parent has moved (it is told, ordinarily).
+_LOOK_AGAIN = timedelta(minutes=5)
+#: The longest wait between two questions about one record that the network does not answer.
+_ASK_AGAIN = timedelta(hours=6)
+#: After this many failures of a lane in a row it is paused, and probed.
+_TOO_MANY = 20
+_PAUSED = "paused, the network fails:"
+#: Outcomes that prove the credential to work.
+_ANSWERED = (Accepted, Duplicate, Refused)
+
+Settled = Callable[[Delivery, Status], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Not sent now: wait until then, without having used an attempt."""
+
+    due_at: datetime
+    detail: str
+
+
+Flown = Exchanged | Later | Stop
+
+
+class Dispatch:
+    """Sends and settles one app's deliveries."""
+
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        gates: Gates,
+        exchanges: Mapping[str, Exchange],
+        readers: Mapping[str, Reader],
+        clock: Clock,
+        policy: RetryPolicy,
+        jitter: Callable[[], float],
+        on_settled: Settled,
+        attempt: timedelta = timedelta(0),
+    ) -> None:
+        """`attempt` is how long one may take: none begins with less than that left of its lease."""
+        self._outbox = outbox
+        self._gates = gates
+        self._exchanges = exchanges
+        self._readers = readers
+        self._clock = clock
+        self._policy = policy
+        self._jitter = jitter
+        self._on_settled = on_settled
+        self._attempt = attempt
+        self._failures: Counter[str] = Counter()
+
+    # -- sending ------------------------------------------------------------------------------
+
+    def parents(self, batch: Sequence[Delivery]) -> dict[str, Delivery]:
+        """Return the deliveries that these wait for, as far as they are here."""
+        return self._outbox.parents(batch)
+
+    def send(self, delivery: Delivery, parents: Mapping[str, Delivery]) -> Flown:
+        """Send one delivery, or say why not. Never raises."""
+        try:
+            return self._send(delivery, parents.get(delivery.parent or ""))
+        except Exception as error:
+            log.exception("s2s.delivery.broken", extra={"action": "delivery.broken"})
+            detail = f"could not be sent: {type(error).__name__}"
+            return Exchanged(outcome=RetryLater(detail=detail, alarm=True))
+
+    def _send(self, delivery: Delivery, parent: Delivery | None) -> Flown:
+        exchange = self._exchanges.get(delivery.network)
+        if exchange is None or delivery.conversion is None:
+            return Exchanged(outcome=RetryLater(detail="not sendable by this version", alarm=True))
+        reader = self._readers[delivery.network]
+        known = self._judged(delivery, exchange, reader)
+        if isinstance(known, Exchanged):
+            return known
+        if delivery.deadline_at <= self._clock.now():
+            return Exchanged(outcome=RetryLater(detail="not sent: the deadline has passed"))
+        if known is None and delivery.parent is not None:
+            known = self._stays_behind(delivery, parent, reader)
+        if known is not None:
+            return known
+        now = self._clock.now()
+        if delivery.due_at is not None and delivery.due_at < now + self._attempt:
+            # Sent now, it might arrive when another worker has judged it lost.
+            return Later(now, "its lease was nearly over")
+        try:
+            return exchange.send(delivery.conversion, delivery.click)
+        except Exception as error:
+            log.exception("s2s.delivery.broken", extra={"action": "delivery.broken"})
+            detail = f"taken or not: {type(error).__name__} while sending"
+            return Exchanged(outcome=Ambiguous(detail=detail))
+
+    def _stays_behind(
+        self, delivery: Delivery, parent: Delivery | None, reader: Reader
+    ) -> Later | Stop | None:
+        """Return None when the delivery may go before or after its parent."""
+        now = self._clock.now()
+        match decide(delivery, parent, now, verifying=reader.able):
+            case Go():
+                return None
+            case Wait(detail, until):
+                return Later(max(now + _LOOK_AGAIN, until or now), detail)
+            case Stop() as stop:
+                return stop
+            case Ask():
+                return self._ask_for_customer(delivery, reader)
+
+    def _ask_for_customer(self, delivery: Delivery, reader: Reader) -> Later | Stop | None:
+        """Nobody here knows the customer: return None when the network does."""
+        if not reader.able:
+            # What it would be sent with is missing too: the lane is held, which is loud.
+            return None
+        settled_by = delivery.created_at + GRACE
+        reading = reader.customer(delivery.customer_key or "")
+        if isinstance(reading, Present):
+            return None
+        if isinstance(reading, Absent):
+            if self._clock.now() >= settled_by:
+                why = "neither this site nor the network knows this customer"
+                return Stop(Status.UNATTRIBUTED, why)
+            return Later(settled_by, "this customer is not at the network, or not yet")
+        detail = f"a customer that is not known here; {reading.detail}"
+        return self._ask_again(delivery.created_at, detail)
+
+    def _judged(self, delivery: Delivery, exchange: Exchange, reader: Reader) -> Flown | None:
+        """After an attempt that nobody can judge: return None when a repeat does no harm."""
+        written = delivery.ambiguous_at
+        if written is None or exchange.network.repeat_is_harmless(delivery.kind):
+            return None
+        assert delivery.conversion is not None
+        if self._clock.now() < written + GRACE:
+            return Later(written + GRACE, "may have arrived: asking once it must be readable")
+        reading = reader.find(delivery.conversion, delivery.created_at)
+        if isinstance(reading, Present):
+            return Exchanged(outcome=Accepted(detail="found in the network's records"))
+        if isinstance(reading, Absent):
+            return None
+        return self._ask_again(written, f"may have arrived; {reading.detail}")
+
+    def _ask_again(self, since: datetime, detail: str) -> Later:
+        """Wait as long again as it has been."""
+        now = self._clock.now()
+        return Later(now + min(max(now - since, GRACE), _ASK_AGAIN), detail)
+
+    # -- settling -----------------------------------------------------------------------------
+
+    def settle(self, landed: Sequence[tuple[Delivery, Flown]]) -> None:
+        """Write what became of each, those that were sent in one transaction."""
+        now = self._clock.now()
+        sent: list[tuple[Delivery, Exchanged]] = []
+        for delivery, flown in landed:
+            match flown:
+                case Exchanged():
+                    sent.append((delivery, flown))
+                case Later(due_at, detail):
+                    self._outbox.postpone(delivery, min(due_at, delivery.deadline_at), detail)
+                case Stop(status, detail):
+                    self._outbox.stop(delivery, status, detail, now)
+                    self._tell(delivery, Settlement(status=status, detail=detail), None)
+        if sent:
+            self._settle_sent(sent, now)
+
+    def _settle_sent(self, sent: Sequence[tuple[Delivery, Exchanged]], now: datetime) -> None:
+        settled = [(d, self._next(d, e, now), e) for d, e in sent]
+        for delivery, settlement, exchanged in settled:
+            if isinstance(exchanged.outcome, Unauthorised):
+                self._hold(delivery.lane, settlement.detail, now)
+        try:
+            ours = self._outbox.settle(settled, now)
+        except SQLAlchemyError:
+            if len(sent) == 1:
+                raise
+            # One row that the database does not take must not undo the others.
+            for one in sent:
+                self._settle_sent([one], now)
+            return
+        for (delivery, settlement, exchanged), mine in zip(settled, ours, strict=True):
+            if mine:
+                self._after(delivery, settlement, exchanged, now)
+
+    def _next(self, delivery: Delivery, exchanged: Exchanged, now: datetime) -> Settlement:
+        final = isinstance(exchanged.outcome, Accepted | Duplicate)
+        if delivery.deadline_at <= now and not final:
+            return expire(delivery)
+        reader = self._readers.get(delivery.network)
+        verifying = delivery.kind == "signup" and reader is not None and reader.able
+        verify_at = now + GRACE if verifying else None
+        next_ = settle(delivery, exchanged.outcome, now, self._policy, self._jitter(), verify_at)
+        if self._hides_a_success(delivery, exchanged):
+            next_ = replace(next_, ambiguous_at=now)
+        if delivery.resent and next_.settled:
+            return replace(next_, detail=f"{next_.detail}; sent again {delivery.resent} times")
+        return next_
+
+    def _hides_a_success(self, delivery: Delivery, exchanged: Exchanged) -> bool:
+        """Whether a 2xx that cannot be read may stand for a write that must not be repeated."""
+        if not isinstance(exchanged.outcome, RetryLater) or exchanged.http_status is None:
+            return False
+        harmless = self._exchanges[delivery.network].network.repeat_is_harmless(delivery.kind)
+        return 200 <= exchanged.http_status < 300 and not harmless
+
+    def _after(
+        self, delivery: Delivery, settlement: Settlement, exchanged: Exchanged, now: datetime
+    ) -> None:
+        self._watch_lane(delivery.lane, exchanged, now)
+        self._tell(delivery, settlement, exchanged.http_status)
+
+    def _tell(self, delivery: Delivery, settlement: Settlement, http_status: int | None) -> None:
+        log.log(
+            logging.ERROR if settlement.alarm else logging.INFO,
+            "s2s.delivery.%s: id %d, attempt %d: %s",
+            settlement.status,
+            delivery.id,
+            delivery.attempts,
+            settlement.detail,
+            extra={
+                "action": f"delivery.{settlement.status}",
+                "delivery_id": delivery.id,
+                "http_status": http_status,
+            },
+        )
+        self._on_settled(delivery, settlement.status)
+
+    def _watch_lane(self, lane: str, exchanged: Exchanged, now: datetime) -> None:
+        """Resume a lane that works again, and pause one whose network fails again and again."""
+        if exchanged.request is None:
+            return
+        failed = exchanged.http_status is None or exchanged.http_status >= 500
+        self._failures[lane] = self._failures[lane] + 1 if failed else 0
+        closed = self._gates.why_closed(lane)
+        if closed is not None:
+            paused = closed.startswith(_PAUSED)
+            works = isinstance(exchanged.outcome, _ANSWERED) or (paused and not failed)
+            if works and self._gates.open(lane, now):
+                log.warning("s2s.lane.resumed: %s", lane, extra={"action": "lane.resumed"})
+        elif self._failures[lane] >= _TOO_MANY and not isinstance(exchanged.outcome, Unauthorised):
+            reason = f"{_PAUSED} {exchanged.outcome.detail}"
+            if self._gates.close(lane, reason, now):
+                log.error(
+                    "s2s.lane.paused: %s: %s. It is tried again by itself",
+                    lane,
+                    reason,
+                    extra={"action": "lane.paused", "lane": lane},
+                )
+
+    def _hold(self, lane: str, detail: str, now: datetime) -> None:
+        """Close the lane before its row can be claimed again."""
+        if self._gates.close(lane, detail, now):
+            log.error(
+                "s2s.lane.held: %s: %s. Its deliveries are kept and go out by themselves "
+                "once the credential works",
+                lane,
+                detail,
+                extra={"action": "lane.held", "lane": lane},
+            )

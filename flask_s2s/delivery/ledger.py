@@ -1,0 +1,152 @@
+"""Questions about deliveries, and what an operator changes by hand: SQL that no worker runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Engine, case, func, literal, select, update
+
+from ..tables import OPEN, Tables
+from .rows import attempt_of, delivery_of
+from .settlement import Attempt, Delivery, Status
+
+_RETRIABLE = ("pending", "held", "refused", "expired", "withdrawn", "missing")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """The outbox at a glance."""
+
+    counts: dict[str, int]
+    #: The earliest `due_at` of anything open.
+    oldest_due: datetime | None
+    #: How many open ones pass their deadline within the next days.
+    expiring: int
+    #: When a worker last said that it lives.
+    worker_seen: datetime | None
+
+
+class Ledger:
+    """The deliveries of one database, for people."""
+
+    def __init__(self, engine: Callable[[], Engine], tables: Tables) -> None:
+        self._engine = engine
+        self._rows = tables.delivery
+        self._attempts = tables.attempt
+        self._meta = tables.meta
+
+    def summary(self, expiring_before: datetime) -> Summary:
+        """Count deliveries by status, and say since when work waits."""
+        rows = self._rows
+        soon = select(func.count()).select_from(rows).where(rows.c.due_at.is_not(None))
+        counted = select(rows.c.status, func.count()).group_by(rows.c.status)
+        with self._engine().connect() as connection:
+            counts = {status: number for status, number in connection.execute(counted)}
+            oldest = connection.scalar(select(func.min(rows.c.due_at)))
+            expiring = connection.scalar(soon.where(rows.c.deadline_at <= expiring_before))
+            seen = connection.scalar(
+                select(self._meta.c.value).where(self._meta.c.name == "worker_seen")
+            )
+        return Summary(
+            counts=counts,
+            oldest_due=oldest,
+            expiring=expiring or 0,
+            worker_seen=datetime.fromisoformat(seen) if seen else None,
+        )
+
+    def seen(self, now: datetime) -> None:
+        """A worker lives. Its row is made with the table: two workers must not race to insert it."""
+        meta = self._meta
+        mine = update(meta).where(meta.c.name == "worker_seen").values(value=now.isoformat())
+        with self._engine().begin() as connection:
+            connection.execute(mine)
+
+    def find(
+        self,
+        *,
+        status: str | None = None,
+        customer: str | None = None,
+        since: datetime | None = None,
+        limit: int = 50,
+    ) -> list[Delivery]:
+        """Return deliveries, newest first."""
+        rows = self._rows
+        found = select(rows).order_by(rows.c.id.desc()).limit(limit)
+        found = found.where(*self._matching(status=status, customer=customer, since=since))
+        with self._engine().connect() as connection:
+            return [delivery_of(row) for row in connection.execute(found).mappings()]
+
+    def get(self, delivery_id: int) -> tuple[Delivery, list[Attempt]] | None:
+        """Return one delivery and its attempts."""
+        attempts = self._attempts
+        tried = select(attempts).where(attempts.c.delivery_id == delivery_id)
+        with self._engine().connect() as connection:
+            row = connection.execute(select(self._rows).where(self._rows.c.id == delivery_id))
+            found = row.mappings().first()
+            if found is None:
+                return None
+            listed = connection.execute(tried.order_by(attempts.c.number)).mappings()
+            return delivery_of(found), [attempt_of(one) for one in listed]
+
+    def retriable(
+        self,
+        *,
+        delivery_id: int | None = None,
+        status: str | None = None,
+        since: datetime | None = None,
+    ) -> int:
+        """Count what `retry` with the same arguments would send again."""
+        counted = select(func.count()).select_from(self._rows)
+        counted = counted.where(*self._retriable(delivery_id, status, since))
+        with self._engine().connect() as connection:
+            return connection.scalar(counted) or 0
+
+    def retry(
+        self,
+        now: datetime,
+        give_up: timedelta,
+        *,
+        delivery_id: int | None = None,
+        status: str | None = None,
+        since: datetime | None = None,
+    ) -> int:
+        """Make deliveries due now, with a deadline of at least `give_up`; return how many."""
+        rows = self._rows
+        again = update(rows).where(*self._retriable(delivery_id, status, since))
+        soonest = literal(now + give_up, rows.c.deadline_at.type)
+        later = case((rows.c.deadline_at > soonest, rows.c.deadline_at), else_=soonest)
+        again = again.values(
+            status=Status.PENDING.value, due_at=now, settled_at=None, deadline_at=later
+        )
+        with self._engine().begin() as connection:
+            return connection.execute(again).rowcount
+
+    def _matching(
+        self, *, status: str | None, customer: str | None, since: datetime | None
+    ) -> Sequence[ColumnElement[bool]]:
+        rows = self._rows
+        wanted: list[ColumnElement[bool]] = []
+        if status == "open":
+            wanted.append(rows.c.status.in_(OPEN))
+        elif status is not None:
+            wanted.append(rows.c.status == status)
+        if customer is not None:
+            wanted.append(rows.c.customer_key == customer)
+        if since is not None:
+            wanted.append(rows.c.created_at >= since)
+        return wanted
+
+    def _retriable(
+        self, delivery_id: int | None, status: str | None, since: datetime | None
+    ) -> Sequence[ColumnElement[bool]]:
+        rows = self._rows
+        wanted: list[ColumnElement[bool]] = [
+            rows.c.status.in_(_RETRIABLE),
+            rows.c.conversion.is_not(None),
+        ]
+        wanted += self._matching(status=status, customer=None, since=since)
+        if delivery_id is not None:
+            wanted.append(rows.c.id == delivery_id)
+        return wanted

@@ -1,0 +1,61 @@
+"""Waking a worker of another process on PostgreSQL: adding a delivery notifies, workers listen.
+
+A notification is only a hint, sent with the commit; whoever misses one finds the row by polling.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, func
+from sqlalchemy.pool import NullPool
+from sqlalchemy.sql.elements import ColumnElement
+
+from .bell import Bell
+
+log = logging.getLogger("flask_s2s.worker")
+
+CHANNEL = "s2s_outbox"
+#: How often the listener looks whether it is to stop, in seconds.
+_LOOK = 0.5
+_AGAIN = 10.0
+
+
+def notification() -> ColumnElement[Any]:
+    """Return the SQL that notifies when its transaction commits."""
+    return func.pg_notify(CHANNEL, "")
+
+
+def listen(engine: Engine, bell: Bell) -> None:
+    """Ring `bell` for every notification until it says stop. Meant for a thread of its own."""
+    # A connection of its own: one that listens is no use to a pool.
+    own = create_engine(engine.url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    while not bell.stopped:
+        try:
+            with own.connect() as connection:
+                connection.exec_driver_sql(f"LISTEN {CHANNEL}")
+                # What was committed before we listened has no notification for us.
+                bell.ring()
+                _ring_until_stopped(connection.connection.driver_connection, bell)
+        except Exception as error:  # noqa: BLE001 - polling goes on; the database may come back
+            log.warning(
+                "s2s.listen.failed: %s; polling goes on",
+                type(error).__name__,
+                extra={"action": "listen.failed"},
+            )
+            bell.pause(_AGAIN)
+
+
+def _ring_until_stopped(connection: Any, bell: Bell) -> None:
+    while not bell.stopped:
+        if hasattr(connection, "poll"):  # psycopg2
+            if select.select([connection], [], [], _LOOK)[0]:
+                connection.poll()
+                if connection.notifies:
+                    connection.notifies.clear()
+                    bell.ring()
+        else:
+            for _ in connection.notifies(timeout=_LOOK, stop_after=1):
+                bell.ring()

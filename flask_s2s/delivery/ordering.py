@@ -1,0 +1,72 @@
+"""Whether a conversion may go before another one is there. Pure.
+
+At the network a customer must exist before an action or a transaction counts, and a transaction
+before it is paid back. Only the same customer's deliveries wait for each other.
+
+A sign-up that was accepted but cannot be confirmed (keys that may not read, an API that is down for
+weeks) must not cost the conversions behind it: in the last day before its deadline a child goes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from .settlement import Delivery, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """Nothing stands in the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Its parent is not there yet; nothing new is expected before `until`."""
+
+    detail: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Its parent will never be there: this is what becomes of it."""
+
+    status: Status
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Nobody here knows the customer (older than the installation): ask the network."""
+
+
+Decision = Go | Wait | Stop | Ask
+
+_THERE = (Status.DELIVERED, Status.CONFIRMED)
+_NOTHING_SENT = (Status.UNATTRIBUTED, Status.INVALID, Status.WITHDRAWN)
+_FAILED = (Status.REFUSED, Status.EXPIRED, Status.MISSING)
+#: How long before its deadline a child waits for no confirmation any more.
+_LAST_CALL = timedelta(days=1)
+
+
+def decide(
+    delivery: Delivery, parent: Delivery | None, now: datetime, *, verifying: bool
+) -> Decision:
+    """Decide on a delivery that has a parent. `verifying`: accepted sign-ups get confirmed."""
+    if parent is None:
+        return Ask() if delivery.kind in ("action", "transaction") else Go()
+    name = f"its {parent.kind} (delivery {parent.id})"
+    why = f"{name} is {parent.status}: {parent.detail or parent.reason}"
+    if parent.status in _NOTHING_SENT:
+        return Stop(Status.UNATTRIBUTED, why)
+    if parent.status in _FAILED:
+        return Stop(Status.REFUSED, why)
+    if parent.status is Status.DRY_RUN:
+        return Stop(Status.DRY_RUN, f"{name} was not sent either")
+    if parent.status not in _THERE:
+        return Wait(f"waits for {name}: {parent.status}", parent.due_at)
+    confirmed = parent.kind != "signup" or parent.verify_at is None
+    if verifying and not confirmed and now < delivery.deadline_at - _LAST_CALL:
+        return Wait(f"waits until {name} is confirmed", parent.verify_at)
+    return Go()

@@ -1,0 +1,61 @@
+"""How much may be in flight: free slots, shared between lanes, and a rate.
+
+One slow lane must not take every slot: while more than one lane exists, a lane gets three quarters.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+
+
+class Pace:
+    """What one worker has in flight, and how much more it may send now."""
+
+    def __init__(self, concurrency: int, *, lanes: int = 1, rate: float | None = None) -> None:
+        self._concurrency = concurrency
+        self._lane_limit = concurrency if lanes == 1 else max(1, concurrency * 3 // 4)
+        self._rate = rate
+        self._allowed = min(rate, float(concurrency)) if rate else 0.0
+        self._at: datetime | None = None
+        self._flying: Counter[str] = Counter()
+
+    @property
+    def free(self) -> int:
+        """How many slots are free."""
+        return self._concurrency - self._flying.total()
+
+    def full_lanes(self) -> list[str]:
+        """Return the lanes that have all they may have."""
+        return [lane for lane, count in self._flying.items() if count >= self._lane_limit]
+
+    def limit(self, now: datetime) -> int:
+        """Return how many deliveries may be claimed now, whichever open lane they are of."""
+        room = [self._lane_limit - count for count in self._flying.values()]
+        allowed = min([self.free, self._lane_limit, *(left for left in room if left > 0)])
+        return allowed if self._rate is None else min(allowed, self._tokens(now))
+
+    def took_off(self, lane: str) -> None:
+        """A delivery is in flight."""
+        self._flying[lane] += 1
+        self._allowed -= 1
+
+    def landed(self, lane: str) -> None:
+        """A delivery is in flight no more."""
+        self._flying[lane] -= 1
+        if not self._flying[lane]:
+            del self._flying[lane]
+
+    def next_token(self) -> float | None:
+        """Return the seconds until the rate allows the next one, or None when it does now."""
+        if self._rate is None or self._allowed >= 1:
+            return None
+        return (1 - self._allowed) / self._rate
+
+    def _tokens(self, now: datetime) -> int:
+        assert self._rate is not None
+        if self._at is not None:
+            gained = max((now - self._at).total_seconds(), 0.0) * self._rate
+            self._allowed = min(self._allowed + gained, max(self._rate, 1.0))
+        self._at = now
+        return max(int(self._allowed), 0)

@@ -1,0 +1,66 @@
+"""Forgetting what is done: old settled rows are emptied, old clicks and attempts deleted.
+
+An emptied row keeps its status and its keyed de-duplication hash, so that the same customer is
+still one delivery. Nothing with work left is ever touched, nor a delivery that is still to be
+confirmed; refused, expired and missing ones stay until they are named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Engine, delete, func, select, update
+
+from ..tables import Tables
+
+DONE = ("delivered", "confirmed", "unattributed", "invalid", "withdrawn", "dry_run")
+DEAD = ("refused", "expired", "missing")
+_BATCH = 500
+_EMPTIED = ("conversion", "click", "click_id", "customer_key", "detail")
+
+
+class Retention:
+    """Empties what is old in one database."""
+
+    def __init__(self, engine: Callable[[], Engine], tables: Tables) -> None:
+        self._engine = engine
+        self._rows = tables.delivery
+        self._attempts = tables.attempt
+        self._clicks = tables.click
+
+    def count(self, before: datetime, *, dead_letters: bool = False) -> tuple[int, int]:
+        """Return how many deliveries would be emptied and how many clicks deleted."""
+        rows, clicks = self._rows, self._clicks
+        old = select(func.count()).select_from(rows).where(*self._old(before, dead_letters))
+        seen = select(func.count()).select_from(clicks).where(clicks.c.at < before)
+        with self._engine().connect() as connection:
+            return connection.scalar(old) or 0, connection.scalar(seen) or 0
+
+    def prune(self, before: datetime, *, dead_letters: bool = False) -> Iterator[int]:
+        """Empty deliveries settled before `before`, and delete older clicks; yield each batch's size."""
+        while ids := self._some(before, dead_letters):
+            with self._engine().begin() as connection:
+                gone = self._attempts.c.delivery_id.in_(ids)
+                connection.execute(delete(self._attempts).where(gone))
+                emptied = update(self._rows).where(self._rows.c.id.in_(ids))
+                connection.execute(emptied.values({name: None for name in _EMPTIED}))
+            yield len(ids)
+        with self._engine().begin() as connection:
+            connection.execute(delete(self._clicks).where(self._clicks.c.at < before))
+
+    def _some(self, before: datetime, dead_letters: bool) -> list[int]:
+        ids = select(self._rows.c.id).where(*self._old(before, dead_letters)).limit(_BATCH)
+        with self._engine().connect() as connection:
+            return list(connection.scalars(ids))
+
+    def _old(self, before: datetime, dead_letters: bool) -> tuple[ColumnElement[bool], ...]:
+        rows = self._rows
+        statuses = (*DONE, *DEAD) if dead_letters else DONE
+        return (
+            rows.c.status.in_(statuses),
+            rows.c.settled_at < before,
+            rows.c.verify_at.is_(None),
+            # What has been emptied already has no customer; an invalid row never had one.
+            (rows.c.customer_key.is_not(None)) | (rows.c.detail.is_not(None)),
+        )

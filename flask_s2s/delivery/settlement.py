@@ -1,0 +1,199 @@
+"""What a delivery is, and what becomes of it after an attempt. Pure.
+
+::
+
+    armed ──> pending ──> sending ──> delivered ──> confirmed | missing
+      │          ^  ^        │ ├────> refused
+      v          │  └────────┘ ├────> expired
+    withdrawn    └── held <────┘
+    unattributed, invalid: stored to answer "why not?"; dry_run: stored to show what would be sent
+
+`waiting` is a delivery whose customer's sign-up (or whose transaction) must be accepted first.
+`armed` and `sending` carry a lease: the first is the conversion view's (its success releases the
+row, its error withdraws it, its death lets the lease run out), the second a worker's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+
+from ..click import Click
+from ..conversion import Conversion
+from ..networks.network import (
+    Accepted,
+    Ambiguous,
+    Duplicate,
+    Outcome,
+    Refused,
+    RetryLater,
+    Unauthorised,
+)
+from .retry import RetryPolicy
+
+
+class Status(str, Enum):
+    """Where a delivery stands."""
+
+    ARMED = "armed"
+    PENDING = "pending"
+    WAITING = "waiting"
+    SENDING = "sending"
+    HELD = "held"
+    DELIVERED = "delivered"
+    CONFIRMED = "confirmed"
+    MISSING = "missing"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    UNATTRIBUTED = "unattributed"
+    INVALID = "invalid"
+    WITHDRAWN = "withdrawn"
+    DRY_RUN = "dry_run"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One outbox row: a conversion that must reach one network."""
+
+    id: int
+    network: str
+    lane: str
+    kind: str
+    status: Status
+    #: Why it has the click it has, or none (`Reason`).
+    reason: str
+    customer_key: str | None
+    #: None for a row that only tells why there is nothing to send.
+    conversion: Conversion | None
+    click: Click | None
+    #: Attempts opened so far.
+    attempts: int
+    created_at: datetime
+    #: When it is tried next; None when there is nothing left to do.
+    due_at: datetime | None
+    deadline_at: datetime
+    settled_at: datetime | None = None
+    #: When the last attempt was opened that may have reached the network without our knowing.
+    ambiguous_at: datetime | None = None
+    detail: str | None = None
+    #: The fence: only who holds it may settle.
+    lease_token: str | None = None
+    #: What makes it itself, as a keyed hash; "" before it is stored.
+    dedupe: str = ""
+    #: The `dedupe` of the delivery that must have been accepted first.
+    parent: str | None = None
+    #: When the network is asked next whether it has it.
+    verify_at: datetime | None = None
+    #: How often the network said, when it was asked since the last delivery, that it is not there.
+    checks: int = 0
+    #: How often it was sent again because the network did not have it.
+    resent: int = 0
+
+    def stored(self, id: int, dedupe: str) -> Delivery:
+        """Return it as the row that it became, without what `dataclasses.replace` costs."""
+        row = object.__new__(Delivery)
+        for name in Delivery.__slots__:
+            object.__setattr__(row, name, getattr(self, name))
+        object.__setattr__(row, "id", id)
+        object.__setattr__(row, "dedupe", dedupe)
+        return row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try at a delivery. `outcome` None: never closed, so nobody knows."""
+
+    number: int
+    opened_at: datetime
+    closed_at: datetime | None
+    outcome: str | None
+    http_status: int | None
+    duration_ms: int | None
+    answer: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """A delivery's next state."""
+
+    status: Status
+    detail: str
+    due_at: datetime | None = None
+    ambiguous_at: datetime | None = None
+    #: When the network is asked whether it has it.
+    verify_at: datetime | None = None
+    #: The unexpected: told loudly.
+    alarm: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing left to send."""
+        return self.due_at is None
+
+
+def deadline(
+    click_at: datetime | None, converted_at: datetime, window: timedelta, give_up: timedelta
+) -> datetime:
+    """The later of click + window and conversion + give-up."""
+    last = converted_at + give_up
+    return last if click_at is None else max(last, click_at + window)
+
+
+def settle(
+    delivery: Delivery,
+    outcome: Outcome,
+    now: datetime,
+    policy: RetryPolicy,
+    jitter: float,
+    verify_at: datetime | None = None,
+) -> Settlement:
+    """Turn what the network's answer means into the delivery's next state.
+
+    `verify_at` is when the network is asked for its record of what it accepts now.
+    """
+    match outcome:
+        case Accepted():
+            return Settlement(status=Status.DELIVERED, detail=outcome.detail, verify_at=verify_at)
+        case Duplicate():
+            detail = f"already known: {outcome.detail}"
+            return Settlement(status=Status.DELIVERED, detail=detail, verify_at=verify_at)
+        case Refused():
+            return Settlement(status=Status.REFUSED, detail=outcome.detail, alarm=True)
+        case Unauthorised():
+            # Due at once: its closed lane keeps it, and a probe finds it.
+            return Settlement(status=Status.HELD, detail=outcome.detail, due_at=now, alarm=True)
+        case RetryLater():
+            due = now + policy.wait(delivery.attempts, jitter, outcome.after)
+            return _again(delivery, due, outcome.detail, None, outcome.alarm)
+        case Ambiguous():
+            due = now + policy.wait(delivery.attempts, jitter, outcome.after)
+            return _again(delivery, due, outcome.detail, now, False)
+
+
+def _again(
+    delivery: Delivery, due: datetime, detail: str, ambiguous_at: datetime | None, alarm: bool
+) -> Settlement:
+    """Try again, at the latest on the deadline; past it, expire."""
+    if delivery.due_at is not None and due > delivery.deadline_at:
+        due = delivery.deadline_at
+    return Settlement(
+        status=Status.PENDING,
+        detail=detail,
+        due_at=due,
+        ambiguous_at=ambiguous_at or delivery.ambiguous_at,
+        alarm=alarm,
+    )
+
+
+def expire(delivery: Delivery) -> Settlement:
+    """The deadline has passed. The row stays and can be retried by hand."""
+    return Settlement(
+        status=Status.EXPIRED,
+        detail=f"not delivered before its deadline (last: {delivery.detail or 'never tried'})",
+        ambiguous_at=delivery.ambiguous_at,
+        alarm=True,
+    )

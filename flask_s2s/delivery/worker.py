@@ -1,0 +1,224 @@
+"""Claim a batch, send each, settle each; wait, or stop.
+
+One loop for the thread in a web process, for `flask s2s work`, and for a single drain. Sending runs
+in up to `concurrency` threads; the loop alone touches the database, and what finishes within
+`_GATHER` seconds is settled in one transaction. A claimed delivery waits for no other: only as many
+are claimed as can be sent at once. Nothing that one delivery does stops the loop: its errors are
+logged, and its lease runs out.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from datetime import datetime, timedelta
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from ..clock import Clock
+from .bell import Bell
+from .dispatch import Dispatch, Flown
+from .gate import Closed, Gates
+from .outbox import Outbox
+from .pace import Pace
+from .senders import Senders
+from .settlement import Delivery
+
+log = logging.getLogger("flask_s2s.worker")
+
+_GATHER = 0.02
+#: Pauses between tries to settle what was sent, in seconds.
+_SETTLE_AGAIN = (0.1, 0.5, 2.0)
+#: Longest sleep of an idle worker, in seconds: how late work is found that nobody rang for.
+POLL = 5.0
+_SWEEP = timedelta(minutes=5)
+#: How long before its deadline an undelivered conversion raises the alarm.
+EXPIRING = timedelta(days=5)
+_HEARTBEAT = timedelta(seconds=20)
+
+
+class Worker:
+    """Drains one outbox."""
+
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        gates: Gates,
+        dispatch: Dispatch,
+        clock: Clock,
+        lease: timedelta,
+        concurrency: int = 8,
+        poll: float = POLL,
+        pace: Pace | None = None,
+        on_alive: Callable[[datetime], None] = lambda now: None,
+    ) -> None:
+        self._outbox = outbox
+        self._gates = gates
+        self._dispatch = dispatch
+        self._clock = clock
+        self._lease = lease
+        self._concurrency = concurrency
+        self._poll = poll
+        self._pace = pace or Pace(concurrency)
+        self._on_alive = on_alive
+        self._told_alive: datetime | None = None
+        self._swept: datetime | None = None
+
+    # -- the two ways to run ------------------------------------------------------------------
+
+    def run(self, bell: Bell, *, until_idle: bool = False) -> None:
+        """Drain until the bell says stop. A database that fails is tried again, calmly.
+
+        With `until_idle`, leave when nothing is due or in flight, and raise what the database does.
+        """
+        failures = 0
+        while not bell.stopped:
+            try:
+                self._gates.probe_soon(self._clock.now())
+                with Senders[Flown](self._concurrency) as senders:
+                    self._drain(bell, senders, until_idle)
+                if until_idle:
+                    return
+            except Exception as error:
+                if until_idle:
+                    raise
+                failures += 1
+                self._complain(error, seconds := min(2.0**failures, 30.0))
+                bell.wait(seconds)
+
+    def run_once(self) -> int:
+        """Send everything that is due now, in the caller's thread; return how many were tried.
+
+        One at a time: a lease must not run out while its delivery waits for another's answer.
+        """
+        tried = 0
+        while batch := self._claim(1, self._gates.closed()):
+            parents = self._dispatch.parents(batch)
+            self._dispatch.settle([(one, self._dispatch.send(one, parents)) for one in batch])
+            tried += len(batch)
+        return tried
+
+    def _complain(self, error: Exception, seconds: float) -> None:
+        expected = isinstance(error, SQLAlchemyError)
+        log.log(
+            logging.WARNING if expected else logging.ERROR,
+            "s2s.worker.failed: %s; trying again in %.0f s",
+            type(error).__name__,
+            seconds,
+            extra={"action": "worker.failed"},
+            exc_info=None if expected else error,
+        )
+
+    # -- the loop -----------------------------------------------------------------------------
+
+    def _drain(self, bell: Bell, senders: Senders[Flown], until_idle: bool) -> None:
+        flying: dict[Future[Flown], Delivery] = {}
+        try:
+            while not bell.stopped:
+                free = self._pace.limit(self._clock.now())
+                gates = self._gates.closed() if self._pace.free else []
+                batch = self._claim(free, gates) if free else []
+                self._take_off(batch, flying, senders, bell)
+                if any(future.done() for future in flying):
+                    self._land(flying, bell)
+                elif until_idle and not flying and self._pace.next_token() is None:
+                    return
+                else:
+                    bell.wait(self._idle_seconds(gates))
+        finally:
+            while flying:
+                wait(flying, return_when=FIRST_COMPLETED)
+                self._land(flying, bell)
+
+    def _take_off(
+        self,
+        batch: list[Delivery],
+        flying: dict[Future[Flown], Delivery],
+        senders: Senders[Flown],
+        bell: Bell,
+    ) -> None:
+        """Send a batch, each in a thread of its own; where none can be had, give it back."""
+        parents = self._dispatch.parents(batch)
+        for number, delivery in enumerate(batch):
+            try:
+                future = senders.submit(self._dispatch.send, delivery, parents)
+            except RuntimeError:
+                self._outbox.give_back(batch[number:], self._clock.now())
+                raise
+            flying[future] = delivery
+            self._pace.took_off(delivery.lane)
+            future.add_done_callback(lambda _: bell.ring())
+
+    def _land(self, flying: dict[Future[Flown], Delivery], bell: Bell) -> None:
+        """Gather the answers that come right behind the first one; settle them in one go."""
+        if len(flying) > 1:
+            wait(flying, timeout=_GATHER)
+        landed = [(future.result(), flying.pop(future)) for future in list(flying) if future.done()]
+        for _, delivery in landed:
+            self._pace.landed(delivery.lane)
+        self._settle([(delivery, flown) for flown, delivery in landed], bell)
+
+    def _settle(self, landed: list[tuple[Delivery, Flown]], bell: Bell) -> None:
+        """Settle; a database that fails for a moment must not make us send all of it again."""
+        for seconds in _SETTLE_AGAIN:
+            try:
+                self._dispatch.settle(landed)
+                return
+            except SQLAlchemyError as error:
+                self._complain(error, seconds)
+                bell.pause(seconds)
+        self._dispatch.settle(landed)
+
+    def _idle_seconds(self, gates: list[Closed]) -> float:
+        if not self._pace.free:
+            return self._poll
+        now = self._clock.now()
+        moments = [gate.probe_at for gate in gates]
+        closed = [gate.lane for gate in gates] + self._pace.full_lanes()
+        due = self._outbox.next_due(closed)
+        if due is not None:
+            moments.append(due)
+        token = self._pace.next_token()
+        waits = [max((moment - now).total_seconds(), 0.0) for moment in moments]
+        if not waits:
+            return self._poll
+        return min(max(min(waits), token or 0.0), self._poll)
+
+    def _claim(self, limit: int, gates: list[Closed]) -> list[Delivery]:
+        """Claim what is due in open lanes, and one probe for each closed lane whose time it is."""
+        now = self._clock.now()
+        self._sweep(now)
+        for gate in gates:
+            if gate.probe_at <= now and self._gates.may_probe(gate.lane, now):
+                probe = self._outbox.claim(limit=1, now=now, lease=self._lease, only=gate.lane)
+                if probe:
+                    return probe
+                self._gates.open(gate.lane, now)
+        closed = [gate.lane for gate in gates] + self._pace.full_lanes()
+        return self._outbox.claim(limit=limit, now=now, lease=self._lease, closed=closed)
+
+    def _sweep(self, now: datetime) -> None:
+        if self._told_alive is None or now - self._told_alive >= _HEARTBEAT:
+            self._told_alive = now
+            self._on_alive(now)
+        if self._swept is None or now - self._swept >= _SWEEP:
+            self._swept = now
+            expired = self._outbox.expire_overdue(now)
+            if expired:
+                log.error(
+                    "s2s.delivery.expired: %d deliveries passed their deadline; "
+                    "see `flask s2s list --status expired`",
+                    expired,
+                    extra={"action": "delivery.expired"},
+                )
+            expiring = self._outbox.count_expiring(now + EXPIRING)
+            if expiring:
+                log.error(
+                    "s2s.delivery.expiring: %d undelivered conversions pass their deadline within "
+                    "%d days; see `flask s2s list --status open`",
+                    expiring,
+                    EXPIRING.days,
+                    extra={"action": "delivery.expiring"},
+                )

@@ -1,0 +1,304 @@
+"""`S2S`: the extension. It wires a Flask app to its `Services` and holds no state of any app."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+from blinker import Signal
+from flask import Flask, current_app, has_app_context, has_request_context, request
+from sqlalchemy import Engine
+
+from .capture.attribution import Attribution
+from .click import Click
+from .clock import Clock
+from .config import Settings
+from .conversion import Action, Conversion, Reversal, Signup, Transaction
+from .delivery.enlist import watch
+from .delivery.settlement import Delivery
+from .errors import ConfigError, UsageError
+from .middleware import S2SMiddleware
+from .money import paid_back
+from .networks.transport import Transport
+from .services import Services
+from .signals import signup_completed
+from .views import ConversionView
+
+log = logging.getLogger("flask_s2s")
+
+_NAME = "s2s"
+#: Two apps in one process may each have an S2S that listens to the same signal.
+_OWNER = "s2s.owner"
+ViewT = TypeVar("ViewT", bound=Callable[..., Any])
+Mapper = Callable[..., "Conversion | None"]
+Lazy = Callable[[], Any]
+
+
+class S2S:
+    """Flask-S2S. `S2S(app)`, or `S2S()` and later `init_app(app)`.
+
+    `transport` and `clock` replace HTTP and the machine's clock, for tests.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        transport: Transport | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._transport = transport
+        self._clock = clock
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Capture clicks on `app`, and deliver its conversions.
+
+        Reads `app.config` once. Raises `ConfigError` for a setting that is wrong, and when the app
+        has been initialised before.
+        """
+        if _NAME in app.extensions:
+            raise ConfigError(
+                "S2S", "is initialised on this app already", "Call init_app once for each app."
+            )
+        settings = Settings.from_mapping(app.config)
+        services = Services.build(
+            settings,
+            folder=Path(app.instance_path),
+            host_engine=lambda: _flask_sqlalchemy(app),
+            transport=self._transport,
+            clock=self._clock,
+        )
+        services.sender = app
+        app.extensions[_NAME] = services
+        app.extensions[_OWNER] = self
+        app.wsgi_app = S2SMiddleware(app.wsgi_app, services)  # type: ignore[method-assign]
+        # The same function each time: Blinker connects it once, for however many apps.
+        signup_completed.connect(_on_signup_completed)
+        if "sqlalchemy" in app.extensions:
+            watch(getattr(app.extensions["sqlalchemy"], "session", None))
+
+    @property
+    def services(self) -> Services:
+        """The current app's `Services`."""
+        return _services()
+
+    def current_click(self) -> Click | None:
+        """Return the visitor's click, or None. Never raises because of a cookie."""
+        return _attribution(self.services).click
+
+    def track_signup(
+        self,
+        *,
+        customer_key: object,
+        email: str | None = None,
+        name: str | None = None,
+        session: Any = None,
+        click: Click | None = None,
+        **fields: Any,
+    ) -> Delivery | None:
+        """Record that the visitor became customer `customer_key`.
+
+        With `session=` the row is written in that session's transaction, by one statement that
+        neither flushes nor commits: user and conversion commit together, or not at all. Without it
+        the row is written at once in a transaction of its own; None is returned when the database
+        did not take it (that is logged, and the page goes on).
+
+        `customer_key` must be the key that your billing uses too. The same customer twice is one
+        delivery: the first is returned. Without a click the row says why, and keeps nothing
+        personal. `fields` are the other fields of `Signup`; `click` overrides what the visitor
+        brought, for calls outside a request.
+
+        Raises `InvalidConversion` while developing or testing (in production a missing key becomes
+        a row `invalid`), `UsageError` for an AsyncSession, `ConfigError` for a session of another
+        database, and with `session=` what the database raises.
+        """
+        values = {"customer_key": customer_key, "email": email, "name": name, **fields}
+        return self._track(lambda: Signup(**values), session, click)
+
+    def track_action(
+        self,
+        *,
+        customer_key: object,
+        type: str,
+        value: int = 1,
+        key: str | None = None,
+        session: Any = None,
+    ) -> Delivery | None:
+        """Record that a customer reached a milestone of this `type`.
+
+        It is sent once the customer's sign-up is accepted. Without a `key` of your own a customer
+        has one action of a type. Returns and raises like `track_signup`.
+        """
+        values: dict[str, Any] = {"customer_key": customer_key, "type": type, "value": value}
+        return self._track(lambda: Action(**values, key=key), session)
+
+    def track_transaction(
+        self,
+        *,
+        customer_key: object,
+        amount: int | Decimal,
+        currency: str,
+        key: str,
+        session: Any = None,
+        **fields: Any,
+    ) -> Delivery | None:
+        """Record that a customer paid `amount`: whole minor units (cents), or a `Decimal`.
+
+        `key` is your ID of the transaction (4 to 255 characters): the same key is the same
+        transaction. It is sent once the sign-up is accepted, with the time it has now. `fields` are
+        the others of `Transaction`. Returns and raises like `track_signup`.
+        """
+        values: dict[str, Any] = {"customer_key": customer_key, "amount": amount, "key": key}
+        return self._track(lambda: Transaction(currency=currency, **values, **fields), session)
+
+    def track_refund(
+        self,
+        *,
+        customer_key: object,
+        transaction_key: str,
+        amount: int | Decimal | None = None,
+        currency: str | None = None,
+        key: str | None = None,
+        session: Any = None,
+    ) -> Delivery | None:
+        """Record that a transaction was paid back: as a whole, or `amount` of it.
+
+        The whole reverses the transaction at the network. A part (a positive `amount`, with its
+        `currency` and a `key` of its own) is a transaction with a negative amount. Both wait until
+        the transaction is accepted. Returns and raises like `track_signup`.
+        """
+        values: dict[str, Any] = {"customer_key": customer_key}
+        if amount is None:
+            return self._track(lambda: Reversal(**values, transaction_key=transaction_key), session)
+        values |= {
+            "amount": paid_back(amount),
+            "currency": currency,
+            "key": key,
+            "refunds": transaction_key,
+        }
+        return self._track(lambda: Transaction(**values), session)
+
+    def _track(
+        self, make: Callable[[], Conversion], session: Any, click: Click | None = None
+    ) -> Delivery | None:
+        services = self.services
+        try:
+            conversion = make()
+        except UsageError as error:
+            services.recorder.invalid_call(error, _attribution(services), session)
+            return None
+        return services.track(conversion, session=session, environ=_environ(), click=click)
+
+    def conversion(
+        self,
+        kind: str = "signup",
+        *,
+        customer_key: Lazy,
+        session: Any = None,
+        when: Lazy | None = None,
+        **fields: Any,
+    ) -> Callable[[ViewT], ViewT]:
+        """Decorate a conversion view: its success records a conversion.
+
+        Only unsafe methods count. `customer_key` is called during and after the view; None means
+        "no conversion this time" (an invalid form shown again). `when` narrows further. Each of
+        `fields` is a value or a callable. With `session=` the row commits with the session's own
+        commit and is sent once the view has succeeded; an error withdraws it.
+        """
+        if kind != Signup.kind:
+            raise UsageError(f"conversion({kind!r}) is not known; use 'signup'")
+        unknown = fields.keys() - Signup.__dataclass_fields__.keys()
+        if unknown:
+            raise UsageError(f"conversion() got {', '.join(sorted(unknown))}: no field of Signup")
+        if session is not None:
+            watch(session)
+        return ConversionView(
+            customer_key=customer_key, when=when, fields=fields, session=session, services=_services
+        ).decorate
+
+    def connect(self, signal: Signal, mapper: Mapper, *, session: Any = None) -> None:
+        """Record a conversion whenever `signal` is sent: `mapper(sender, **kwargs)` makes it.
+
+        None from the mapper means "no conversion". With `session=` (or a callable that returns the
+        session in use) the row is written by that session's own commit; where the session has new
+        objects the mapper is called within that commit, when they have their keys. A session that
+        has committed already, and has nothing new, gets a transaction of our own at once.
+        The app is the current one, else the sender; signals of apps that this object was not
+        initialised on are ignored.
+        """
+        if session is not None:
+            watch(session)
+
+        def receive(sender: Any, **kwargs: Any) -> None:
+            app = _app_of(sender)
+            if app is not None and app.extensions.get(_OWNER) is self:
+                _record_fact(app, lambda: mapper(sender, **kwargs), session)
+
+        signal.connect(receive, weak=False)
+
+    def drain(self) -> int:
+        """Send everything that is due now, in this thread; return how many were tried."""
+        return self.services.drain()
+
+
+def _on_signup_completed(sender: Any, *, session: Any = None, **fields: Any) -> None:
+    app = _app_of(sender)
+    if app is not None:
+        _record_fact(app, lambda: Signup(**fields), session)
+
+
+def _record_fact(app: Flask, make: Callable[[], Conversion | None], session: Any) -> None:
+    services = app.extensions.get(_NAME)
+    if isinstance(services, Services):
+        services.recorder.fact(make, _attribution(services), session)
+
+
+def _services() -> Services:
+    if not has_app_context():
+        raise UsageError(
+            "There is no current app. Outside a request, wrap the call: with app.app_context(): ..."
+        )
+    services = current_app.extensions.get(_NAME)
+    if not isinstance(services, Services):
+        raise UsageError("This app has no Flask-S2S. Call S2S().init_app(app) when it is made.")
+    return services
+
+
+def _app_of(sender: Any) -> Flask | None:
+    """Return the app that a signal is about: the current one, else its sender."""
+    if has_app_context():
+        return current_app._get_current_object()  # type: ignore[attr-defined, no-any-return]
+    if isinstance(sender, Flask):
+        return sender
+    log.warning(
+        "s2s.signal.no_app: a signal was sent outside of an app context, and not by an app. "
+        "Wrap the sending: with app.app_context(): ...",
+        extra={"action": "signal.no_app"},
+    )
+    return None
+
+
+def _environ() -> dict[str, Any] | None:
+    return request.environ if has_request_context() else None
+
+
+def _attribution(services: Services) -> Attribution:
+    return services.attribution_of(_environ())
+
+
+def _flask_sqlalchemy(app: Flask) -> Engine | None:
+    """The engine of Flask-SQLAlchemy, where the app has it and gave it a database."""
+    database = app.extensions.get("sqlalchemy")
+    if database is None:
+        return None
+    with app.app_context():
+        engines = getattr(database, "engines", None) or {}
+        engine: Engine | None = engines.get(None)
+    if engine is not None:
+        watch(database.session)
+    return engine

@@ -1,0 +1,73 @@
+"""Money: whole minor units of a currency. Never a float.
+
+An integer is minor units already (cents); a `Decimal` is major units and must come out even. How
+many digits a currency has after the point is ISO 4217's; PartnerStack speaks of "cents" and does
+not say what it makes of a currency without them, so minor units are what is sent.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from .errors import InvalidConversion
+
+_DIGITS = {
+    **dict.fromkeys(
+        "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(), 0
+    ),
+    **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
+    **dict.fromkeys("CLF UYW".split(), 4),
+}
+#: No amount of a conversion is larger than this, in minor units.
+_LARGEST = 10**12
+_MOST_DIGITS = len(str(_LARGEST))
+
+
+def currency_code(value: object) -> str:
+    """Return a three-letter currency code, in capitals. Raises `InvalidConversion`."""
+    if isinstance(value, str) and len(value) == 3 and value.isascii() and value.isalpha():
+        return value.upper()
+    raise InvalidConversion("currency", "must be a three-letter code such as USD")
+
+
+def minor_units(amount: object, currency: str) -> int:
+    """Return `amount` in minor units of `currency`. Raises `InvalidConversion`."""
+    if isinstance(amount, bool) or not isinstance(amount, int | Decimal):
+        problem = f"must be whole minor units (cents) or a Decimal, not {type(amount).__name__}"
+        raise InvalidConversion("amount", problem)
+    units = amount if isinstance(amount, int) else _from_decimal(amount, currency)
+    if not -_LARGEST <= units <= _LARGEST:
+        raise InvalidConversion("amount", "is too large")
+    return units
+
+
+def _from_decimal(amount: Decimal, currency: str) -> int:
+    """By whole numbers only: what a `Decimal` computes, the caller's context may round."""
+    sign, digits, exponent = amount.as_tuple()
+    if not isinstance(exponent, int):
+        raise InvalidConversion("amount", "is not a number")
+    places = _DIGITS.get(currency, 2)
+    significant = "".join(map(str, digits)).rstrip("0")
+    shift = exponent + len(digits) - len(significant) + places
+    if not significant:
+        return 0
+    if shift < 0:
+        problem = f"has more than {places} digits after the point ({currency})"
+        raise InvalidConversion("amount", problem)
+    if len(significant) + shift > _MOST_DIGITS:
+        raise InvalidConversion("amount", "is too large")
+    units = int(significant + "0" * shift)
+    return -units if sign else units
+
+
+def paid_back(amount: object) -> Any:
+    """Return a refund's amount as a transaction has it: negative. Raises `InvalidConversion`.
+
+    Copied, not computed: the caller's decimal context may round.
+    """
+    if isinstance(amount, Decimal):
+        return amount.copy_negate()
+    if isinstance(amount, int) and not isinstance(amount, bool):
+        return -amount
+    raise InvalidConversion("amount", "must be whole minor units (cents) or a Decimal")

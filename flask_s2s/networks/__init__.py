@@ -1,0 +1,1 @@
+"""What partner networks are, and how one is spoken to."""

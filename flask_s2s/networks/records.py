@@ -1,0 +1,166 @@
+"""PartnerStack's vendor API, read: who asks for what, and what an answer proves. No I/O.
+
+Sources: docs.partnerstack.com (D) and one advertiser's field report (F).
+
+Only customers are known to be readable by our own key (F). Actions and transactions are looked for
+in the documented lists (D: `min_created` in epoch milliseconds, `limit`, `starting_after`,
+`has_more`). "Not there" is a strong word: a record that might be ours under another name makes the
+answer unknown, and so does a 404 without the API's own envelope, which may come from anything
+between us and the network.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from ..conversion import Action, Conversion, Transaction
+from .network import Response
+from .reading import Absent, More, Present, Reading, Unknown
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+#: How far the network's clock may be behind ours.
+_CLOCKS_APART = timedelta(hours=1)
+#: What an HTTP client makes another path of, however it is quoted.
+_NOT_A_PATH = frozenset({".", ".."})
+#: Characters that servers and proxies decode before they look at the path, however they are quoted.
+_DECODED_TWICE = frozenset("/\\%")
+_OUR_KEYS = ("customer_key", "customer_external_key", "external_key")
+
+
+def customer_path(customer_key: str) -> str:
+    """Return the path of one customer, by our key."""
+    return f"/customers/{quote(customer_key, safe='')}"
+
+
+def records_path(
+    conversion: Conversion, since: datetime, cursor: str | None, limit: int
+) -> str | None:
+    """Return the path of one page of the list that `conversion` would be in."""
+    match conversion:
+        case Action():
+            name = "actions"
+        case Transaction():
+            name = "transactions"
+            if conversion.created_at is not None:
+                # Which of the two times the network lists it under is not documented.
+                since = min(since, _EPOCH + timedelta(milliseconds=conversion.created_at))
+        case _:
+            return None
+    since = max(since - _CLOCKS_APART, _EPOCH)
+    query: dict[str, Any] = {"limit": limit}
+    query["min_created"] = (since - _EPOCH) // timedelta(milliseconds=1)
+    if cursor is not None:
+        query["starting_after"] = cursor
+    return f"/{name}?{urlencode(query)}"
+
+
+def read_customer(customer_key: str, response: Response) -> Reading:
+    """200 with this customer: there. 404 in the API's envelope: absent. All else: unknown."""
+    answer = _object(response)
+    if customer_key in _NOT_A_PATH:
+        return Unknown(detail="this customer key cannot be asked for")
+    if response.status == 404 and _DECODED_TWICE.intersection(customer_key):
+        return Unknown(detail="a 404 proves nothing about a customer key with / \\ or %")
+    if response.status == 404 and answer is not None:
+        return Absent()
+    if response.status != 200:
+        return unread(response)
+    data = None if answer is None else answer.get("data")
+    if not isinstance(data, dict) or "items" in data:
+        return Unknown(detail="answered 200 without a customer")
+    named = [data[name] for name in _OUR_KEYS if isinstance(data.get(name), str)]
+    if named and customer_key not in named:
+        return Unknown(detail="answered 200 with another customer")
+    return Present(test=_test(data))
+
+
+def read_records(conversion: Conversion, response: Response) -> Reading | More:
+    """Compare one page with `conversion`."""
+    if response.status != 200:
+        return unread(response)
+    answer = _object(response)
+    data = None if answer is None else answer.get("data")
+    items = data.get("items") if isinstance(data, dict) else None
+    more = data.get("has_more") if isinstance(data, dict) else None
+    if not isinstance(items, list) or not isinstance(more, bool):
+        return Unknown(detail="answered 200 without a list")
+    unlike = [_is_another(conversion, item) for item in items]
+    for item, another in zip(items, unlike, strict=True):
+        if another is False:
+            return Present(test=_test(item))
+    if None in unlike:
+        return Unknown(detail="a record that may be this one has no key to tell by")
+    if not more:
+        return Absent()
+    cursor = items[-1].get("key") if items else None
+    if not isinstance(cursor, str) or not cursor:
+        return Unknown(detail="the list cannot be read on")
+    return More(cursor=cursor)
+
+
+def unread(response: Response) -> Unknown:
+    """Say what an answer was that tells nothing about the record."""
+    if response.status in (401, 403):
+        return Unknown(detail=f"the API keys were answered with {response.status}")
+    return Unknown(detail=f"the network's records were answered with {response.status}")
+
+
+def _is_another(conversion: Conversion, item: Any) -> bool | None:
+    """Say whether a listed record is another one than `conversion`; None when nobody can tell."""
+    if not isinstance(item, dict):
+        return None
+    match conversion:
+        case Action():
+            return _is_another_action(conversion, item)
+        case Transaction():
+            return _is_another_transaction(conversion, item)
+        case _:
+            return None
+
+
+def _is_another_action(action: Action, item: Mapping[str, Any]) -> bool | None:
+    keys = (item.get("external_key"), item.get("key"))
+    if action.key is not None and action.key in keys:
+        return False
+    if action.key is not None and isinstance(keys[0], str) and keys[0]:
+        return True
+    kind, value, target = item.get("type"), item.get("value"), item.get("target_key")
+    if isinstance(kind, str) and kind != action.type:
+        return True
+    if isinstance(value, int) and value != action.value:
+        return True
+    if action.key is None and kind == action.type and target == action.customer_key:
+        return False
+    # Its target may be ours under the network's own key.
+    return None
+
+
+def _is_another_transaction(transaction: Transaction, item: Mapping[str, Any]) -> bool | None:
+    keys = (item.get("key"), item.get("external_key"))
+    if transaction.key in keys:
+        return False
+    if any(isinstance(key, str) and key for key in keys):
+        return True
+    amount, currency = item.get("amount"), item.get("currency")
+    if isinstance(amount, int) and amount != transaction.amount:
+        return True
+    if isinstance(currency, str) and currency.upper() != transaction.currency:
+        return True
+    return None
+
+
+def _object(response: Response) -> dict[str, Any] | None:
+    try:
+        answer = json.loads(response.body)
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def _test(data: Mapping[str, Any]) -> bool | None:
+    test = data.get("test")
+    return test if isinstance(test, bool) else None

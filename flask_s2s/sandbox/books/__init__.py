@@ -1,0 +1,1 @@
+"""What the network knows: every SQL statement of the stand-in, and no HTTP."""

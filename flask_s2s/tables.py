@@ -1,0 +1,248 @@
+"""The tables, as SQLAlchemy Core on a caller's MetaData.
+
+Decisions: times are whole microseconds since 1970 (one type that three databases compare alike, and
+no time zone to lose). `due_at` is NULL exactly when a row has nothing left to do, so one plain index
+on it stays as small as the work that is left, with ten settled rows or ten million. Click IDs and
+customer keys are case-sensitive, which MariaDB's default collation is not.
+
+`s2s_meta` gets its rows with the table: the schema version, and the installation's own random key,
+which keys the de-duplication hashes so that rotating SECRET_KEY does not forget a customer.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from importlib import import_module
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    event,
+    insert,
+    select,
+)
+from sqlalchemy.engine import Dialect
+
+#: Raised whenever a table below changes; `flask s2s upgrade-db` carries a database forward.
+SCHEMA_VERSION = 1
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
+
+STATUSES = (
+    "armed",
+    "pending",
+    "waiting",
+    "sending",
+    "held",
+    "delivered",
+    "confirmed",
+    "missing",
+    "refused",
+    "expired",
+    "unattributed",
+    "invalid",
+    "withdrawn",
+    "dry_run",
+)
+#: Statuses with something left to do: they have a `due_at`.
+OPEN = ("armed", "pending", "waiting", "sending", "held")
+#: Statuses in which somebody holds a lease: a worker, or the view that armed the row.
+LEASED = ("armed", "sending")
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware datetime, stored as whole microseconds since 1970 (UTC)."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        return None if value is None else (value - EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        return None if value is None else EPOCH + timedelta(microseconds=value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tables:
+    """The tables on one MetaData."""
+
+    meta: Table
+    click: Table
+    delivery: Table
+    attempt: Table
+    gate: Table
+
+
+def define_tables(metadata: MetaData) -> Tables:
+    """Define the tables on `metadata` (for Alembic, or `db.create_all()`); call it again freely."""
+    if "s2s_delivery" in metadata.tables:
+        return Tables(**{n: metadata.tables[f"s2s_{n}"] for n in Tables.__slots__})
+    return Tables(
+        meta=_meta(metadata),
+        click=_click(metadata),
+        delivery=_delivery(metadata),
+        attempt=_attempt(metadata),
+        gate=_gate(metadata),
+    )
+
+
+def inserting(dialect: str) -> Any:
+    """Return SQLAlchemy's own `insert` of a dialect in use, with its `ON CONFLICT`.
+
+    Not imported above: the three dialects together take longer to load than all of this package,
+    and an engine has loaded its own already.
+    """
+    name = "mysql" if dialect == "mariadb" else dialect
+    return import_module(f"sqlalchemy.dialects.{name}").insert
+
+
+def _exact(length: int) -> String:
+    """Text that compares byte by byte on every database."""
+    # The collation brings its character set with it.
+    binary = String(length, collation="utf8mb4_bin")
+    return String(length).with_variant(binary, "mysql", "mariadb")
+
+
+def _key() -> Column[int]:
+    return Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+
+
+def _quoted(values: tuple[str, ...]) -> str:
+    return ", ".join(f"'{value}'" for value in values)
+
+
+def _meta(metadata: MetaData) -> Table:
+    table = Table(
+        "s2s_meta",
+        metadata,
+        Column("name", String(32), primary_key=True),
+        Column("value", String(255), nullable=False),
+    )
+
+    @event.listens_for(table, "after_create")
+    def _fill(table: Table, connection: Connection, **_: Any) -> None:
+        fill_meta(table, connection)
+
+    return table
+
+
+def fill_meta(meta: Table, connection: Connection) -> None:
+    """Write the rows of `s2s_meta` that are not there (a migration makes the table only)."""
+    present = set(connection.scalars(select(meta.c.name)))
+    rows = {"schema_version": str(SCHEMA_VERSION), "installation": secrets.token_hex(16)}
+    rows["worker_seen"] = ""
+    for name in rows.keys() - present:
+        connection.execute(insert(meta), {"name": name, "value": rows[name]})
+
+
+def _click(metadata: MetaData) -> Table:
+    return Table(
+        "s2s_click",
+        metadata,
+        _key(),
+        Column("network", String(32), nullable=False),
+        Column("click_id", _exact(512), nullable=False),
+        Column("partner_key", _exact(128)),
+        Column("sub_ids", JSON, nullable=False),
+        Column("link_host", String(255)),
+        Column("at", Instant, nullable=False),
+        UniqueConstraint("network", "click_id", name="uq_s2s_click"),
+        Index("ix_s2s_click_at", "at"),
+    )
+
+
+def _delivery(metadata: MetaData) -> Table:
+    return Table(
+        "s2s_delivery",
+        metadata,
+        _key(),
+        Column("network", String(32), nullable=False),
+        Column("lane", String(48), nullable=False),
+        Column("kind", String(16), nullable=False),
+        Column("dedupe", String(64), nullable=False),
+        Column("customer_key", _exact(255)),
+        Column("conversion", JSON(none_as_null=True)),
+        Column("click_id", _exact(512)),
+        Column("click", JSON(none_as_null=True)),
+        Column("status", String(16), nullable=False),
+        Column("reason", String(64), nullable=False),
+        Column("detail", String(255)),
+        Column("attempts", Integer, nullable=False),
+        Column("created_at", Instant, nullable=False),
+        Column("due_at", Instant),
+        Column("deadline_at", Instant, nullable=False),
+        Column("settled_at", Instant),
+        Column("ambiguous_at", Instant),
+        Column("lease_token", String(32)),
+        Column("parent", String(64)),
+        Column("verify_at", Instant),
+        Column("checks", Integer, nullable=False, server_default="0"),
+        Column("resent", Integer, nullable=False, server_default="0"),
+        UniqueConstraint("network", "dedupe", name="uq_s2s_delivery"),
+        CheckConstraint(f"status IN ({_quoted(STATUSES)})", name="ck_s2s_delivery_status"),
+        CheckConstraint(
+            f"(due_at IS NOT NULL) = (status IN ({_quoted(OPEN)}))", name="ck_s2s_delivery_due"
+        ),
+        CheckConstraint(
+            f"(lease_token IS NOT NULL) = (status IN ({_quoted(LEASED)}))",
+            name="ck_s2s_delivery_lease",
+        ),
+        CheckConstraint(
+            f"(settled_at IS NULL) = (status IN ({_quoted(OPEN)}))", name="ck_s2s_delivery_settled"
+        ),
+        Index("ix_s2s_delivery_due", "due_at"),
+        Index("ix_s2s_delivery_verify", "verify_at"),
+        Index("ix_s2s_delivery_parent", "parent"),
+        Index("ix_s2s_delivery_status", "status", "created_at"),
+        Index("ix_s2s_delivery_customer", "customer_key"),
+        Index("ix_s2s_delivery_click", "click_id"),
+    )
+
+
+def _attempt(metadata: MetaData) -> Table:
+    return Table(
+        "s2s_attempt",
+        metadata,
+        _key(),
+        Column("delivery_id", ForeignKey("s2s_delivery.id", ondelete="CASCADE"), nullable=False),
+        Column("number", Integer, nullable=False),
+        Column("lease_token", String(32), nullable=False),
+        Column("opened_at", Instant, nullable=False),
+        Column("closed_at", Instant),
+        Column("outcome", String(16)),
+        Column("http_status", Integer),
+        Column("duration_ms", Integer),
+        Column("request", JSON(none_as_null=True)),
+        Column("answer", Text),
+        UniqueConstraint("delivery_id", "number", name="uq_s2s_attempt"),
+        CheckConstraint("(closed_at IS NULL) = (outcome IS NULL)", name="ck_s2s_attempt_closed"),
+    )
+
+
+def _gate(metadata: MetaData) -> Table:
+    """A lane (one network's one credential) that is closed until a probe gets through."""
+    return Table(
+        "s2s_gate",
+        metadata,
+        Column("lane", String(48), primary_key=True),
+        Column("reason", String(64), nullable=False),
+        Column("since", Instant, nullable=False),
+        Column("probe_at", Instant, nullable=False),
+    )

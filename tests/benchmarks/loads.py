@@ -1,0 +1,18 @@
+"""What only a running system under load can show: minutes each, so each is asked for by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.benchmarks.delivery import delivery
+from tests.benchmarks.figures import Figure
+from tests.benchmarks.memory import memory
+from tests.benchmarks.scale import scale
+from tests.benchmarks.side_by_side import side_by_side
+
+LOADS: dict[str, Callable[[], list[Figure]]] = {
+    "delivery": delivery,
+    "memory": memory,
+    "scale": scale,
+    "side_by_side": side_by_side,
+}

@@ -1,0 +1,1 @@
+"""The programs that are measured, one process each: `python -m tests.benchmarks.subjects.NAME`."""

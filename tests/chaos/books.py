@@ -1,0 +1,170 @@
+"""The two books of a run, and what they say when they are held against each other."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import MetaData, create_engine, func, or_, select
+from sqlalchemy.pool import NullPool
+
+from flask_s2s.tables import define_tables
+from tests.chaos.plan import LEASE, Plan
+from tests.chaos.site import User
+from tests.chaos.visitors import request
+
+#: How long an idle worker may sleep after a lease has ended: in a web process, and as a command.
+POLL_EMBEDDED, POLL_OWN = 5.0, 0.5
+
+
+class SiteBooks:
+    """The advertiser's database, read from outside."""
+
+    def __init__(self, plan: Plan) -> None:
+        options = {"timeout": 30} if plan.database.startswith("sqlite") else {}
+        self._engine = create_engine(plan.database, poolclass=NullPool, connect_args=options)
+        tables = define_tables(MetaData())
+        self._rows, self._attempts = tables.delivery, tables.attempt
+
+    def any_sending(self, keys: Iterable[str]) -> bool:
+        """Say whether a delivery of these customers has an attempt that nobody has closed."""
+        customers = {key.removeprefix("t-").removeprefix("a-") for key in keys}
+        rows = self._rows
+        found = select(func.count()).where(
+            rows.c.customer_key.in_(customers), rows.c.status == "sending"
+        )
+        return bool(self._scalar(found))
+
+    def orphans(self, killed_at: datetime) -> int:
+        """Count what was leased before `killed_at` and is not claimed again yet."""
+        rows = self._rows
+        leased = (rows.c.status == "sending", rows.c.due_at <= killed_at + timedelta(seconds=LEASE))
+        return int(self._scalar(select(func.count()).where(*leased)))
+
+    def due(self, now: datetime) -> int:
+        """Count what there is to send now."""
+        return int(self._scalar(select(func.count()).where(self._rows.c.due_at <= now)))
+
+    def overdue(self, now: datetime) -> int:
+        """Count what there is to do now: to send, or to verify."""
+        rows = self._rows
+        return int(
+            self._scalar(
+                select(func.count()).where(or_(rows.c.due_at <= now, rows.c.verify_at <= now))
+            )
+        )
+
+    def last_moment(self) -> datetime | None:
+        """Return when the last thing that is left to do will be due."""
+        rows = self._rows
+        with self._engine.connect() as connection:
+            row = connection.execute(select(func.max(rows.c.due_at), func.max(rows.c.verify_at)))
+            return max((moment for moment in row.one() if moment), default=None)
+
+    def users(self) -> list[Any]:
+        with self._engine.connect() as connection:
+            table: Any = User.__table__
+            return list(connection.execute(select(table)))
+
+    def statuses(self) -> dict[str, Counter[str]]:
+        """Count deliveries by kind and status."""
+        rows = self._rows
+        counted: dict[str, Counter[str]] = {}
+        by = select(rows.c.kind, rows.c.status, func.count()).group_by(rows.c.kind, rows.c.status)
+        with self._engine.connect() as connection:
+            for kind, status, count in connection.execute(by):
+                counted.setdefault(kind, Counter())[status] = count
+        return counted
+
+    def resumptions(self, kills: Sequence[datetime]) -> tuple[list[float], int]:
+        """Return how long orphaned sign-ups waited for their next attempt, in seconds.
+
+        Counted from the moment after the kill in which any delivery was claimed again: from then on
+        the site works. Also the number of other orphaned attempts: of deliveries that must not be
+        repeated unasked.
+        """
+        attempts, rows = self._attempts, self._rows
+        torn = select(attempts.c.delivery_id).where(attempts.c.closed_at.is_(None))
+        every = (
+            select(rows.c.kind, attempts)
+            .join(rows, rows.c.id == attempts.c.delivery_id)
+            .where(rows.c.id.in_(torn))
+            .order_by(attempts.c.delivery_id, attempts.c.number)
+        )
+        with self._engine.connect() as connection:
+            found = connection.execute(every).all()
+            opened = connection.scalars(select(attempts.c.opened_at).distinct())
+            claims = sorted(opened)
+        waited: list[float] = []
+        careful = 0
+        for _, group in groupby(found, key=lambda attempt: attempt.delivery_id):
+            tries = list(group)
+            for this, after in zip(tries, [*tries[1:], None], strict=True):
+                if this.closed_at is not None:
+                    continue
+                if this.kind != "signup":
+                    careful += 1
+                elif after is None:
+                    waited.append(float("inf"))
+                else:
+                    works = _next(claims, _next(kills, this.opened_at))
+                    waited.append((after.opened_at - works).total_seconds())
+        return waited, careful
+
+    def _scalar(self, statement: Any) -> Any:
+        with self._engine.connect() as connection:
+            return connection.scalar(statement)
+
+
+def _next(moments: Sequence[datetime], after: datetime) -> datetime:
+    """Return the first moment after another; that one itself if there is none."""
+    place = bisect_right(moments, after)
+    return moments[place] if place < len(moments) else after
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What is wrong, by key: nothing, if the promise holds."""
+
+    #: Committed, and not on the network's record.
+    lost: list[str]
+    #: On the network's record more than once.
+    twice: list[str]
+    #: On the network's record, and never committed.
+    invented: list[str]
+    #: Credited to another click than the one that brought the customer.
+    misattributed: list[str]
+
+    @property
+    def clean(self) -> bool:
+        return not (self.lost or self.twice or self.invented or self.misattributed)
+
+
+def network_ledger(plan: Plan) -> dict[str, Any]:
+    """Return the network's own record."""
+    ledger: dict[str, Any] = json.loads(request(plan.network_port, "GET", "/sandbox/ledger")[2])
+    return ledger
+
+
+def compare(users: list[Any], ledger: dict[str, Any]) -> Verdict:
+    """Hold what was committed against what the network has."""
+    clicks = {user.key: user.xid for user in users}
+    due = {f"t-{user.key}" for user in users if user.pays}
+    due |= {f"a-{user.key}" for user in users if user.acts}
+    customers = Counter(customer["external_key"] for customer in ledger["customers"])
+    rewards = ledger["actions"] + ledger["transactions"]
+    there = customers + Counter(reward["external_key"] for reward in rewards)
+    credited = {customer["external_key"]: customer["xid"] for customer in ledger["customers"]}
+    expected = clicks.keys() | due
+    return Verdict(
+        lost=sorted(expected - there.keys()),
+        twice=sorted(key for key, count in there.items() if count > 1),
+        invented=sorted(there.keys() - expected),
+        misattributed=sorted(k for k, xid in credited.items() if clicks.get(k, xid) != xid),
+    )

@@ -1,0 +1,66 @@
+"""What one run is to do, as its processes are told."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+SECRET_KEY = "chaos-chaos-chaos-chaos-chaos"
+#: The shortest that there is, so that recovery is quick. Seconds.
+LEASE = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One run. Everything random in it comes from `seed`."""
+
+    conversions: int
+    kills: int
+    database: str
+    seed: int
+    #: Worker processes; 0: threads of the web processes deliver.
+    workers: int
+    faults: float
+    visitors: int
+    folder: Path
+    network_port: int
+    web_ports: tuple[int, ...]
+
+    @property
+    def network_url(self) -> str:
+        return f"http://127.0.0.1:{self.network_port}"
+
+    @property
+    def peace(self) -> Path:
+        """A file that is there once the fire is over: then the site has the lease it ships with."""
+        return self.folder / "peace"
+
+    @property
+    def clock(self) -> SharedClock:
+        return SharedClock(self.folder / "clock")
+
+
+class SharedClock:
+    """The machine's time plus an offset that all processes of a run read from one file."""
+
+    def __init__(self, path: Path) -> None:
+        file = os.open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            os.ftruncate(file, 8)
+            self._offset = mmap.mmap(file, 8)
+        finally:
+            os.close(file)
+
+    @property
+    def offset(self) -> timedelta:
+        return timedelta(seconds=struct.unpack("d", self._offset[:])[0])
+
+    def now(self) -> datetime:
+        return datetime.now(timezone.utc) + self.offset
+
+    def set_forward(self, by: timedelta) -> None:
+        self._offset[:] = struct.pack("d", (self.offset + by).total_seconds())

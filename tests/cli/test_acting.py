@@ -1,0 +1,90 @@
+"""`retry`, `credit` and `work --once`: what an operator does by hand."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from flask_s2s.testing import accepted, answered
+from tests.cli.conftest import Site
+
+SCHEMA = '{"message": "\'xid\' is a required property", "status": 400}'
+
+
+def test_retry_asks_first_and_then_sends(site: Site) -> None:
+    site.network.then(answered(400, SCHEMA))
+    site.sign_up()
+    site.drain()
+    refused = site.run("retry", "--status", "refused", input="n\n")
+    assert refused.exit_code == 1
+    assert "Send 1 delivery again?" in refused.stdout
+    assert site.drain() == 0
+    asked = site.run("retry", "--status", "refused", input="y\n")
+    assert asked.exit_code == 0
+    assert "1 is due now" in asked.stdout
+    site.network.then(accepted())
+    assert site.drain() == 1
+
+
+def test_retry_without_a_question(site: Site) -> None:
+    site.network.then(answered(400, SCHEMA))
+    for key in "ab":
+        site.sign_up(key)
+    site.drain()
+    result = site.run("retry", "--since", "2026-01-01", "--yes")
+    assert result.exit_code == 0
+    assert "2 are due now" in result.stdout
+
+
+def test_retry_of_nothing_and_of_everything_is_refused(site: Site) -> None:
+    assert site.run("retry", "--yes").exit_code == 2
+    none = site.run("retry", "--status", "expired", "--yes")
+    assert none.exit_code == 1
+    assert "None of these" in none.stderr
+    site.sign_up()
+    site.drain()
+    assert site.run("retry", "--id", "1", "--yes").exit_code == 1, "it is delivered"
+
+
+def test_retry_without_anybody_to_ask_sends_nothing(site: Site) -> None:
+    site.network.then(answered(400, SCHEMA))
+    site.sign_up()
+    site.drain()
+    assert site.run("retry", "--id", "1", input="").exit_code == 1
+    assert site.drain() == 0
+
+
+def test_credit_gives_an_unattributed_customer_a_click(site: Site) -> None:
+    site.services.prepare()
+    site.services.track_signup(customer_key="42")
+    result = site.run("credit", "42", "--click", "late1")
+    assert result.exit_code == 0
+    assert "has not seen that click" in result.stderr
+    assert site.drain() == 1
+    assert site.network.requests[0].body == {"xid": "late1", "customer_key": "42"}
+    again = site.run("credit", "42", "--click", "other1")
+    assert again.exit_code == 1
+    assert "flask s2s explain 42" in again.stderr
+
+
+def test_credit_of_a_customer_who_was_never_recorded(site: Site) -> None:
+    told = json.loads(site.run("credit", "new", "--click", "c1", "--json").stdout)
+    assert (told["customer_key"], told["status"], told["reason"]) == ("new", "pending", "credited")
+
+
+@pytest.mark.parametrize("bad", ["", "a b", "ä", "x" * 513])
+def test_credit_takes_no_click_that_cannot_be_one(site: Site, bad: str) -> None:
+    assert site.run("credit", "42", "--click", bad).exit_code == 2
+
+
+def test_credit_takes_no_customer_without_a_key(site: Site) -> None:
+    assert site.run("credit", "None", "--click", "c1").exit_code == 1
+
+
+def test_work_once_sends_what_is_due_and_leaves(site: Site) -> None:
+    for key in range(12):
+        site.sign_up(key)
+    assert site.run("work", "--once").exit_code == 0
+    assert len(site.network.requests) == 12
+    assert site.run("status").exit_code == 0

@@ -1,0 +1,104 @@
+"""`check` finds what is wrong, and says what to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from flask_s2s.testing import answered
+from tests.cli.conftest import Site
+
+Opening = Callable[..., Site]
+SCHEMA = '{"message": "\'xid\' is a required property", "status": 400}'
+
+
+def checked(site: Site, *args: str) -> dict[str, tuple[str, str]]:
+    """Return subject -> (level, message with remedy), the worst of each subject."""
+    worst: dict[str, tuple[str, str]] = {}
+    order = ("ok", "note", "error")
+    for finding in json.loads(site.run("check", "--json", *args).stdout):
+        text = f"{finding['message']} {finding['remedy']}"
+        level = finding["level"]
+        seen = worst.get(finding["subject"])
+        if seen is None or order.index(level) >= order.index(seen[0]):
+            worst[finding["subject"]] = (level, text)
+    return worst
+
+
+def test_check_of_a_site_that_is_well(site: Site) -> None:
+    site.sign_up()
+    site.drain()
+    result = site.run("check", "--site", "www.example.org")
+    assert result.exit_code == 0, result.stdout
+    found = checked(site, "--site", "www.example.org")
+    assert found["cookie"] == ("ok", "s2s for example.org and its subdomains ")
+    assert found["network"][0] == "ok"
+    assert found["worker"][0] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("config", "subject", "level", "says"),
+    [
+        ({"S2S_TOKEN": None}, "token", "error", "S2S_TOKEN_FILE"),
+        ({"S2S_TOKEN": ["a", "b"]}, "token", "note", "one environment"),
+        ({"S2S_TOKEN": "sandbox-token"}, "token", "error", "live one"),
+        ({"S2S_TOKEN": lambda: 1 / 0}, "token", "error", "ZeroDivisionError"),
+        ({"S2S_TOKEN": None, "S2S_TOKEN_FILE": "/no/file"}, "token", "error", "cannot be read"),
+        ({"S2S_PARTNERSTACK_URL": "http://127.0.0.1:5001"}, "network", "error", "credits nobody"),
+        ({"S2S_DRY_RUN": True}, "token", "note", "nothing is sent"),
+        ({"SECRET_KEY": "dev"}, "signing key", "note", "secrets.token_hex"),
+        ({"S2S_COOKIE_DOMAIN": "other.org"}, "cookie", "error", "may not set"),
+        ({"S2S_COOKIE_DOMAIN": "co.uk"}, "cookie", "error", "browsers drop"),
+    ],
+)
+def test_check_finds_and_says_what_to_do(
+    open_site: Opening, config: dict[str, object], subject: str, level: str, says: str
+) -> None:
+    site = open_site()
+    site.close()
+    host = "www.shop.co.uk" if config.get("S2S_COOKIE_DOMAIN") == "co.uk" else "www.example.org"
+    found_level, text = _worst(open_site(**config), subject, host, level)
+    assert found_level == level
+    assert says in text
+
+
+def _worst(site: Site, subject: str, host: str, level: str) -> tuple[str, str]:
+    result = site.run("check", "--json", "--site", host)
+    found = [f for f in json.loads(result.stdout) if f["subject"] == subject]
+    assert result.exit_code == (1 if level == "error" else 0)
+    (one,) = [f for f in found if f["level"] == level]
+    return one["level"], f"{one['message']} {one['remedy']}"
+
+
+def test_check_lets_an_app_in_debug_mode_use_the_sandbox(open_site: Opening) -> None:
+    site = open_site(
+        DEBUG=True, S2S_PARTNERSTACK_URL="http://127.0.0.1:5001", S2S_TOKEN="sandbox-token"
+    )
+    assert site.run("check").exit_code == 0
+
+
+def test_check_fails_while_a_lane_is_held(site: Site) -> None:
+    site.network.then(answered(401))
+    site.sign_up()
+    site.drain()
+    assert checked(site)["conversions"][0] == "error"
+    assert site.run("check").exit_code == 1
+
+
+def test_check_prints_for_people_too(site: Site) -> None:
+    shown = site.run("check").stdout
+    assert "\x1b" not in shown
+    assert "signing key" in shown
+
+
+def test_a_retry_keeps_a_deadline_that_is_further_away(site: Site) -> None:
+    site.network.then(answered(400, SCHEMA))
+    delivery = site.sign_up()
+    site.drain()
+    assert site.run("retry", "--id", "1", "--yes").exit_code == 0
+    (row,) = site.services.ledger.find()
+    assert row.deadline_at == delivery.deadline_at
+    assert row.deadline_at - site.clock.now() == timedelta(days=90)

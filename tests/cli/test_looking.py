@@ -1,0 +1,174 @@
+"""`status`, `list`, `show` and `explain`: what they print, as JSON too, and how they exit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from flask_s2s import Status
+from flask_s2s.cli.looking import _STORY as STORY
+from flask_s2s.errors import InvalidConversion
+from flask_s2s.testing import accepted, answered
+from tests.cli.conftest import Site
+
+Opening = Callable[..., Site]
+
+
+def test_status_of_a_site_that_is_well(site: Site) -> None:
+    site.sign_up()
+    site.drain()
+    result = site.run("status")
+    assert result.exit_code == 0
+    assert "delivered  1" in " ".join(result.stdout.split("\n")).replace("   ", " ")
+    told = json.loads(site.run("status", "--json").stdout)
+    assert told["counts"] == {"delivered": 1}
+    assert told["problems"] == []
+
+
+def test_status_of_a_new_site(site: Site) -> None:
+    result = site.run("status")
+    assert result.exit_code == 0
+    assert "never seen" in result.stdout
+
+
+def test_status_fails_while_a_lane_is_held(site: Site) -> None:
+    site.network.then(answered(401))
+    site.sign_up()
+    site.drain()
+    result = site.run("status", "--json")
+    assert result.exit_code == 1
+    assert [gate["lane"] for gate in json.loads(result.stdout)["held"]] == ["partnerstack/tracking"]
+    site.network.then(accepted())
+    site.clock.advance(seconds=31)
+    site.drain()
+    assert site.run("status").exit_code == 0
+
+
+def test_status_fails_when_a_customer_had_no_key(site: Site) -> None:
+    with site.app.test_request_context():
+        site.services.prepare()
+        error = InvalidConversion("customer_key", "is empty")
+        attribution = site.services.attribution_of(None)
+        site.services.recorder.invalid(error, attribution)
+    assert site.run("status").exit_code == 1
+    assert "--status invalid" in site.run("status").stdout
+    assert site.run("check").exit_code == 1
+    (row,) = json.loads(site.run("list", "--status", "invalid", "--json").stdout)
+    assert row["customer_key"] is None
+
+
+def test_status_fails_when_nothing_drains(site: Site) -> None:
+    site.sign_up()
+    assert site.run("status").exit_code == 0
+    site.clock.advance(minutes=3)
+    result = site.run("status")
+    assert result.exit_code == 1
+    assert "does a worker run?" in result.stdout
+    check = site.run("check")
+    assert check.exit_code == 1
+    assert "nothing drains" in check.stdout
+
+
+def test_list_filters_and_limits(site: Site) -> None:
+    for key in ("a", "b", "c"):
+        site.sign_up(key)
+    site.drain()
+    site.clock.advance(days=2)
+    site.sign_up("d")
+
+    def keys(*args: str) -> list[str]:
+        rows = json.loads(site.run("list", "--json", *args).stdout)
+        return [row["customer_key"] for row in rows]
+
+    assert keys() == ["d", "c", "b", "a"]
+    assert keys("--limit", "2") == ["d", "c"]
+    assert keys("--status", "delivered") == ["c", "b", "a"]
+    assert keys("--status", "open") == ["d"]
+    assert keys("--customer", "b") == ["b"]
+    assert keys("--customer", "B") == []
+    assert keys("--since", "2026-01-02") == ["d"]
+    assert site.run("list", "--status", "nonsense").exit_code == 2
+    assert site.run("list", "--limit", "0").exit_code == 2
+
+
+def test_list_of_nothing(site: Site) -> None:
+    assert site.run("list").stdout == "No deliveries.\n"
+    assert json.loads(site.run("list", "--json").stdout) == []
+
+
+def test_columns_stay_in_line_whatever_the_customers_are_called(site: Site) -> None:
+    for key in ("ab", "日本語", "e\u0301"):
+        site.sign_up(key)
+    lines = site.run("list").stdout.splitlines()
+    assert len(lines) == 4
+    wide = {"日本語": 3, "e\u0301": -1}
+    starts = {
+        line.index("explicit") + sum(n for k, n in wide.items() if k in line) for line in lines[1:]
+    }
+    assert len(starts) == 1
+
+
+def test_show_tells_every_attempt_and_nothing_personal(site: Site) -> None:
+    site.network.then(answered(503, "come back"), accepted())
+    site.sign_up(email="ada@example.org", name="Ada L.")
+    site.drain()
+    site.clock.advance(hours=1)
+    site.drain()
+    result = site.run("show", "1")
+    assert result.exit_code == 0
+    assert "come back" in result.stdout
+    told = site.run("show", "1", "--json").stdout
+    assert [one["http_status"] for one in json.loads(told)["attempts"]] == [503, 200]
+    for text in (result.stdout, told, site.run("list", "--json").stdout):
+        assert "ada@example.org" not in text
+        assert "Ada L." not in text
+
+
+def test_show_of_what_is_not_there(site: Site) -> None:
+    assert site.run("show", "7").exit_code == 1
+    assert site.run("show", "x").exit_code == 2
+
+
+def test_show_of_a_dry_run_tells_what_would_be_sent(open_site: Opening) -> None:
+    site = open_site(S2S_DRY_RUN=True)
+    site.sign_up(email="ada@example.org")
+    told = json.loads(site.run("show", "1", "--json").stdout)
+    assert told["would_send"] == {
+        "method": "POST",
+        "url": "https://partnerlinks.io/conversion/xid",
+        "body": {"xid": "click1", "customer_key": "42", "email": "ada@example.org"},
+    }
+    shown = site.run("show", "1").stdout
+    assert "Would be sent: POST https://partnerlinks.io/conversion/xid" in shown
+    assert "tok" not in shown.replace("token", "")
+
+
+def test_explain_answers_why(site: Site) -> None:
+    site.services.prepare()
+    site.services.track_signup(customer_key="lost")
+    site.sign_up("found")
+    site.drain()
+    assert "no visitor brought a click" in site.run("explain", "lost").stdout
+    assert "the network took it" in site.run("explain", "found").stdout
+    unknown = site.run("explain", "nobody")
+    assert unknown.exit_code == 1
+    assert "rolled back" in unknown.stderr
+    assert json.loads(site.run("explain", "nobody", "--json").stdout) == []
+
+
+def test_every_status_has_its_sentence() -> None:
+    assert set(STORY) == set(Status)
+
+
+def test_what_a_network_answers_cannot_steer_the_terminal(site: Site) -> None:
+    evil = "\x1b]0;owned\x07\x1b[2J\u202egnp.exe\r\n"
+    site.network.then(
+        answered(400, json.dumps({"message": f"{evil} is not of type", "status": 400}))
+    )
+    site.sign_up("k\u202ek")
+    site.drain()
+    for command in (["show", "1"], ["list"], ["explain", "k\u202ek"]):
+        shown = site.run(*command, color=True).stdout
+        assert not {"\x07", "\u202e", "\r"} & set(shown)
+        assert "\x1b]" not in shown
+        assert "\x1b[2J" not in shown

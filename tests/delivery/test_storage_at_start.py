@@ -1,0 +1,114 @@
+"""A database that is not ready is loud at the first request; one that is another is refused."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from sqlalchemy import Engine, create_engine, inspect
+from sqlalchemy.orm import Session
+
+from flask_s2s import S2S, Click, ConfigError, Services, Settings, StorageError
+from flask_s2s.cli import s2s as commands
+from flask_s2s.sandbox import create_sandbox
+from flask_s2s.sandbox.server import serve
+from flask_s2s.testing import ScriptedTransport
+from tests.delivery.shop import CONFIG, Shop
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def host_engine(tmp_path: Path) -> Iterator[Engine]:
+    """The host's own database, whose tables are the host's to make."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'host.sqlite3'}")
+    yield engine
+    engine.dispose()
+
+
+class Database:
+    """What the extension looks for in Flask-SQLAlchemy."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engines = {None: engine}
+        self.session = Session(engine)
+
+
+@pytest.fixture
+def app(host_engine: Engine, tmp_path: Path) -> Flask:
+    app = Flask(__name__, instance_path=str(tmp_path))
+    app.config.update(CONFIG, S2S_WORKER="external")
+    app.extensions["sqlalchemy"] = Database(host_engine)
+    S2S(app, transport=ScriptedTransport())
+    app.add_url_rule("/", view_func=lambda: "hello")
+    return app
+
+
+def test_missing_tables_are_loud_at_the_first_request_and_the_page_is_fine(
+    app: Flask, host_engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = app.test_client().get("/?ps_xid=click1")
+    assert answer.text == "hello"
+    (told,) = [r for r in caplog.records if r.levelno == logging.CRITICAL]
+    assert "flask s2s init-db" in told.getMessage()
+    assert inspect(host_engine).get_table_names() == [], "a host's database is the host's"
+
+
+def test_missing_tables_are_an_error_of_check_and_of_work(app: Flask) -> None:
+    for command in ("check", "work", "status"):
+        result = app.test_cli_runner().invoke(commands, [command])
+        assert result.exit_code == 1
+        assert "flask s2s init-db" in result.output
+    assert app.test_cli_runner().invoke(commands, ["init-db"]).exit_code == 0
+    assert app.test_cli_runner().invoke(commands, ["status"]).exit_code == 0
+
+
+def test_tables_of_another_version_say_what_to_run(shop: Shop) -> None:
+    meta = shop.services.storage.tables.meta
+    newer = meta.update().where(meta.c.name == "schema_version").values(value="99")
+    with shop.services.storage.engine().begin() as connection:
+        connection.execute(newer)
+    with pytest.raises(StorageError, match="upgrade-db"):
+        shop.another()
+
+
+def test_a_session_of_another_database_is_refused_at_the_first_call(
+    shop: Shop, host_engine: Engine
+) -> None:
+    click = Click(click_id="click1", at=shop.clock.now())
+    with Session(host_engine) as session:
+        with pytest.raises(ConfigError, match="another database") as caught:
+            shop.services.track_signup(customer_key="42", click=click, session=session)
+    assert caught.value.key == "S2S_DATABASE_URI"
+    assert shop.statuses() == {}
+
+
+def test_our_own_file_is_made_by_whoever_comes_first(tmp_path: Path) -> None:
+    services = Services.build(Settings.from_mapping(CONFIG), folder=tmp_path / "made")
+    services.prepare()
+    assert services.ledger.find() == []
+    services.storage.engine().dispose()
+
+
+@pytest.mark.parametrize("testing", [True, False])
+def test_the_embedded_thread_starts_with_the_first_request_and_never_under_testing(
+    tmp_path: Path, testing: bool
+) -> None:
+    with serve(create_sandbox()) as network:
+        app = Flask(__name__, instance_path=str(tmp_path))
+        app.config.update(CONFIG, S2S_TOKEN="sandbox-token", TESTING=testing)
+        app.config.update(S2S_PARTNERSTACK_URL=network.url)
+        S2S(app)
+        services: Services = app.extensions["s2s"]
+        assert not services.embedded.alive
+        app.test_client().get("/")
+        assert services.embedded.alive is not testing
+        click = Click(click_id="click1", at=services.clock.now())
+        services.track_signup(customer_key="42", click=click)
+        if testing:
+            assert services.drain() == 1
+        wait_until(lambda: [d.status.value for d in services.ledger.find()] == ["delivered"])
+        services.embedded.stop()
+        services.storage.engine().dispose()

@@ -1,0 +1,198 @@
+"""One bad row, one bad moment: what a worker does about them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from threading import Event, Thread
+
+import pytest
+from sqlalchemy import event, text, update
+from sqlalchemy.exc import OperationalError
+
+from flask_s2s import Status
+from flask_s2s.delivery.bell import Bell
+from flask_s2s.networks.network import Request, Response
+from flask_s2s.testing import ScriptedTransport
+from tests.delivery.shop import Shop
+from tests.waiting import wait_until
+
+
+def alarms(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [
+        str(record.__dict__.get("action"))
+        for record in caplog.records
+        if record.levelno >= logging.ERROR
+    ]
+
+
+class Choking:
+    """A transport that cannot send one customer."""
+
+    def __init__(self, customer: str, failure: Exception) -> None:
+        self.customer = customer
+        self.failure = failure
+        self.served = ScriptedTransport()
+
+    def send(self, request: Request, *, seconds: float) -> Response:
+        if request.body is not None and request.body["customer_key"] == self.customer:
+            raise self.failure
+        return self.served.send(request, seconds=seconds)
+
+
+def test_a_row_whose_sending_fails_hurts_no_other(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    for key in ("a", "poison", "b"):
+        shop.sign_up(key)
+    services = shop.another(transport=Choking("poison", RuntimeError("no")))
+    services.drain()
+    assert shop.statuses() == {"delivered": 2, "pending": 1}
+    (poison,) = services.ledger.find(customer="poison")
+    assert "RuntimeError" in (poison.detail or "")
+    assert "delivery.broken" in alarms(caplog)
+    shop.clock.advance(hours=1)
+    shop.drain()
+    assert shop.statuses() == {"delivered": 3}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"conversion": {"nonsense": 1}}, id="fields of another version"),
+        pytest.param({"conversion": {"customer_key": None}}, id="no customer"),
+        pytest.param({"conversion": [1, 2]}, id="no mapping"),
+        pytest.param({"kind": "handshake"}, id="a kind of another version"),
+        pytest.param({"click": {"click_id": "x"}}, id="half a click"),
+        pytest.param({"network": "othernet"}, id="a network of another version"),
+    ],
+)
+def test_a_row_that_cannot_be_read_hurts_no_other(shop: Shop, change: dict[str, object]) -> None:
+    bad = shop.sign_up("bad")
+    rows = shop.services.storage.tables.delivery
+    with shop.services.storage.engine().begin() as connection:
+        connection.execute(update(rows).where(rows.c.id == bad.id).values(**change))
+    good = shop.sign_up("good")
+    shop.drain()
+    assert shop.status(good) is Status.DELIVERED
+    assert shop.status(bad) is Status.PENDING
+    assert [request.body and request.body["customer_key"] for request in shop.network.requests] == [
+        "good"
+    ]
+
+
+class Running:
+    """A worker in a thread, as in a web process."""
+
+    def __init__(self, shop: Shop) -> None:
+        self.bell = Bell()
+        self.services = shop.another()
+        worker = self.services.worker(poll=0.05)
+        self._thread = Thread(target=worker.run, args=(self.bell,), daemon=True)
+
+    def __enter__(self) -> Running:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.bell.stop()
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+
+def test_a_worker_outlives_a_database_that_fails_for_a_while(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "flask_s2s")
+    failing = Event()
+
+    def fail(*_: object) -> None:
+        if failing.is_set():
+            raise OperationalError("SELECT 1", {}, Exception("disk I/O error"))
+
+    with Running(shop) as worker:
+        event.listen(worker.services.storage.engine(), "before_cursor_execute", fail)
+        shop.sign_up("before")
+        wait_until(lambda: shop.statuses() == {"delivered": 1})
+        failing.set()
+        wait_until(lambda: "worker.failed" in [r.__dict__.get("action") for r in caplog.records])
+        shop.sign_up("meanwhile")
+        failing.clear()
+        wait_until(lambda: shop.statuses() == {"delivered": 2}, 30)
+    assert [request.body and request.body["customer_key"] for request in shop.network.requests] == [
+        "before",
+        "meanwhile",
+    ]
+
+
+class Blocking(ScriptedTransport):
+    """A network that keeps one customer waiting until it is let go."""
+
+    def __init__(self, customer: str) -> None:
+        super().__init__()
+        self.customer = customer
+        self.reached = Event()
+        self.go = Event()
+
+    def send(self, request: Request, *, seconds: float) -> Response:
+        if request.body is not None and request.body["customer_key"] == self.customer:
+            self.reached.set()
+            self.go.wait(30)
+        return super().send(request, seconds=seconds)
+
+
+def test_a_slow_answer_holds_up_no_other(shop: Shop) -> None:
+    shop.sign_up("slow")
+    network = Blocking("slow")
+    shop.network = network
+    with Running(shop):
+        assert network.reached.wait(30)
+        for key in range(20):
+            shop.sign_up(key)
+        wait_until(lambda: shop.statuses().get("delivered") == 20, 30)
+        network.go.set()
+        wait_until(lambda: shop.statuses() == {"delivered": 21}, 30)
+
+
+def test_a_worker_that_is_stopped_finishes_what_is_in_flight_and_takes_nothing_new(
+    shop: Shop,
+) -> None:
+    shop.sign_up("slow")
+    network = Blocking("slow")
+    shop.network = network
+    with Running(shop) as worker:
+        assert network.reached.wait(30)
+        worker.bell.stop()
+        shop.sign_up("too late")
+        network.go.set()
+    assert shop.statuses() == {"delivered": 1, "pending": 1}
+    assert [
+        one.outcome for one in shop.attempts(shop.services.ledger.find(customer="slow")[0])
+    ] == ["accepted"]
+
+
+def test_two_workers_over_one_database_send_each_once(shop: Shop) -> None:
+    with Running(shop), Running(shop):
+        for key in range(40):
+            shop.sign_up(key)
+        wait_until(lambda: shop.statuses() == {"delivered": 40}, 30)
+    assert len(shop.network.requests) == 40
+
+
+def test_a_host_s_write_lock_delays_and_loses_nothing(shop: Shop) -> None:
+    shop.sign_up()
+    with shop.services.storage.engine().connect() as connection:
+        connection.execute(text("BEGIN IMMEDIATE"))
+        impatient = shop.another()
+        event.listen(impatient.storage.engine(), "connect", _impatient)
+        impatient.storage.engine().dispose()
+        with pytest.raises(OperationalError):
+            impatient.drain()
+        connection.rollback()
+    assert shop.drain() == 1
+    assert shop.status() is Status.DELIVERED
+
+
+def _impatient(connection: object, _record: object) -> None:
+    execute: Callable[[str], object] = connection.execute  # type: ignore[attr-defined]
+    execute("PRAGMA busy_timeout=50")

@@ -1,0 +1,97 @@
+"""Log-in, log-out, the account page, and what a session inherits."""
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from tests.example_app.recorded import conversions
+from tests.example_app.visitor import ADA, send
+
+LOGIN = {"email": ADA["email"], "password": ADA["password"]}
+
+
+@pytest.fixture
+def member(app: Flask) -> FlaskClient:
+    """A visitor who has just signed up."""
+    client = app.test_client()
+    send(client, "/signup", ADA)
+    return client
+
+
+@pytest.mark.parametrize("path", ["/welcome", "/account"])
+def test_pages_of_members_ask_others_to_log_in(client: FlaskClient, path: str) -> None:
+    answer = client.get(path)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/login")
+
+
+def test_log_out_and_log_in_again(member: FlaskClient) -> None:
+    assert ADA["email"] in member.get("/account").text
+    assert send(member, "/logout", {}, page="/account").headers["Location"] == "/"
+    assert member.get("/account").status_code == 303
+    answer = send(member, "/login", LOGIN | {"email": "Ada.Rowe@Example.com"})
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/account")
+    assert ADA["email"] in member.get("/account").text
+
+
+def test_log_in_records_no_conversion(app: Flask, member: FlaskClient) -> None:
+    before = conversions(app)
+    send(app.test_client(), "/login", LOGIN)
+    assert conversions(app) == before
+
+
+def test_a_wrong_password_and_an_unknown_address_get_the_same_answer(
+    app: Flask, member: FlaskClient
+) -> None:
+    wrong = send(app.test_client(), "/login", LOGIN | {"password": "a loud garden"})
+    unknown = send(app.test_client(), "/login", LOGIN | {"email": "nobody@example.com"})
+    message = "This address and password do not belong together."
+    assert (wrong.status_code, unknown.status_code) == (422, 422)
+    assert message in wrong.text
+    assert message in unknown.text
+
+
+def test_logging_in_starts_a_fresh_session(app: Flask, member: FlaskClient) -> None:
+    client = app.test_client()
+    with client.session_transaction() as planted:
+        planted["planted"] = "by an attacker"
+    send(client, "/login", LOGIN)
+    with client.session_transaction() as session:
+        assert set(session) == {"user_id"}
+
+
+def test_account_pages_are_not_kept_by_the_browser(member: FlaskClient) -> None:
+    assert member.get("/account").headers["Cache-Control"] == "private, no-store"
+
+
+@pytest.mark.parametrize("path", ["/trial", "/studio"])
+def test_who_joined_without_a_password_can_choose_one_once(client: FlaskClient, path: str) -> None:
+    send(client, path, {"name": ADA["name"], "email": ADA["email"]})
+    assert send(client, "/account", {"password": ""}).status_code == 422
+    assert send(client, "/account", {"password": ADA["password"]}).status_code == 303
+    page = client.get("/account").text
+    assert "Your password is set." in page
+    assert "Choose a password" not in page
+    send(client, "/account", {"password": "somebody else's"})
+    send(client, "/logout", {}, page="/account")
+    assert send(client, "/login", LOGIN).status_code == 303
+
+
+def test_an_account_without_a_password_cannot_be_logged_into(client: FlaskClient) -> None:
+    send(client, "/trial", {"name": ADA["name"], "email": ADA["email"]})
+    send(client, "/logout", {}, page="/account")
+    for guess in ("nobody", "None", "a quiet garden"):
+        assert send(client, "/login", LOGIN | {"password": guess}).status_code == 422
+
+
+def test_upgrading_changes_the_plan(member: FlaskClient) -> None:
+    assert "Seedling" in member.get("/account").text
+    assert send(member, "/upgrade", {}, page="/account").status_code == 303
+    page = member.get("/account").text
+    assert "You are on the Solo plan now." in page
+    assert "Seedling" not in page
+
+
+def test_a_session_of_a_deleted_account_is_nobodys(client: FlaskClient) -> None:
+    with client.session_transaction() as session:
+        session["user_id"] = 4711
+    assert client.get("/account").status_code == 303

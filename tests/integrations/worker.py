@@ -1,0 +1,9 @@
+"""What a real Celery worker imports: `celery -A tests.integrations.worker:celery_app worker`."""
+
+from __future__ import annotations
+
+import os
+
+from tests.integrations.site import make_site
+
+app, celery_app = make_site(os.environ)

@@ -1,0 +1,167 @@
+"""HTTP's bad days: what surely did not arrive, what may have, and how long it can take."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from flask_s2s.errors import TransportError
+from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.transport import MAX_ANSWER, HttpTransport, is_loopback
+
+Speak = Callable[[socket.socket], None]
+
+
+@contextmanager
+def server(speak: Speak) -> Iterator[str]:
+    """Listen on loopback, and say to each connection what `speak` says."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    speak(connection)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        # Closing does not wake a thread that accepts; shutting down does.
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join(10)
+
+
+def says(answer: bytes) -> Speak:
+    def speak(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(answer)
+
+    return speak
+
+
+def send(url: str, *, seconds: float = 10) -> Response:
+    request = Request(method="POST", url=url, headers={"Authorization": "Bearer t"}, body={"a": 1})
+    return HttpTransport().send(request, seconds=seconds)
+
+
+def fails(url: str, *, seconds: float = 10) -> TransportError:
+    with pytest.raises(TransportError) as caught:
+        send(url, seconds=seconds)
+    return caught.value
+
+
+def test_an_answer_is_read_whole_with_its_headers_in_lower_case() -> None:
+    with server(says(b"HTTP/1.1 503 x\r\nRetry-After: 7\r\nContent-Length: 2\r\n\r\nno")) as host:
+        answer = send(f"http://{host}/")
+    assert (answer.status, answer.body, answer.headers["retry-after"]) == (503, b"no", "7")
+
+
+def test_an_endless_answer_is_cut() -> None:
+    def speak(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        with suppress(OSError):  # the client hangs up
+            while True:
+                connection.sendall(b"x" * 65536)
+
+    with server(speak) as host:
+        assert len(send(f"http://{host}/").body) == MAX_ANSWER
+
+
+@pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n"])
+def test_a_byte_now_and_then_does_not_buy_more_time(start: bytes) -> None:
+    letters = b"HTTP/1.1 200 OK\r\nX-Slow: " if not start else b""
+
+    def speak(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(start)
+        pause = threading.Event()
+        try:
+            for number in range(600):
+                connection.sendall(letters[number : number + 1] or b"x")
+                pause.wait(0.1)
+        except OSError:
+            return
+        raise AssertionError("the client had a minute's patience")
+
+    with server(speak) as host:
+        assert fails(f"http://{host}/", seconds=1).sent is True
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Le", id="half a head"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", id="half a body"),
+        pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", id="another protocol"),
+    ],
+)
+def test_a_broken_answer_may_have_arrived(answer: bytes) -> None:
+    with server(says(answer)) as host:
+        assert fails(f"http://{host}/").sent is True
+
+
+def test_a_refused_connection_surely_did_not_arrive() -> None:
+    with server(says(b"")) as host:
+        gone = host
+    assert fails(f"http://{gone}/").sent is False
+
+
+def test_a_name_that_is_not_known_surely_did_not_arrive() -> None:
+    assert fails("http://network.invalid/").sent is False
+
+
+def test_a_failed_handshake_surely_did_not_arrive() -> None:
+    with server(says(b"this is not TLS at all, and long enough to be read as such\r\n")) as host:
+        error = fails(f"https://{host}/")
+    assert (error.sent, str(error)) == (False, "TLS failed")
+
+
+def test_a_redirect_is_an_answer_and_not_followed() -> None:
+    head = b"HTTP/1.1 302 x\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
+    with server(says(head)) as host:
+        assert send(f"http://{host}/").status == 302
+
+
+def test_a_cookie_of_the_network_is_not_kept() -> None:
+    heads: list[bytes] = []
+
+    def speak(connection: socket.socket) -> None:
+        heads.append(connection.recv(65536))
+        connection.sendall(
+            b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+
+    transport = HttpTransport()
+    with server(speak) as host:
+        for _ in range(2):
+            transport.send(Request(method="GET", url=f"http://{host}/"), seconds=10)
+    assert len(heads) == 2
+    assert not [head for head in heads if b"cookie" in head.lower()]
+
+
+@pytest.mark.parametrize(
+    ("url", "here"),
+    [
+        ("http://127.0.0.1:5001", True),
+        ("http://127.9.9.9/", True),
+        ("http://[::1]:80/", True),
+        ("http://localhost/", True),
+        ("http://network.test/", True),
+        ("https://partnerlinks.io", False),
+        ("http://127.0.0.1.example.org/", False),
+        ("http://localhost.example.org/", False),
+        ("http://10.0.0.1/", False),
+        ("http://0.0.0.0/", False),
+    ],
+)
+def test_what_counts_as_this_machine(url: str, here: bool) -> None:
+    assert is_loopback(url) is here

@@ -1,0 +1,113 @@
+"""`flask s2s prune` forgets what is done, and only that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flask_s2s.testing import answered
+from tests.operations.site import Site
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    site = Site.make(tmp_path)
+    yield site
+    site.close()
+
+
+def test_a_settled_row_is_emptied_and_its_attempts_are_deleted(site: Site) -> None:
+    site.sign_up("42")
+    site.drain()
+    site.clock.advance(days=401)
+
+    result = site.run("prune", "--yes")
+
+    assert result.exit_code == 0, result.output
+    (row,) = site.rows()
+    assert row["status"] == "delivered"
+    emptied = ("customer_key", "conversion", "click", "click_id", "detail")
+    assert [row[name] for name in emptied] == [None] * 5
+    assert site.count("attempt") == 0
+
+
+def test_a_pruned_customer_is_still_one_delivery(site: Site) -> None:
+    first = site.sign_up("42")
+    site.drain()
+    site.clock.advance(days=401)
+    site.run("prune", "--yes")
+
+    assert site.sign_up("42").id == first.id
+    assert site.drain() == 0
+
+
+def test_what_has_work_left_is_never_touched(site: Site) -> None:
+    site.transport.then(answered(503))
+    site.sign_up("42")
+    site.drain()
+    before = site.rows()
+    site.clock.advance(days=5000)
+
+    result = site.run("prune", "--yes", "--dead-letters")
+
+    assert "Emptied 0 deliveries" in result.output
+    assert site.rows() == before
+
+
+def test_dead_letters_stay_until_they_are_named(site: Site) -> None:
+    site.transport.then(
+        answered(400, '{"message": "\'xid\' is a required property", "status": 400}')
+    )
+    site.sign_up("42")
+    site.drain()
+    assert site.rows()[0]["status"] == "refused"
+    site.clock.advance(days=401)
+
+    site.run("prune", "--yes")
+    assert site.rows()[0]["customer_key"] == "42"
+
+    site.run("prune", "--yes", "--dead-letters")
+    assert site.rows()[0]["customer_key"] is None
+
+
+def test_recent_rows_stay(site: Site) -> None:
+    site.sign_up("42")
+    site.drain()
+    site.clock.advance(days=100)
+
+    site.run("prune", "--yes")
+
+    assert site.rows()[0]["customer_key"] == "42"
+
+
+def test_old_clicks_go_and_clicks_in_their_window_stay(site: Site) -> None:
+    client = site.app.test_client()
+    client.get("/?ps_xid=oldclick1")
+    site.clock.advance(days=380)
+    client.get("/?ps_xid=newclick1")
+    site.clock.advance(days=21)
+
+    site.run("prune", "--yes")
+
+    assert [row["click_id"] for row in site.rows("click")] == ["newclick1"]
+
+
+def test_it_asks_first(site: Site) -> None:
+    site.sign_up("42")
+    site.drain()
+    site.clock.advance(days=401)
+
+    result = site.run("prune", typed="n\n")
+
+    assert result.exit_code == 1
+    assert "Empty 1 deliveries" in result.output
+    assert site.rows()[0]["customer_key"] == "42"
+
+
+def test_a_click_may_not_be_pruned_in_its_window(site: Site) -> None:
+    result = site.run("prune", "--yes", "--older-than", "30")
+
+    assert result.exit_code == 2
+    assert "90 days" in result.output

@@ -1,0 +1,193 @@
+"""At the network a customer comes before what they do, and a payment before its refund."""
+
+from __future__ import annotations
+
+from flask_s2s import Status
+from flask_s2s.conversion import Action, Reversal, Transaction
+from flask_s2s.testing import answered
+from tests.verification.conftest import Opening
+from tests.verification.site import Site
+
+
+def paid(customer: str = "42", key: str = "inv-1", amount: int = 500) -> Transaction:
+    return Transaction(customer_key=customer, amount=amount, currency="USD", key=key)
+
+
+def refunded(customer: str = "42", key: str = "inv-1") -> Reversal:
+    return Reversal(customer_key=customer, transaction_key=key)
+
+
+def sent(site: Site) -> list[str]:
+    return [f"{r.method} {r.url.partition('5001')[2]}" for r in site.line.requests]
+
+
+def test_a_customers_conversions_go_in_their_order_behind_the_confirmed_sign_up(
+    any_site: Site,
+) -> None:
+    refund, payment = any_site.track(refunded()), any_site.track(paid())
+    signup = any_site.sign_up()
+    action = any_site.track(Action(customer_key="42", type="activated", key="step-1"))
+    any_site.services.drain()
+    assert sent(any_site) == ["POST /conversion/xid"]
+    assert {any_site.status(one) for one in (refund, payment, action)} == {Status.WAITING}
+    any_site.after(minutes=10)
+    assert len(any_site.line.requests) == 1
+    any_site.after(minutes=5)
+    assert any_site.status(signup) is Status.CONFIRMED
+    assert {any_site.status(one) for one in (refund, payment, action)} == {Status.DELIVERED}
+    api = [line for line in sent(any_site) if "GET" not in line][1:]
+    assert sorted(api) == [
+        "DELETE /api/v2/transactions/inv-1",
+        "POST /api/v2/actions",
+        "POST /api/v2/transactions",
+    ]
+    assert api.index("POST /api/v2/transactions") < api.index("DELETE /api/v2/transactions/inv-1")
+    assert [len(any_site.attempts(one)) for one in (refund, payment, action)] == [1, 1, 1]
+
+
+def test_a_sign_up_that_is_not_accepted_yet_holds_up_nobody_else(site: Site) -> None:
+    def fail(request: object) -> object:
+        body = getattr(request, "body", None) or {}
+        return answered(429) if body.get("customer_key") == "slow" else None
+
+    site.line.instead = fail  # type: ignore[assignment]
+    site.sign_up("slow")
+    held = site.track(paid("slow", "inv-slow"))
+    site.sign_up("quick")
+    other = site.track(paid("quick", "inv-quick"))
+    for _ in range(4):
+        site.after(minutes=15)
+    assert (site.status(held), site.status(other)) == (Status.WAITING, Status.DELIVERED)
+    assert "waits for its signup" in site.detail(held)
+    site.line.mend()
+    for _ in range(8):
+        site.after(minutes=15)
+    assert site.status(held) is Status.DELIVERED
+
+
+def test_an_unattributed_customers_conversions_are_unattributed_with_the_reason(
+    any_site: Site,
+) -> None:
+    any_site.services.track_signup(customer_key="42")
+    payment, refund = any_site.track(paid()), any_site.track(refunded())
+    any_site.services.drain()
+    assert {any_site.status(one) for one in (payment, refund)} == {Status.UNATTRIBUTED}
+    assert "outside_request" in any_site.detail(payment)
+    assert "its transaction" in any_site.detail(refund)
+    assert any_site.line.requests == []
+
+
+def test_a_customer_credited_later_brings_all_of_it_back(any_site: Site) -> None:
+    any_site.services.track_signup(customer_key="42")
+    payment, refund = any_site.track(paid()), any_site.track(refunded())
+    any_site.services.drain()
+    any_site.clock.advance(days=2)
+    click = any_site.click()
+    assert any_site.services.credit("42", click) is not None
+    any_site.services.drain()
+    any_site.after(minutes=15)
+    assert {any_site.status(one) for one in (payment, refund)} == {Status.DELIVERED}
+    (transaction,) = any_site.ledger()["transactions"]
+    assert transaction["archived_at"] is not None
+    assert transaction["created_at"] == payment.created_at.timestamp() * 1000
+
+
+def test_a_refused_sign_up_tells_its_children_why(site: Site) -> None:
+    body = '{"message": "\'xid\' is a required property", "status": 400}'
+    site.line.instead = lambda request: answered(400, body)
+    signup, payment, refund = site.sign_up(), site.track(paid()), site.track(refunded())
+    site.services.drain()
+    assert {site.status(one) for one in (signup, payment, refund)} == {Status.REFUSED}
+    assert "'xid' is a required property" in site.detail(payment)
+    assert [len(site.attempts(one)) for one in (signup, payment, refund)] == [1, 0, 0]
+
+
+def test_a_missing_sign_up_tells_its_children_too(site: Site) -> None:
+    site.line.instead = lambda request: answered(200) if request.method == "POST" else None
+    signup, payment = site.sign_up(), site.track(paid())
+    for _ in range(40):
+        site.after(minutes=15)
+        if site.status(signup) is Status.MISSING:
+            break
+    assert (site.status(signup), site.status(payment)) == (Status.MISSING, Status.REFUSED)
+    assert "never on record" in site.detail(payment)
+    assert site.line.asked("/transactions") == []
+
+
+def test_a_customer_older_than_the_installation_is_asked_for(site: Site) -> None:
+    click = site.click()
+    site.http.post(
+        "/conversion/xid",
+        json={"xid": click.click_id, "customer_key": "old"},
+        headers={"Authorization": "Bearer sandbox-token"},
+    )
+    payment = site.track(paid("old"))
+    site.services.drain()
+    assert sent(site) == ["GET /api/v2/customers/old", "POST /api/v2/transactions"]
+    assert site.status(payment) is Status.DELIVERED
+
+
+def test_nobodys_customer_is_unattributed_once_it_would_be_readable(site: Site) -> None:
+    payment = site.track(paid("stranger"))
+    site.services.drain()
+    assert site.status(payment) is Status.WAITING
+    site.after(minutes=14)
+    assert len(site.line.requests) == 1
+    site.after(minutes=1)
+    assert site.status(payment) is Status.UNATTRIBUTED
+    assert "neither this site nor the network" in site.detail(payment)
+    site.after(days=2)
+    assert len(site.line.requests) == 2
+    site.sign_up("stranger")
+    site.services.drain()
+    site.after(minutes=15)
+    assert site.status(payment) is Status.DELIVERED
+
+
+def test_a_network_that_does_not_tell_who_a_customer_is_is_asked_ever_more_rarely(
+    site: Site,
+) -> None:
+    payment = site.track(paid("old"))
+    site.line.cut_api()
+    for _ in range(24 * 20):
+        site.after(hours=1)
+    assert site.status(payment) is Status.WAITING
+    assert "could not connect" in site.detail(payment)
+    assert len(site.line.requests) < 100
+    for _ in range(11):
+        site.after(days=1)
+    assert site.status(payment) is Status.EXPIRED
+
+
+def test_without_keys_a_payment_is_held_and_goes_once_there_are_some(open_site: Opening) -> None:
+    site = open_site(keys=False)
+    click = site.click()
+    site.http.post(
+        "/conversion/xid",
+        json={"xid": click.click_id, "customer_key": "old"},
+        headers={"Authorization": "Bearer sandbox-token"},
+    )
+    payment = site.track(paid("old"))
+    site.services.drain()
+    assert site.status(payment) is Status.HELD
+    assert "S2S_PARTNERSTACK_PUBLIC_KEY" in site.detail(payment)
+
+
+def test_what_cannot_be_confirmed_does_not_cost_the_payment_behind_it(site: Site) -> None:
+    """Keys that may write but not read: the payment goes in the last day before its deadline."""
+    site.line.instead = lambda request: answered(403) if request.method == "GET" else None
+    signup, payment = site.sign_up(), site.track(paid())
+    for _ in range(28):
+        site.after(days=1)
+    assert (site.status(signup), site.status(payment)) == (Status.DELIVERED, Status.WAITING)
+    for _ in range(8):
+        site.after(hours=6)
+    assert site.status(payment) is Status.DELIVERED
+
+
+def test_a_dry_run_sends_neither(open_site: Opening) -> None:
+    site = open_site(S2S_DRY_RUN=True)
+    site.sign_up()
+    payment = site.track(paid())
+    site.services.drain()
+    assert (site.status(payment), site.line.requests) == (Status.DRY_RUN, [])

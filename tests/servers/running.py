@@ -1,0 +1,163 @@
+"""A real server as a process of its own, and how each kind is started and asked to end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+import tests
+from tests.waiting import wait_until
+
+ROOT = pathlib.Path(tests.__file__).parents[1]
+SCRIPTS = pathlib.Path(sys.executable).parent
+SITE = "tests.servers.site"
+
+#: Seconds; a loaded machine is slow to start Python.
+PATIENCE = 120.0
+#: What an interpreter says when its end went wrong.
+COMPLAINTS = (
+    "Traceback",
+    "Exception ignored",
+    "interpreter shutdown",
+    "Fatal Python error",
+    "WORKER TIMEOUT",
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way to serve a site."""
+
+    command: Callable[[int], list[str]]
+    #: What ends it in an orderly way.
+    stop: signal.Signals = signal.SIGTERM
+
+
+def _gunicorn(*options: str) -> Kind:
+    common = ["--no-control-socket", "--graceful-timeout", "30"]
+    return Kind(
+        lambda port: [
+            *(sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}"),
+            *(*common, *options, f"{SITE}:create_app()"),
+        ]
+    )
+
+
+def _uwsgi(*options: str) -> Kind:
+    return Kind(
+        lambda port: [
+            *(str(SCRIPTS / "uwsgi"), "--http-socket", f"127.0.0.1:{port}", "--master"),
+            *("--need-app", "--die-on-term", "--home", sys.prefix, "--processes", "2"),
+            *("--module", f"{SITE}:create_app()", *options),
+        ]
+    )
+
+
+KINDS: dict[str, Kind] = {
+    "gunicorn-sync": _gunicorn("--workers", "2"),
+    "gunicorn-sync-preload": _gunicorn("--workers", "2", "--preload"),
+    "gunicorn-gthread": _gunicorn("--worker-class", "gthread", "--threads", "4"),
+    "gunicorn-gthread-preload": _gunicorn("--worker-class", "gthread", "--threads=4", "--preload"),
+    "gunicorn-gevent": _gunicorn("--worker-class", "gevent"),
+    "gunicorn-gevent-preload": _gunicorn("--worker-class", "gevent", "--preload"),
+    "gunicorn-recycling": _gunicorn("--max-requests", "3"),
+    "uwsgi": _uwsgi("--enable-threads"),
+    "uwsgi-lazy": _uwsgi("--enable-threads", "--lazy-apps"),
+    "uwsgi-frozen": _uwsgi(),
+    # These two do not handle SIGTERM: it ends them where they stand.
+    "waitress": Kind(
+        lambda port: [
+            *(sys.executable, "-m", "waitress", "--host=127.0.0.1", f"--port={port}"),
+            *("--call", f"{SITE}:create_app"),
+        ],
+        signal.SIGINT,
+    ),
+    "flask": Kind(
+        lambda port: [sys.executable, "-m", "flask", "--app", SITE, "run", f"--port={port}"],
+        signal.SIGINT,
+    ),
+}
+#: Those whose web processes deliver.
+DELIVERING = [name for name in KINDS if name != "uwsgi-frozen"]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+class Server:
+    """One server process with its children, in a process group of their own."""
+
+    def __init__(self, kind: Kind, folder: pathlib.Path, settings: dict[str, str]) -> None:
+        self.kind = kind
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._log = folder / f"server-{self.port}.log"
+        kept = {n: v for n, v in os.environ.items() if not n.startswith(("FLASK_", "GUNICORN"))}
+        path = os.pathsep.join([str(folder), str(ROOT)])
+        flask = {f"FLASK_{name}": value for name, value in settings.items()}
+        environment = kept | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"} | flask
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                kind.command(self.port),
+                cwd=ROOT,
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait(self) -> Server:
+        """Wait until it listens; no request is sent."""
+        wait_until(self._listens, PATIENCE, what="a listening server")
+        return self
+
+    def get(self, path: str = "/") -> requests.Response:
+        """Ask for a page, on a connection of its own."""
+        answer = requests.get(f"{self.url}{path}", timeout=PATIENCE)
+        assert answer.ok, answer.text
+        return answer
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a serving process says of itself."""
+        described: dict[str, Any] = self.get("/process").json()
+        return described
+
+    def end(self) -> int:
+        """Ask it to end, as its operator would; return the exit code."""
+        self.process.send_signal(self.kind.stop)
+        return self.process.wait(PATIENCE)
+
+    def kill(self) -> None:
+        """End every process of it at once (SIGKILL); a second call does nothing."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(PATIENCE)
+
+    def output(self) -> str:
+        """Return what it has printed."""
+        return self._log.read_text()
+
+    def complaints(self) -> list[str]:
+        """Return the lines of its output that tell of an end that went wrong."""
+        lines = self.output().splitlines()
+        return [line for line in lines if any(sign in line for sign in COMPLAINTS)]
+
+    def _listens(self) -> bool:
+        assert self.process.poll() is None, f"it ended by itself:\n{self.output()}"
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            return True
+        return False

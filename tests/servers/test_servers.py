@@ -1,0 +1,36 @@
+"""Under each server: a sign-up is credited once, a restart recovers, an orderly end drains."""
+
+from __future__ import annotations
+
+import pytest
+
+from flask_s2s import Status
+from tests.servers.running import DELIVERING
+from tests.servers.shop import Shop
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("kind", DELIVERING)]
+
+
+def test_a_sign_up_and_what_an_earlier_process_left_are_credited_once(
+    shop: Shop, kind: str
+) -> None:
+    left = shop.leave_undelivered()
+    server = shop.serve(kind)
+    server.get()  # any one request
+    shop.expect_credited_once(left)
+    shop.expect_credited_once(shop.sign_up(server))
+
+
+def test_an_orderly_end_settles_what_is_in_flight(shop: Shop, kind: str) -> None:
+    server = shop.serve(kind)
+    shop.network.set_faults(slow_bytes=1.0, slow_seconds=1.5)
+    key = shop.sign_up(server)
+    wait_until(lambda: shop.network.posts(key) == 1, 60, what="the post")
+    assert shop.row(key).status is Status.SENDING
+    assert server.end() == 0, server.output()
+    assert shop.row(key).status is Status.DELIVERED
+    shop.expect_none_leased()
+    shop.network.expect_credited_once(key)
+    assert server.complaints() == []
+    assert "s2s.worker.left" not in server.output()

@@ -1,0 +1,179 @@
+"""One SQLite file for all histories, emptied between them, whose connections are seams.
+
+Every process of a history uses it through connections that belong to nobody for long: what a
+process that dies has not committed is rolled back, as the operating system would do it. Triggers
+write down what no row may ever do, so that a state that was wrong only for a while is seen too.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any, ClassVar
+from weakref import WeakSet
+
+from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, create_engine, event
+from sqlalchemy.engine import Engine
+
+from flask_s2s.tables import Tables, define_tables
+from tests.simulation.world import World
+
+_TRIGGERS = """
+CREATE TABLE sim_log (what TEXT, delivery INTEGER);
+CREATE TRIGGER sim_closed_twice AFTER UPDATE ON s2s_attempt
+WHEN OLD.closed_at IS NOT NULL
+BEGIN INSERT INTO sim_log VALUES ('an attempt was closed twice', NEW.delivery_id); END;
+CREATE TRIGGER sim_reopened AFTER UPDATE OF status ON s2s_delivery
+WHEN OLD.status IN ('delivered', 'confirmed') AND NEW.status NOT IN ('delivered', 'confirmed')
+AND NOT (OLD.status = 'delivered' AND (NEW.resent = OLD.resent + 1 OR NEW.status = 'missing'))
+BEGIN INSERT INTO sim_log VALUES ('a delivered row was reopened', NEW.id); END;
+CREATE TRIGGER sim_settled_twice AFTER UPDATE OF status ON s2s_delivery
+WHEN NEW.status = 'delivered' AND OLD.status != 'sending'
+BEGIN INSERT INTO sim_log VALUES ('settled without a lease', NEW.id); END;
+CREATE TRIGGER sim_renewed AFTER UPDATE OF status ON s2s_delivery
+WHEN OLD.status = 'sending' AND NEW.status = 'sending' AND OLD.lease_token = NEW.lease_token
+BEGIN INSERT INTO sim_log VALUES ('a lease was renewed', NEW.id); END;
+"""
+_NEXT = {
+    "sending": "SELECT min(at) FROM (SELECT min(due_at) AS at FROM s2s_delivery"
+    " WHERE due_at NOT NULL AND lane NOT IN (SELECT lane FROM s2s_gate)"
+    " UNION ALL SELECT min(probe_at) FROM s2s_gate)",
+    "verifying": "SELECT min(verify_at) FROM s2s_delivery WHERE verify_at NOT NULL",
+}
+_EMPTY = ("s2s_attempt", "s2s_delivery", "s2s_gate", "sim_truth", "sim_log")
+
+
+class Seams:
+    """Where the connections find the world of the history that is played."""
+
+    world: World | None = None
+
+    @classmethod
+    def at(cls, label: str, *, interrupts: bool = True) -> None:
+        if cls.world is not None:
+            cls.world.seam(label, interrupts=interrupts)
+
+
+class _Cursor(sqlite3.Cursor):
+    def execute(self, statement: str, parameters: Any = ()) -> _Cursor:
+        Seams.at("database.before")
+        super().execute(statement, parameters)
+        self._note()
+        # A statement that is still being read keeps other connections from committing.
+        Seams.at("database.after", interrupts=False)
+        return self
+
+    def executemany(self, statement: str, parameters: Any) -> _Cursor:
+        Seams.at("database.before")
+        super().executemany(statement, parameters)
+        self._note()
+        # A statement that is still being read keeps other connections from committing.
+        Seams.at("database.after", interrupts=False)
+        return self
+
+    def _note(self) -> None:
+        if Seams.world is not None and self.connection.in_transaction:
+            Seams.world.writing = self.connection
+
+
+class _Connection(sqlite3.Connection):
+    #: Those that exist, for whoever died without closing theirs.
+    every: ClassVar[WeakSet[_Connection]] = WeakSet()
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.every.add(self)
+        self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
+
+    def cursor(self, factory: Any = _Cursor) -> Any:
+        cursor = super().cursor(factory)
+        self._cursors.add(cursor)
+        return cursor
+
+    def let_go(self) -> None:
+        """End what is begun. A statement that is still held somewhere would keep its locks."""
+        for cursor in list(self._cursors):
+            cursor.close()
+        self.rollback()
+
+    def close(self) -> None:
+        self.every.discard(self)
+        self.let_go()
+        super().close()
+
+    def commit(self) -> None:
+        if not self.in_transaction:
+            super().commit()
+            return
+        Seams.at("database.commit")
+        super().commit()
+        self._ended()
+        Seams.at("database.committed")
+
+    def rollback(self) -> None:
+        super().rollback()
+        self._ended()
+
+    def _ended(self) -> None:
+        if Seams.world is not None and Seams.world.writing is self:
+            Seams.world.writing = None
+
+
+class Database:
+    """The file, its engine, and questions asked behind everybody's back."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / "simulation.sqlite3"
+        self.engine: Engine = create_engine(
+            f"sqlite:///{path}",
+            connect_args={"factory": _Connection, "timeout": 0},
+            pool_size=30,
+        )
+        self.metadata = MetaData()
+        self.tables: Tables = define_tables(self.metadata)
+        #: What a caller's own transaction wrote: the customers that really exist.
+        self.truth = Table(
+            "sim_truth",
+            self.metadata,
+            Column("id", Integer, primary_key=True),
+            Column("record", BigInteger, nullable=False),
+            Column("note", String(16)),
+        )
+        self.metadata.create_all(self.engine)
+        self.raw = sqlite3.connect(path, isolation_level=None)
+        self.raw.executescript("PRAGMA synchronous=OFF;" + _TRIGGERS)
+        self._quick()
+
+    def _quick(self) -> None:
+        """Nothing here has to survive a power cut."""
+
+        @event.listens_for(self.engine, "connect")
+        def _settings(connection: Any, _record: Any) -> None:
+            for pragma in ("journal_mode=MEMORY", "synchronous=OFF"):
+                sqlite3.Connection.execute(connection, f"PRAGMA {pragma}").close()
+
+        self.engine.dispose()
+
+    def empty(self) -> None:
+        """Forget the last history."""
+        for connection in list(_Connection.every):
+            connection.let_go()
+        self.raw.execute("BEGIN")
+        for table in _EMPTY:
+            self.raw.execute(f"DELETE FROM {table}")  # noqa: S608 - names of our own
+        self.raw.execute("COMMIT")
+
+    def next_work(self, sort: str) -> int | None:
+        """Return when the next thing is due that a worker, or a verifier, would find."""
+        found = self.raw.execute(_NEXT[sort]).fetchone()
+        return None if found[0] is None else int(found[0])
+
+    def rows(self, statement: str, *parameters: object) -> list[dict[str, Any]]:
+        """Read as it is committed now."""
+        cursor = self.raw.execute(statement, parameters)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    def close(self) -> None:
+        self.raw.close()
+        self.engine.dispose()

@@ -1,0 +1,200 @@
+"""Playing a history to its end."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.simulation.database import Database, Seams
+from tests.simulation.events import Event, Failing, History, Outage, Record, Strike
+from tests.simulation.invariants import broken_promises, orphans, still_orphans
+from tests.simulation.network import Fault, ModelNetwork
+from tests.simulation.site import Told, WebProcess, WorkerProcess
+from tests.simulation.threads import seated
+from tests.simulation.world import SECOND, START, Process, Trouble, World
+
+#: How long all is well at the end before something that is left counts as stuck, in microseconds.
+_PATIENCE = 20 * 86400 * SECOND
+_WEBS = 2
+
+
+@dataclass(slots=True)
+class Played:
+    """What came of a history."""
+
+    violations: list[str]
+    deaths: Counter[str]
+    requests: int
+    deliveries: int
+    attempts: int
+    statuses: Counter[str] = field(default_factory=Counter)
+
+
+class Play:
+    """One history on its way."""
+
+    def __init__(self, history: History, database: Database) -> None:
+        self._history = history
+        self._database = database
+        self.world = World(history.seed, database.next_work)
+        self.network = ModelNetwork(
+            self.world, second_reward=history.second_reward, lag=history.lag
+        )
+        for customer in history.older:
+            self.network.knows(customer)
+        self.told: dict[int, Told] = {}
+        self._slots: list[Any] = [None] * len(history.skews)
+        self._calm = False
+
+    def run(self) -> Played:
+        world, events = self.world, self._history.events
+        Seams.world = world
+        try:
+            with seated(world):
+                for slot in range(len(self._slots)):
+                    self._start(slot)
+                for event in events:
+                    world.run(max(START + int(event.at * SECOND), world.micros))
+                    self._happen(event)
+                violations = self._calm_down()
+        finally:
+            Seams.world = None
+        violations += broken_promises(self._database, self._history, self.network.ledger, self.told)
+        return self._played(violations)
+
+    def _played(self, violations: list[str]) -> Played:
+        statuses = self._database.rows("SELECT status, attempts FROM s2s_delivery")
+        return Played(
+            violations=violations,
+            deaths=self.world.deaths,
+            requests=sum(self.network.ledger.reached.values()),
+            deliveries=len(statuses),
+            attempts=sum(row["attempts"] for row in statuses),
+            statuses=Counter(row["status"] for row in statuses),
+        )
+
+    # -- what happens -------------------------------------------------------------------------
+
+    def _happen(self, event: Event) -> None:
+        match event:
+            case Record():
+                self._record(event)
+            case Strike():
+                self._strike(event)
+            case Failing(sort=sort, how=how, times=times):
+                self.network.faults.append(Fault(sort, how, times))
+            case Outage():
+                self._begin(event)
+
+    def _record(self, event: Record) -> None:
+        web: WebProcess = self._slots[event.number % _WEBS]
+        told = self.told[event.number] = Told(event)
+        self.world.spawn(web.process, lambda: web.serve(event, told))
+
+    def _strike(self, event: Strike) -> None:
+        slot = event.victim % len(self._slots)
+        process: Process = self._slots[slot].process
+        trouble = Trouble(event.label, event.countdown)
+        if event.how == "kill":
+            trouble.kill = True
+            self._watch(slot, process, event.seconds)
+        elif event.how == "stall":
+            trouble.stall = event.seconds
+        else:
+            trouble.error = lambda: sqlite3.OperationalError("the database failed")
+        process.troubles.append(trouble)
+
+    def _watch(self, slot: int, process: Process, seconds: float) -> None:
+        """A supervisor: starts another one so many seconds after its death."""
+
+        def replace() -> None:
+            if self._slots[slot].process is process:
+                self._start(slot)
+
+        delay = 0.0 if slot < _WEBS else seconds
+        process.on_death = lambda: _spawned(self.world, "supervisor", replace, delay)
+
+    def _begin(self, event: Outage) -> None:
+        network, world = self.network, self.world
+        if event.how == "revoked":
+            network.revoked.add(event.host)
+        else:
+            network.down[event.host] = event.how
+        world.dull_until = max(world.dull_until, world.micros + int(event.seconds * SECOND))
+
+        def end() -> None:
+            world.park(event.seconds)
+            network.revoked.discard(event.host)
+            network.down.pop(event.host, None)
+
+        _spawned(world, "outage", end)
+
+    def _start(self, slot: int) -> None:
+        kind = "web" if slot < _WEBS else "worker"
+        process = Process(f"{kind} {slot}", skew=int(self._history.skews[slot] * SECOND))
+        if kind == "web":
+            self._slots[slot] = WebProcess(self.world, process, self._database, self._ring)
+        else:
+            self._slots[slot] = WorkerProcess(self.world, process, self._database, self.network)
+
+    def _ring(self) -> None:
+        if self._history.rings:
+            for worker in self._slots[_WEBS:]:
+                if worker is not None and not worker.process.dead:
+                    worker.bell.ring()
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def _calm_down(self) -> list[str]:
+        """Let all be well, and see that everything comes to its end, in time."""
+        world = self.world
+        world.run(max(world.dull_until, world.micros + 10 * SECOND))
+        self._calm = True
+        self.network.heal()
+        for slot, one in enumerate(self._slots):
+            one.process.troubles.clear()
+            if one.process.dead:
+                self._start(slot)
+        violations = self._resume_orphans()
+        world.run(world.micros + _PATIENCE, self._is_idle)
+        if not self._is_idle():
+            violations.append("something is stuck")
+        return violations
+
+    def _resume_orphans(self) -> list[str]:
+        """Whatever is leased to the dead is taken up within one lease and one poll."""
+        held = orphans(self._database)
+        if held:
+            # A second for claiming one after the other, a stall, and the last slow answers.
+            patience = 5 + 1 + 300 + 20
+            until = max(self.world.micros, *(row["due_at"] for row in held))
+            self.world.run(until + patience * SECOND)
+        return still_orphans(self._database, held)
+
+    def _is_idle(self) -> bool:
+        if any(one.process.tasks for one in self._slots[:_WEBS]):
+            return False
+        return all(self._database.next_work(sort) is None for sort in ("sending", "verifying"))
+
+
+def _spawned(world: World, name: str, work: Callable[[], None], delay: float = 0.0) -> None:
+    world.spawn(Process(name), work, delay)
+
+
+def play(history: History, database: Database) -> Played:
+    """Play a history on an emptied database."""
+    database.empty()
+    running = Play(history, database)
+    try:
+        return running.run()
+    finally:
+        running.world.end()
+
+
+def quieten() -> None:
+    """Thousands of histories of failures would fill any log."""
+    logging.getLogger("flask_s2s").setLevel(logging.CRITICAL + 1)

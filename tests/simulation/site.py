@@ -1,0 +1,240 @@
+"""The advertiser: web processes that record, and worker processes that deliver, of real modules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
+
+from flask_s2s.capture.attribution import Attribution, Reason
+from flask_s2s.click import Click
+from flask_s2s.config import Settings
+from flask_s2s.conversion import Action, Conversion, Reversal, Signup, Transaction
+from flask_s2s.delivery.arming import ArmedView
+from flask_s2s.delivery.databaseclock import DatabaseClock
+from flask_s2s.delivery.dispatch import Dispatch
+from flask_s2s.delivery.gate import Gates
+from flask_s2s.delivery.outbox import Outbox
+from flask_s2s.delivery.probation import Probation
+from flask_s2s.delivery.recorder import Recorder
+from flask_s2s.delivery.retry import RetryPolicy
+from flask_s2s.delivery.storage import Storage
+from flask_s2s.delivery.verification import Verifier
+from flask_s2s.delivery.worker import Worker
+from flask_s2s.networks.credentials import Credentials
+from flask_s2s.networks.exchange import Exchange
+from flask_s2s.networks.partnerstack import PartnerStack
+from flask_s2s.networks.readback import ReadBack
+from flask_s2s.tables import EPOCH
+from tests.simulation.database import Database
+from tests.simulation.events import Record
+from tests.simulation.network import ModelNetwork
+from tests.simulation.threads import Beside, SimulatedBell
+from tests.simulation.world import Process, World
+
+LEASE = timedelta(seconds=60)
+SETTINGS = Settings.from_mapping(
+    {
+        "SECRET_KEY": "a-key-for-tests-only-0123456789",
+        "S2S_TOKEN": "tok-original",
+        "S2S_PARTNERSTACK_PUBLIC_KEY": "pk",
+        "S2S_PARTNERSTACK_SECRET_KEY": "sk",
+    }
+)
+NETWORK = PartnerStack(url=SETTINGS.partnerstack_url, api_url=SETTINGS.partnerstack_api_url)
+
+
+class _Machine:
+    """A machine's own clock: as wrong as it is."""
+
+    def __init__(self, world: World, process: Process) -> None:
+        self._world = world
+        self._skew = timedelta(microseconds=process.skew)
+
+    def now(self) -> datetime:
+        self._world.seam("clock")
+        return self._world.now() + self._skew
+
+
+class _TimeServer:
+    """As much of an engine as `DatabaseClock` needs to ask a server for its time."""
+
+    class dialect:
+        name = "postgresql"
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def connect(self) -> _TimeServer:
+        return self
+
+    def __enter__(self) -> _TimeServer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def scalar(self, question: object) -> int:
+        return self._world.micros
+
+
+def _clock(world: World, process: Process) -> DatabaseClock:
+    server: Any = _TimeServer(world)
+    return DatabaseClock(_Machine(world, process), lambda: server)
+
+
+class WorkerProcess:
+    """`flask s2s work`: a worker, and a verifier beside it."""
+
+    def __init__(
+        self, world: World, process: Process, database: Database, network: ModelNetwork
+    ) -> None:
+        engine = database.engine
+        clock = _clock(world, process)
+        credentials = Credentials(SETTINGS)
+        seconds = LEASE.total_seconds() / 3
+        timed: dict[str, Any] = {"seconds": seconds, "monotonic": world.monotonic}
+        exchange = Exchange(NETWORK, network, credentials, **timed)
+        readers = {NETWORK.name: ReadBack(NETWORK, network, credentials, **timed)}
+        outbox = Outbox(lambda: engine, database.tables)
+        gates = Gates(lambda: engine, database.tables)
+
+        def jitter() -> float:
+            world.seam("jitter")
+            return world.random.random()
+
+        dispatch = Dispatch(
+            outbox=outbox,
+            gates=gates,
+            exchanges={NETWORK.name: exchange},
+            readers=readers,
+            clock=clock,
+            policy=RetryPolicy(),
+            jitter=jitter,
+            on_settled=lambda delivery, status: None,
+            attempt=LEASE / 3,
+        )
+        self.process = process
+        self.bell = SimulatedBell(world)
+        worker = Worker(
+            outbox=outbox,
+            gates=gates,
+            dispatch=dispatch,
+            clock=clock,
+            lease=LEASE,
+            concurrency=3,
+            on_alive=lambda now: clock.measure(),
+        )
+        verifier = Verifier(
+            probation=Probation(lambda: engine, database.tables),
+            readers=readers,
+            clock=clock,
+            production=True,
+            on_settled=lambda delivery, status: None,
+        )
+        beside: Any = Beside(world, self.bell)
+
+        def work() -> None:
+            clock.measure()
+            world.spawn(process, lambda: verifier.run(beside))
+            worker.run(self.bell)
+
+        world.spawn(process, work)
+
+
+@dataclass(slots=True)
+class Told:
+    """How one request went."""
+
+    event: Record
+    #: Seconds from the view's commit to its end; None: it never got there.
+    seconds: float | None = None
+    #: Whether a call without a session came back with a row.
+    stored: bool = False
+    error: str = ""
+
+
+class WebProcess:
+    """A process that serves requests, with no worker of its own."""
+
+    def __init__(self, world: World, process: Process, database: Database, ring: Any) -> None:
+        engine = database.engine
+        storage = Storage(uri=None, host=lambda: engine, folder=Path("."))
+        clock = _clock(world, process)
+        clock.measure()
+        self.process = process
+        self._world = world
+        self._database = database
+        self._recorder = Recorder(
+            settings=SETTINGS,
+            storage=storage,
+            outbox=Outbox(storage.engine, database.tables),
+            networks={NETWORK.name: NETWORK},
+            clock=clock,
+            wake=ring,
+            recorded=lambda delivery: None,
+        )
+
+    def serve(self, event: Record, told: Told) -> None:
+        """One request that records a conversion in the event's way."""
+        click = None if event.xid is None else _click(event)
+        reason = Reason.NO_CLICK if click is None else Reason.COOKIE
+        attribution = Attribution(click, reason)
+        try:
+            if event.how == "alone":
+                told.stored = self._recorder.alone(conversion_of(event), attribution) is not None
+            else:
+                with Session(self._database.engine) as session:
+                    self._serve(event, told, session, attribution)
+        except Exception as error:  # noqa: BLE001 - a request that ends with a 500
+            told.error = f"{type(error).__name__}: {error}"
+
+    def _serve(self, event: Record, told: Told, session: Session, by: Attribution) -> None:
+        conversion = conversion_of(event)
+        view = None
+        if event.how == "view":
+            view = ArmedView(self._recorder, lambda: conversion, by, session)
+        session.execute(insert(self._database.truth), {"record": event.number})
+        if event.how == "call":
+            self._recorder.call(conversion, by, session)
+        elif event.how == "fact":
+            self._recorder.fact(lambda: conversion, by, session)
+        if event.end == "rollback":
+            session.rollback()
+        else:
+            session.commit()
+        committed = self._world.monotonic()
+        if view is not None:
+            self._world.seam("view")
+            self._world.park(event.pause)
+            if event.end == "commit":
+                view.succeeded()
+            else:
+                view.failed("the view answered 500")
+        told.seconds = self._world.monotonic() - committed
+
+
+def _click(event: Record) -> Click:
+    return Click(click_id=event.xid or "", at=EPOCH + timedelta(days=20_000))
+
+
+def conversion_of(event: Record) -> Conversion:
+    """Return what the event's visitor did."""
+    customer, key = event.customer, event.key
+    match event.what:
+        case "signup":
+            return Signup(customer_key=customer)
+        case "action":
+            return Action(customer_key=customer, type="upgraded", key=key)
+        case "transaction":
+            return Transaction(customer_key=customer, amount=500, currency="EUR", key=key)
+        case "refund":
+            return Transaction(
+                customer_key=customer, amount=-100, currency="EUR", key=key, refunds=event.of
+            )
+        case _:
+            return Reversal(customer_key=customer, transaction_key=event.of)

@@ -1,0 +1,66 @@
+"""One customer, two requests: what one of them may not undo for the other.
+
+The simulation found these: a row that a view has armed was withdrawn when that view failed, though
+another request had committed the same conversion meanwhile and was told that it is recorded.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.database import Database
+from tests.simulation.events import History, Record
+from tests.simulation.play import play
+
+
+def both(first: Record, second: Record) -> History:
+    return History(
+        seed=1,
+        events=(first, second),
+        skews=(0.0, 0.0, 0.0),
+        second_reward=True,
+        lag=60.0,
+        rings=True,
+    )
+
+
+def signing_up(number: int, how: str, end: str, pause: float) -> Record:
+    return Record(
+        at=float(number),
+        number=number,
+        what="signup",
+        customer="c0",
+        xid="xid0",
+        how=how,
+        end=end,
+        pause=pause,
+    )
+
+
+@pytest.mark.parametrize("how", ["call", "fact", "alone"])
+def test_a_failing_view_does_not_withdraw_what_another_request_recorded(
+    database: Database, how: str
+) -> None:
+    failing = signing_up(0, "view", "fail", 3.0)
+    played = play(both(failing, signing_up(1, how, "commit", 0.0)), database)
+    assert not played.violations
+    assert played.statuses == {"confirmed": 1}
+
+
+@pytest.mark.parametrize("pause", [0.0, 10.0])
+def test_a_failing_view_does_not_withdraw_what_another_view_recorded(
+    database: Database, pause: float
+) -> None:
+    failing = signing_up(0, "view", "fail", 3.0)
+    played = play(both(failing, signing_up(1, "view", "commit", pause)), database)
+    assert not played.violations
+    assert played.statuses == {"confirmed": 1}
+
+
+def test_a_second_view_that_fails_does_not_withdraw_what_the_first_recorded(
+    database: Database,
+) -> None:
+    succeeding = signing_up(0, "view", "commit", 10.0)
+    played = play(both(succeeding, signing_up(1, "view", "fail", 1.0)), database)
+    assert not played.violations
+    assert played.statuses == {"confirmed": 1}

@@ -1,0 +1,149 @@
+"""The standard library's and the package's means of waiting, in virtual time.
+
+The worker's module asks for `Senders` and `wait`, and everything for `secrets`: `seated`
+puts these in their places while a simulation runs, and takes them out afterwards. No code of the
+package is replaced.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future
+from contextlib import contextmanager
+from typing import Any
+
+from flask_s2s.delivery import worker as worker_module
+from flask_s2s.delivery.bell import Bell
+from tests.simulation.world import Killed, Task, World
+
+_worlds: list[World] = []
+
+
+class SimulatedBell(Bell):
+    """A worker's bell whose waiting takes virtual time."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+        self._waiting: list[Task] = []
+
+    def ring(self) -> None:
+        super().ring()
+        for task in self._waiting:
+            self._world.wake(task)
+
+    def stop(self) -> None:
+        super().stop()
+        for task in self._waiting:
+            self._world.wake(task)
+
+    def wait(self, seconds: float) -> bool:
+        self._world.seam("bell")
+        if not (self._rung or self._stopped):
+            self._park(seconds, "sending")
+        self._rung = False
+        return self._stopped
+
+    def pause(self, seconds: float) -> bool:
+        self._park(seconds)
+        return self._stopped
+
+    def _park(self, seconds: float, polling: str = "") -> None:
+        task = self._world.task
+        assert task is not None
+        self._waiting.append(task)
+        try:
+            self._world.park(seconds, polling=polling)
+        finally:
+            self._waiting.remove(task)
+
+
+class Beside:
+    """What a verifier asks whether to go on (its `_Until`), in virtual time."""
+
+    def __init__(self, world: World, bell: SimulatedBell) -> None:
+        self._world = world
+        self._bell = bell
+
+    @property
+    def over(self) -> bool:
+        return self._bell.stopped
+
+    def ring(self) -> None:
+        self._bell.ring()
+
+    def pause(self, seconds: float) -> None:
+        self._world.seam("bell")
+        self._world.park(seconds, polling="verifying")
+
+
+class GreenPool:
+    """The worker's `Senders`: each job is a thread of the process that submits it."""
+
+    def __init__(self, size: int, name: str = "") -> None:
+        self._world = _worlds[-1]
+
+    def __class_getitem__(cls, result: object) -> type[GreenPool]:
+        return cls
+
+    def __enter__(self) -> GreenPool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def submit(self, work: Callable[..., Any], *args: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        task = self._world.task
+        assert task is not None
+
+        def run() -> None:
+            try:
+                future.set_result(work(*args))
+            except Exception as error:  # noqa: BLE001 - as an executor does
+                future.set_exception(error)
+
+        self._world.spawn(task.process, run)
+        return future
+
+
+def green_wait(
+    futures: Any, timeout: float | None = None, return_when: str = "ALL_COMPLETED"
+) -> None:
+    """`concurrent.futures.wait`, as far as the worker uses it: for its effect, not its result."""
+    world, first = _worlds[-1], return_when == FIRST_COMPLETED
+    task = world.task
+    assert task is not None
+    if task.process.dead:
+        raise Killed
+    until = None if timeout is None else world.monotonic() + timeout
+    for future in futures:
+        future.add_done_callback(lambda _: world.wake(task))
+    while not (any if first else all)(future.done() for future in futures):
+        left = 60.0 if until is None else until - world.monotonic()
+        if left <= 0:
+            return
+        world.park(left)
+
+
+@contextmanager
+def seated(world: World) -> Iterator[None]:
+    """Let the package wait in this world's time, and draw its tokens from its seed."""
+    pool = "Senders" if hasattr(worker_module, "Senders") else "ThreadPoolExecutor"
+    kept = {name: getattr(worker_module, name) for name in (pool, "wait")}
+    drawn = {name: getattr(secrets, name) for name in ("token_hex", "randbelow")}
+    random = world.random
+    _worlds.append(world)
+    try:
+        setattr(worker_module, pool, GreenPool)
+        setattr(worker_module, "wait", green_wait)  # noqa: B010
+        setattr(secrets, "token_hex", lambda size: f"{random.getrandbits(8 * size):0{2 * size}x}")  # noqa: B010
+        setattr(secrets, "randbelow", random.randrange)  # noqa: B010
+        yield
+    finally:
+        _worlds.pop()
+        for name, value in kept.items():
+            setattr(worker_module, name, value)
+        for name, value in drawn.items():
+            setattr(secrets, name, value)

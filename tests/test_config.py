@@ -1,0 +1,223 @@
+"""Settings: what may be set, what is refused, and with which words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flask_s2s import ConfigError, Settings
+from flask_s2s.config import _KEYS as KEYS
+
+NAN = float("nan")
+ENDLESS = float("inf")
+
+#: Every setting: a value that is good, what it becomes, and values that are refused.
+SETTINGS: dict[str, tuple[Any, Any, list[Any]]] = {
+    "S2S_TOKEN": (" tok ", ("tok",), ["", " ", 12345, 1e5, True, [], ["a", None], {}, "a b", "é"]),
+    "S2S_TOKEN_FILE": ("/run/token", "/run/token", ["", " ", 5]),
+    "S2S_PARTNERSTACK_URL": (
+        "http://127.0.0.1:5001/",
+        "http://127.0.0.1:5001",
+        ["", "partnerlinks.io", "ftp://x", "http://", "https://u:p@x", "http://x y", "http://[", 5],
+    ),
+    "S2S_PARTNERSTACK_API_URL": ("https://h/api", "https://h/api", ["h", "https://h/?a=b", True]),
+    "S2S_PARTNERSTACK_PUBLIC_KEY": ("pk", "pk", ["", 5, False]),
+    "S2S_PARTNERSTACK_SECRET_KEY": ("sk", "sk", ["", 1e5, "a\nb"]),
+    "S2S_DATABASE_URI": ("sqlite:///x", "sqlite:///x", ["", 5]),
+    "S2S_WINDOW": (30, timedelta(days=30), [0, -1, "30", True, NAN, ENDLESS, 1e300, 5000]),
+    "S2S_ATTRIBUTION": ("first", "first", ["", "First", "linear", True]),
+    "S2S_COOKIE_NAME": ("ref", "ref", ["", "a b", "a;b", "a=b", "ä", 5]),
+    "S2S_COOKIE_DOMAIN": (".Example.org", "example.org", ["", "a b", "x; Secure", "localhost", 5]),
+    "S2S_CLICK_RATE": (0, 0.0, [-1, "5", True, NAN, ENDLESS]),
+    "S2S_WORKER": ("external", "external", ["", "thread", False]),
+    "S2S_CONCURRENCY": (1, 1, [0, -1, 1.5, "8", True]),
+    "S2S_RATE": (0.5, 0.5, [0, -1, "5", NAN]),
+    "S2S_LEASE": (3, timedelta(seconds=3), [2.9, 0, "60", NAN, 10**9, timedelta(days=2)]),
+    "S2S_GIVE_UP": (timedelta(hours=1), timedelta(hours=1), [0, -3, "30", NAN, 10**9]),
+    "S2S_SEND_PII": ("hash", "hash", ["", "plaintext", True]),
+    "S2S_SEND_CLIENT": ("False", False, ["", "yes", "off", 2, 0.5, []]),
+    "S2S_DRY_RUN": ("1", True, ["", "on", "no", 2]),
+}
+PAIR = {"S2S_PARTNERSTACK_PUBLIC_KEY": "pk", "S2S_PARTNERSTACK_SECRET_KEY": "sk"}
+
+
+def read(**config: Any) -> Settings:
+    return Settings.from_mapping({"SECRET_KEY": "for tests", **config})
+
+
+def context(key: str) -> dict[str, Any]:
+    """Return what must be set beside a setting."""
+    return PAIR if key in PAIR else {}
+
+
+def from_environment(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Mapping[str, Any]:
+    app = Flask(__name__)
+    for name, value in {"SECRET_KEY": "for tests", **variables}.items():
+        monkeypatch.setenv(f"FLASK_{name}", value)
+    app.config.from_prefixed_env()
+    return app.config
+
+
+def test_every_setting_is_listed_here() -> None:
+    assert set(KEYS) - set(SETTINGS) == set()
+
+
+@pytest.mark.parametrize("key", SETTINGS)
+def test_a_good_value_is_taken(key: str) -> None:
+    good, becomes, _ = SETTINGS[key]
+    settings = read(**{**context(key), key: good})
+    assert getattr(settings, KEYS[key][0]) == becomes
+
+
+@pytest.mark.parametrize(
+    ("key", "bad"), [(key, bad) for key, (_, _, refused) in SETTINGS.items() for bad in refused]
+)
+def test_a_bad_value_is_refused_with_its_key_and_a_remedy(key: str, bad: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(**{**context(key), key: bad})
+    assert caught.value.key == key
+    assert str(caught.value).startswith(f"{key} ")
+    assert caught.value.remedy
+    assert str(caught.value).endswith(caught.value.remedy)
+
+
+@pytest.mark.parametrize("key", [key for key in SETTINGS if key != "S2S_COOKIE_DOMAIN"])
+def test_none_means_unset(key: str) -> None:
+    assert read(**{key: None}) == read()
+
+
+@given(key=st.sampled_from(sorted(SETTINGS)), value=st.from_type(object) | st.floats() | st.text())
+def test_no_value_of_any_kind_raises_anything_but_a_config_error(key: str, value: object) -> None:
+    try:
+        read(**{key: value})
+    except ConfigError:
+        return
+
+
+def test_a_cookie_domain_of_none_means_host_only_and_is_not_the_default() -> None:
+    assert read(S2S_COOKIE_DOMAIN=None).cookie_domain is None
+    assert read().cookie_domain == "auto"
+
+
+# -- from the environment -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("False", False), ("false", False), ("0", False), ("true", True)]
+)
+def test_a_boolean_in_the_environment_means_what_it_says(
+    monkeypatch: pytest.MonkeyPatch, text: str, value: bool
+) -> None:
+    config = from_environment(monkeypatch, S2S_DRY_RUN=text, S2S_SEND_CLIENT=text)
+    settings = Settings.from_mapping(config)
+    assert (settings.dry_run, settings.send_client) == (value, value)
+
+
+@pytest.mark.parametrize("text", ["1e5", "123456", "0", "true", "NaN", "-7.50"])
+def test_a_token_that_the_environment_turns_into_a_number_is_refused_with_the_cure(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Settings.from_mapping(from_environment(monkeypatch, S2S_TOKEN=text))
+    assert "FLASK_S2S_TOKEN='\"...\"'" in caught.value.remedy
+    assert "S2S_TOKEN_FILE" in caught.value.remedy
+    cured = from_environment(monkeypatch, S2S_TOKEN=f'"{text}"')
+    assert Settings.from_mapping(cured).token == (text,)
+
+
+@pytest.mark.parametrize("key", ["SECRET_KEY", "S2S_SECRET_KEY"])
+def test_a_key_that_the_environment_turns_into_a_number_is_refused(
+    monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Settings.from_mapping(from_environment(monkeypatch, **{key: "20260101"}))
+    assert caught.value.key == key
+
+
+def test_tokens_in_the_environment_may_be_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = from_environment(monkeypatch, S2S_TOKEN='["new", "old"]')
+    assert Settings.from_mapping(config).token == ("new", "old")
+
+
+# -- names ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("S2S_TOKENS", "S2S_TOKEN"),
+        ("S2S_TOKENFILE", "S2S_TOKEN_FILE"),
+        ("S2S_COOKIEDOMAIN", "S2S_COOKIE_DOMAIN"),
+        ("S2S_DATABASE_URL", "S2S_DATABASE_URI"),
+        ("S2S_SECRETKEY", "S2S_SECRET_KEY"),
+        ("S2S_dry_run", "S2S_DRY_RUN"),
+    ],
+)
+def test_an_unknown_setting_is_refused_with_the_nearest(typed: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{typed} is not a setting. Did you mean {meant}"):
+        read(**{typed: "x"})
+
+
+def test_an_unknown_setting_like_no_other_is_refused_too() -> None:
+    with pytest.raises(ConfigError, match="README"):
+        read(S2S_Q=1)
+
+
+def test_settings_of_others_are_none_of_our_business() -> None:
+    assert read(SQLALCHEMY_DATABASE_URI="x", MAIL_TOKEN=5) == read()
+
+
+# -- settings that go together --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        pytest.param({"S2S_TOKEN": "a", "S2S_TOKEN_FILE": "b"}, "S2S_TOKEN", id="two sources"),
+        pytest.param(
+            {"S2S_PARTNERSTACK_PUBLIC_KEY": "pk"}, "S2S_PARTNERSTACK_SECRET_KEY", id="half a pair"
+        ),
+        pytest.param(
+            {"S2S_PARTNERSTACK_SECRET_KEY": "sk"}, "S2S_PARTNERSTACK_PUBLIC_KEY", id="other half"
+        ),
+        pytest.param({"S2S_COOKIE_NAME": "__Host-s2s"}, "S2S_COOKIE_NAME", id="__Host- for all"),
+        pytest.param({"SECRET_KEY": None}, "SECRET_KEY", id="no key"),
+        pytest.param({"SECRET_KEY_FALLBACKS": "old"}, "SECRET_KEY_FALLBACKS", id="one fallback"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(config: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(**config)
+    assert caught.value.key == key
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("given", [["sandbox-token", "real"], ("real", "sandbox-token")])
+def test_the_sandbox_s_token_beside_a_real_one_is_refused(given: object) -> None:
+    with pytest.raises(ConfigError, match="sandbox's token beside real ones"):
+        read(S2S_TOKEN=given)
+
+
+def test_the_sandbox_s_token_alone_is_a_token() -> None:
+    assert read(S2S_TOKEN="sandbox-token").token == ("sandbox-token",)
+    assert read(S2S_TOKEN=["sandbox-token"]).token == ("sandbox-token",)
+
+
+def test_a_callable_is_not_called_when_settings_are_read() -> None:
+    def source() -> str:
+        raise AssertionError("called")
+
+    assert read(S2S_TOKEN=source).token is source
+
+
+def test_the_newest_key_signs_and_the_older_ones_still_read() -> None:
+    assert read(SECRET_KEY_FALLBACKS=["old", None]).secret_keys == ("old", "for tests")
+    assert read(SECRET_KEY_FALLBACKS=None).secret_keys == ("for tests",)
+    assert read(S2S_SECRET_KEY=["new", "old"]).secret_keys == ("old", "new")
+    assert read(S2S_SECRET_KEY=b"bytes").secret_keys == (b"bytes",)

@@ -1,0 +1,118 @@
+"""What a user gets from `pip install flask-s2s`: names, types, and an import that costs little."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.resources
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import click
+import pytest
+
+import flask_s2s
+
+#: Adding a name here is a promise to keep it; taking one away breaks somebody's site.
+PUBLIC = {
+    "Action",
+    "Click",
+    "ConfigError",
+    "Delivery",
+    "InvalidConversion",
+    "Reversal",
+    "S2S",
+    "S2SError",
+    "S2SMiddleware",
+    "Services",
+    "Settings",
+    "Signup",
+    "Status",
+    "StorageError",
+    "Transaction",
+    "UsageError",
+    "define_tables",
+    "signup_completed",
+}
+
+
+def modules_after(code: str) -> set[str]:
+    """Run `code` in an interpreter of its own; the names of all modules that it has loaded."""
+    report = f"{code}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", report], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def of_package(name: str, modules: set[str]) -> set[str]:
+    return {module for module in modules if module == name or module.startswith(f"{name}.")}
+
+
+def test_the_installed_version_is_the_one_in_pyproject() -> None:
+    pyproject = pathlib.Path(__file__).parents[1].joinpath("pyproject.toml").read_text()
+    declared = re.search(r'^version = "(.+)"$', pyproject, re.MULTILINE)
+    assert declared is not None
+    assert importlib.metadata.version("flask-s2s") == declared[1]
+    assert flask_s2s.__version__ == declared[1]
+
+
+def test_types_travel_with_the_package() -> None:
+    assert importlib.resources.files("flask_s2s").joinpath("py.typed").is_file()
+
+
+def test_the_public_names_are_these() -> None:
+    assert set(flask_s2s.__all__) == PUBLIC
+    assert len(flask_s2s.__all__) == len(PUBLIC), "a name is listed twice"
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_a_public_name_is_there_and_listed(name: str) -> None:
+    assert getattr(flask_s2s, name) is not None
+    assert name in dir(flask_s2s)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = flask_s2s.no_such_name
+
+
+def test_importing_the_package_loads_nothing_else_of_it() -> None:
+    assert of_package("flask_s2s", modules_after("import flask_s2s")) == {"flask_s2s"}
+
+
+@pytest.mark.parametrize("package", ["flask", "werkzeug", "sqlalchemy", "requests", "blinker"])
+def test_importing_the_package_loads_no_dependency(package: str) -> None:
+    assert of_package(package, modules_after("import flask_s2s")) == set()
+
+
+@pytest.mark.parametrize("module", ["flask_s2s.middleware", "flask_s2s.services"])
+def test_sites_without_flask_do_not_load_it(module: str) -> None:
+    loaded = modules_after(f"import {module}")
+    assert module in loaded
+    assert of_package("flask", loaded) == set()
+
+
+@pytest.mark.parametrize("module", ["cli", "dashboard", "integrations", "sandbox", "testing"])
+def test_the_extension_loads_no_part_that_a_site_may_never_use(module: str) -> None:
+    loaded = modules_after("from flask_s2s import S2S\nimport flask\nS2S().init_app")
+    assert "flask_s2s.extension" in loaded
+    assert of_package(f"flask_s2s.{module}", loaded) == set()
+
+
+def test_flask_finds_the_commands() -> None:
+    (found,) = importlib.metadata.entry_points(group="flask.commands", name="s2s")
+    assert isinstance(found.load(), click.Group)
+
+
+def test_the_commands_do_not_load_the_sandbox_until_it_is_asked_for() -> None:
+    assert of_package("flask_s2s.sandbox", modules_after("import flask_s2s.cli")) == set()
+
+
+def test_the_sandbox_shares_nothing_with_the_client() -> None:
+    loaded = of_package("flask_s2s", modules_after("import flask_s2s.sandbox"))
+    assert {m for m in loaded if not m.startswith("flask_s2s.sandbox")} == {"flask_s2s"}
