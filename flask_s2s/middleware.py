@@ -29,12 +29,21 @@ if TYPE_CHECKING:
 log = logging.getLogger("flask_s2s.capture")
 
 
-class S2SMiddleware:
-    """Wraps a WSGI app; `services` does the deciding."""
+#: Where the wrapped app finds the visitor's click: a `Click`, or None.
+CLICK = "flask_s2s.click"
 
-    def __init__(self, app: WSGIApplication, services: Services) -> None:
+
+class S2SMiddleware:
+    """Wraps a WSGI app; `services` does the deciding.
+
+    The app finds the visitor's click in `environ["flask_s2s.click"]`, on every request. `expose`
+    switches that off where the app asks by itself: reading a cookie has its price.
+    """
+
+    def __init__(self, app: WSGIApplication, services: Services, *, expose: bool = True) -> None:
         self.app = app
         self._services = services
+        self._expose = expose
         if services.settings.cookie_domain == "auto":
             read_suffixes()
 
@@ -43,7 +52,16 @@ class S2SMiddleware:
             self._services.start_serving()
         if may_carry_click(environ.get("QUERY_STRING") or ""):
             start_response = self._landing(environ, start_response)
+        if self._expose:
+            environ[CLICK] = self._click_of(environ)
         return self.app(environ, start_response)
+
+    def _click_of(self, environ: WSGIEnvironment) -> Click | None:
+        try:
+            return self._services.attribution_of(environ).click
+        except Exception:
+            log.exception("s2s.click.unreadable", extra={"action": "click.unreadable"})
+            return None
 
     def _landing(self, environ: WSGIEnvironment, start_response: StartResponse) -> StartResponse:
         try:
