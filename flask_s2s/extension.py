@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
 from blinker import Signal
-from flask import Flask, current_app, has_app_context, has_request_context, request
-from sqlalchemy import Engine
+from flask import Flask
 
-from .capture.attribution import Attribution
+from . import host
 from .click import Click
 from .clock import Clock
 from .config import Settings
@@ -27,9 +25,6 @@ from .services import Services
 from .signals import signup_completed
 from .views import ConversionView
 
-log = logging.getLogger("flask_s2s")
-
-_NAME = "s2s"
 #: Two apps in one process may each have an S2S that listens to the same signal.
 _OWNER = "s2s.owner"
 ViewT = TypeVar("ViewT", bound=Callable[..., Any])
@@ -61,7 +56,7 @@ class S2S:
         Reads `app.config` once. Raises `ConfigError` for a setting that is wrong, and when the app
         has been initialised before.
         """
-        if _NAME in app.extensions:
+        if host.NAME in app.extensions:
             raise ConfigError(
                 "S2S", "is initialised on this app already", "Call init_app once for each app."
             )
@@ -69,27 +64,27 @@ class S2S:
         services = Services.build(
             settings,
             folder=Path(app.instance_path),
-            host_engine=lambda: _flask_sqlalchemy(app),
+            host_engine=lambda: host.engine_of(app),
             transport=self._transport,
             clock=self._clock,
         )
         services.sender = app
-        app.extensions[_NAME] = services
+        app.extensions[host.NAME] = services
         app.extensions[_OWNER] = self
         app.wsgi_app = S2SMiddleware(app.wsgi_app, services)  # type: ignore[method-assign]
         # The same function each time: Blinker connects it once, for however many apps.
-        signup_completed.connect(_on_signup_completed)
+        signup_completed.connect(host.on_signup_completed)
         if "sqlalchemy" in app.extensions:
             watch(getattr(app.extensions["sqlalchemy"], "session", None))
 
     @property
     def services(self) -> Services:
         """The current app's `Services`."""
-        return _services()
+        return host.current_services()
 
     def current_click(self) -> Click | None:
         """Return the visitor's click, or None. Never raises because of a cookie."""
-        return _attribution(self.services).click
+        return host.current_attribution(self.services).click
 
     def track_signup(
         self,
@@ -190,9 +185,11 @@ class S2S:
         try:
             conversion = make()
         except UsageError as error:
-            services.recorder.invalid_call(error, _attribution(services), session)
+            services.recorder.invalid_call(error, host.current_attribution(services), session)
             return None
-        return services.track(conversion, session=session, environ=_environ(), click=click)
+        return services.track(
+            conversion, session=session, environ=host.current_environ(), click=click
+        )
 
     def conversion(
         self,
@@ -210,15 +207,15 @@ class S2S:
         `fields` is a value or a callable. With `session=` the row commits with the session's own
         commit and is sent once the view has succeeded; an error withdraws it.
         """
-        if kind != Signup.kind:
-            raise UsageError(f"conversion({kind!r}) is not known; use 'signup'")
-        unknown = fields.keys() - Signup.__dataclass_fields__.keys()
-        if unknown:
-            raise UsageError(f"conversion() got {', '.join(sorted(unknown))}: no field of Signup")
         if session is not None:
             watch(session)
         return ConversionView(
-            customer_key=customer_key, when=when, fields=fields, session=session, services=_services
+            kind,
+            customer_key=customer_key,
+            when=when,
+            fields=fields,
+            session=session,
+            services=host.current_services,
         ).decorate
 
     def connect(self, signal: Signal, mapper: Mapper, *, session: Any = None) -> None:
@@ -235,70 +232,12 @@ class S2S:
             watch(session)
 
         def receive(sender: Any, **kwargs: Any) -> None:
-            app = _app_of(sender)
+            app = host.app_of(sender)
             if app is not None and app.extensions.get(_OWNER) is self:
-                _record_fact(app, lambda: mapper(sender, **kwargs), session)
+                host.record_fact(app, lambda: mapper(sender, **kwargs), session)
 
         signal.connect(receive, weak=False)
 
     def drain(self) -> int:
         """Send everything that is due now, in this thread; return how many were tried."""
         return self.services.drain()
-
-
-def _on_signup_completed(sender: Any, *, session: Any = None, **fields: Any) -> None:
-    app = _app_of(sender)
-    if app is not None:
-        _record_fact(app, lambda: Signup(**fields), session)
-
-
-def _record_fact(app: Flask, make: Callable[[], Conversion | None], session: Any) -> None:
-    services = app.extensions.get(_NAME)
-    if isinstance(services, Services):
-        services.recorder.fact(make, _attribution(services), session)
-
-
-def _services() -> Services:
-    if not has_app_context():
-        raise UsageError(
-            "There is no current app. Outside a request, wrap the call: with app.app_context(): ..."
-        )
-    services = current_app.extensions.get(_NAME)
-    if not isinstance(services, Services):
-        raise UsageError("This app has no Flask-S2S. Call S2S().init_app(app) when it is made.")
-    return services
-
-
-def _app_of(sender: Any) -> Flask | None:
-    """Return the app that a signal is about: the current one, else its sender."""
-    if has_app_context():
-        return current_app._get_current_object()  # type: ignore[attr-defined, no-any-return]
-    if isinstance(sender, Flask):
-        return sender
-    log.warning(
-        "s2s.signal.no_app: a signal was sent outside of an app context, and not by an app. "
-        "Wrap the sending: with app.app_context(): ...",
-        extra={"action": "signal.no_app"},
-    )
-    return None
-
-
-def _environ() -> dict[str, Any] | None:
-    return request.environ if has_request_context() else None
-
-
-def _attribution(services: Services) -> Attribution:
-    return services.attribution_of(_environ())
-
-
-def _flask_sqlalchemy(app: Flask) -> Engine | None:
-    """The engine of Flask-SQLAlchemy, where the app has it and gave it a database."""
-    database = app.extensions.get("sqlalchemy")
-    if database is None:
-        return None
-    with app.app_context():
-        engines = getattr(database, "engines", None) or {}
-        engine: Engine | None = engines.get(None)
-    if engine is not None:
-        watch(database.session)
-    return engine

@@ -15,6 +15,7 @@ from werkzeug.wrappers import Response
 
 from .conversion import Conversion, Signup
 from .delivery.arming import ArmedView
+from .errors import UsageError
 from .services import Services
 
 log = logging.getLogger("flask_s2s.conversion")
@@ -29,6 +30,7 @@ class ConversionView:
 
     def __init__(
         self,
+        kind: str,
         *,
         customer_key: Callable[[], Any],
         when: Callable[[], Any] | None,
@@ -36,6 +38,11 @@ class ConversionView:
         session: Any,
         services: Callable[[], Services],
     ) -> None:
+        if kind != Signup.kind:
+            raise UsageError(f"conversion({kind!r}) is not known; use 'signup'")
+        unknown = fields.keys() - Signup.__dataclass_fields__.keys()
+        if unknown:
+            raise UsageError(f"conversion() got {', '.join(sorted(unknown))}: no field of Signup")
         self._customer_key = customer_key
         self._when = when
         self._fields = fields

@@ -102,13 +102,13 @@ def test_the_embedded_thread_starts_with_the_first_request_and_never_under_testi
         app.config.update(S2S_PARTNERSTACK_URL=network.url)
         S2S(app)
         services: Services = app.extensions["s2s"]
-        assert not services.embedded.alive
+        assert not services.crew.embedded.alive
         app.test_client().get("/")
-        assert services.embedded.alive is not testing
+        assert services.crew.embedded.alive is not testing
         click = Click(click_id="click1", at=services.clock.now())
         services.track_signup(customer_key="42", click=click)
         if testing:
             assert services.drain() == 1
         wait_until(lambda: [d.status.value for d in services.ledger.find()] == ["delivered"])
-        services.embedded.stop()
+        services.crew.embedded.stop()
         services.storage.engine().dispose()

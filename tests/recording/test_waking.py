@@ -31,10 +31,10 @@ class OnlyWhenRung:
 def awake(sqlite_url: str) -> Iterator[tuple[Desk, OnlyWhenRung]]:
     desk = Desk(sqlite_url)
     worker = OnlyWhenRung(desk)
-    desk.services.embedded = EmbeddedWorker(worker)
-    desk.services.embedded.ensure()
+    desk.services.crew.embedded = EmbeddedWorker(worker)
+    desk.services.crew.embedded.ensure()
     yield desk, worker
-    desk.services.embedded.stop()
+    desk.services.crew.embedded.stop()
 
 
 @pytest.mark.parametrize("door", ["call", "call alone", "signal", "decorator"])

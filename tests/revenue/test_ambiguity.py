@@ -141,7 +141,7 @@ def test_an_attempt_that_nobody_closed_is_judged_like_a_lost_answer(
     site = any_customer
     delivery = site.track(conversion)
     (claimed,) = _claim(site.services, site)
-    site.services._exchanges["partnerstack"].send(conversion, None)
+    site.services.crew.exchanges["partnerstack"].send(conversion, None)
     site.after(seconds=61)
     assert (site.status(delivery), posts(site)) == (Status.WAITING, 1)
     site.after(minutes=14)
