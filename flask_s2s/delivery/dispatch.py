@@ -46,6 +46,8 @@ class Later:
 
     due_at: datetime
     detail: str
+    #: What that was decided on, as it was then.
+    parent: Delivery | None = None
 
 
 Flown = Exchanged | Later | Stop
@@ -128,7 +130,7 @@ class Dispatch:
             case Go():
                 return None
             case Wait(detail, until):
-                return Later(max(now + _LOOK_AGAIN, until or now), detail)
+                return Later(max(now + _LOOK_AGAIN, until or now), detail, parent)
             case Stop() as stop:
                 return stop
             case Ask():
@@ -181,11 +183,14 @@ class Dispatch:
             match flown:
                 case Exchanged():
                     sent.append((delivery, flown))
-                case Later(due_at, detail):
-                    self._outbox.postpone(delivery, min(due_at, delivery.deadline_at), detail)
-                case Stop(status, detail):
-                    self._outbox.stop(delivery, status, detail, now)
-                    self._tell(delivery, Settlement(status=status, detail=detail), None)
+                case Later(due_at, detail, parent):
+                    due_at = min(due_at, delivery.deadline_at)
+                    later = Settlement(status=Status.WAITING, detail=detail, due_at=due_at)
+                    self._outbox.put_back(delivery, later, now, parent)
+                case Stop(status, detail, parent):
+                    end = Settlement(status=status, detail=detail)
+                    if self._outbox.put_back(delivery, end, now, parent):
+                        self._tell(delivery, end, None)
         if sent:
             self._settle_sent(sent, now)
 

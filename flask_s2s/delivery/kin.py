@@ -1,11 +1,16 @@
-"""Deliveries that wait for another one: telling them that it has moved."""
+"""Deliveries that wait for another one: telling them that it has moved.
+
+Whoever moves a parent calls its children in the same transaction. One that a worker holds at that
+moment is not called: it is about to be put back, on the strength of what its parent was. So putting
+it back locks the parent, and looks at it once more.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, Table, and_, or_, update
+from sqlalchemy import Connection, Table, and_, or_, select, update
 
 from .settlement import Delivery, Status
 
@@ -30,3 +35,17 @@ def call_children(
     listening = or_(rows.c.status.in_(_LISTENING), given_up)
     children = update(rows).where(rows.c.parent.in_(called), listening)
     connection.execute(children.values(status=Status.WAITING.value, due_at=now, settled_at=None))
+
+
+def has_moved(connection: Connection, rows: Table, parent: Delivery) -> bool:
+    """Say whether a parent has moved since it was read; it stays so until the transaction ends."""
+    this = rows.c.id == parent.id
+    if connection.dialect.name == "sqlite":
+        # Locks the file: a transaction that begins by reading may not be let write.
+        connection.execute(update(rows).where(this).values(status=rows.c.status))
+    locked = select(rows.c.status, rows.c.verify_at).where(this).with_for_update(read=True)
+    found = connection.execute(locked).one_or_none()
+    if found is None:
+        return False
+    confirmed, was_confirmed = found.verify_at is None, parent.verify_at is None
+    return (found.status, confirmed) != (parent.status.value, was_confirmed)

@@ -34,6 +34,8 @@ class Stop:
 
     status: Status
     detail: str
+    #: Its parent as it was when that was decided.
+    parent: Delivery | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +61,11 @@ def decide(
     name = f"its {parent.kind} (delivery {parent.id})"
     why = f"{name} is {parent.status}: {parent.detail or parent.reason}"
     if parent.status in _NOTHING_SENT:
-        return Stop(Status.UNATTRIBUTED, why)
+        return Stop(Status.UNATTRIBUTED, why, parent)
     if parent.status in _FAILED:
-        return Stop(Status.REFUSED, why)
+        return Stop(Status.REFUSED, why, parent)
     if parent.status is Status.DRY_RUN:
-        return Stop(Status.DRY_RUN, f"{name} was not sent either")
+        return Stop(Status.DRY_RUN, f"{name} was not sent either", parent)
     if parent.status not in _THERE:
         return Wait(f"waits for {name}: {parent.status}", parent.due_at)
     confirmed = parent.kind != "signup" or parent.verify_at is None

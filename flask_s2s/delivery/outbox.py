@@ -32,10 +32,10 @@ from sqlalchemy.engine import Dialect
 from ..errors import StorageError
 from ..tables import LEASED, Tables
 from . import claiming
-from .kin import call_children
+from .kin import call_children, has_moved
 from .listening import notification
 from .rows import Settled, closing, dedupe_hash, delivery_of, row_of, settling
-from .settlement import Delivery, Status
+from .settlement import Delivery, Settlement, Status
 from .upsert import Upsert
 
 Identity = tuple[str, ...]
@@ -187,31 +187,45 @@ class Outbox:
     def give_back(self, deliveries: Sequence[Delivery], now: datetime) -> None:
         """Return claimed deliveries that were not sent, without having used an attempt."""
         for delivery in deliveries:
-            self._return(delivery, status=Status.PENDING.value, due_at=now)
+            with self._engine().begin() as connection:
+                self._return(connection, delivery, status=Status.PENDING.value, due_at=now)
 
-    def _return(self, delivery: Delivery, **values: Any) -> None:
+    def put_back(
+        self, delivery: Delivery, next_: Settlement, now: datetime, parent: Delivery | None
+    ) -> bool:
+        """Let a claimed delivery wait, or end, unsent and without having used an attempt.
+
+        `parent` is what that was decided on: where it has moved since, the delivery is due at once.
+        Returns whether it became what was decided.
+        """
+        values = {
+            "status": next_.status.value,
+            "due_at": next_.due_at,
+            "detail": next_.detail[:255],
+        }
+        with self._engine().begin() as connection:
+            if parent is not None and has_moved(connection, self._rows, parent):
+                self._return(connection, delivery, status=Status.WAITING.value, due_at=now)
+                return False
+            settled_at = now if next_.settled else None
+            ours = self._return(connection, delivery, settled_at=settled_at, **values)
+            if ours and next_.settled:
+                call_children(connection, self._rows, [delivery], now)
+            return ours
+
+    def _return(self, connection: Connection, delivery: Delivery, **values: Any) -> bool:
         attempts = self._attempts
         unused = update(self._rows).where(*self._fence(delivery))
         unused = unused.values(lease_token=None, attempts=delivery.attempts - 1, **values)
-        with self._engine().begin() as connection:
-            if connection.execute(unused).rowcount:
-                connection.execute(
-                    delete(attempts).where(
-                        attempts.c.delivery_id == delivery.id,
-                        attempts.c.lease_token == delivery.lease_token,
-                    )
-                )
-
-    def postpone(self, delivery: Delivery, due_at: datetime, detail: str) -> None:
-        """Let a claimed delivery wait for another one, without having used an attempt."""
-        self._return(delivery, status=Status.WAITING.value, due_at=due_at, detail=detail[:255])
-
-    def stop(self, delivery: Delivery, status: Status, detail: str, now: datetime) -> None:
-        """Settle a claimed delivery that is not sent at all."""
-        values = {"due_at": None, "settled_at": now, "detail": detail[:255]}
-        self._return(delivery, status=status.value, **values)
-        with self._engine().begin() as connection:
-            call_children(connection, self._rows, [delivery], now)
+        if not connection.execute(unused).rowcount:
+            return False
+        connection.execute(
+            delete(attempts).where(
+                attempts.c.delivery_id == delivery.id,
+                attempts.c.lease_token == delivery.lease_token,
+            )
+        )
+        return True
 
     def parents(self, deliveries: Sequence[Delivery]) -> dict[str, Delivery]:
         """Return the deliveries that these wait for, by their `dedupe`, as far as they are here."""

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from flask import Flask
 
 from flask_s2s import Click, Delivery, Services, Settings, Status
+from flask_s2s.clock import Clock
 from flask_s2s.conversion import Conversion
 from flask_s2s.delivery.settlement import Attempt
 from flask_s2s.errors import TransportError
@@ -80,10 +81,14 @@ class Site:
         self._open: list[Services] = []
         self.services = self.another()
 
-    def another(self, transport: Transport | None = None, **config: object) -> Services:
+    def another(
+        self, transport: Transport | None = None, *, clock: Clock | None = None, **config: object
+    ) -> Services:
         """Return the services of another process of the site."""
         settings = Settings.from_mapping({**self.config, "S2S_DATABASE_URI": self.url, **config})
-        services = Services.build(settings, transport=transport or self.line, clock=self.clock)
+        services = Services.build(
+            settings, transport=transport or self.line, clock=clock or self.clock
+        )
         services.storage.create()
         services.prepare()
         self._open.append(services)
