@@ -15,7 +15,8 @@ import binascii
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 PARTNERSTACK = "partnerstack"
@@ -68,6 +69,24 @@ class Click:
             raise ValueError("at must be an aware datetime")
 
 
+def dump_click(click: Click) -> dict[str, Any]:
+    """Return a click as JSON can hold it."""
+    return {
+        "network": click.network,
+        "click_id": click.click_id,
+        "partner_key": click.partner_key,
+        "sub_ids": list(click.sub_ids),
+        "link_host": click.link_host,
+        "at": click.at.timestamp(),
+    }
+
+
+def load_click(values: dict[str, Any]) -> Click:
+    """Rebuild what `dump_click` wrote."""
+    at = datetime.fromtimestamp(values["at"], timezone.utc)
+    return Click(**{**values, "sub_ids": tuple(values["sub_ids"]), "at": at})
+
+
 def valid_click_id(value: str) -> bool:
     """Say whether `value` may be a click ID."""
     return _CLICK_ID.match(value) is not None
@@ -76,6 +95,11 @@ def valid_click_id(value: str) -> bool:
 def may_carry_click(query: str) -> bool:
     """Say quickly whether a query string is worth reading: the test every request pays for."""
     return "xid" in query
+
+
+def is_click_parameter(name: str) -> bool:
+    """Say whether a query parameter of this name is a part of a click."""
+    return name in _READERS or _SUB_ID_NAME.match(name) is not None
 
 
 def read_click(query: str, now: datetime) -> Click | None:

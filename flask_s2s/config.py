@@ -1,29 +1,40 @@
 """From a mapping to frozen `Settings`, read once.
 
-`app.config.from_prefixed_env()` turns `False` into the truthy string `'False'`, digits into int and
-`1e5` into a float: booleans accept only their plain spellings, and a number where a secret belongs
-is refused with the cure. `None` means unset. A key that starts with `S2S_` and is not known is a
+`None` means unset. A key that starts with `S2S_` and is not known is a
 typing mistake, and a typing mistake here loses conversions: it is refused, with the nearest name.
 """
 
 from __future__ import annotations
 
 import difflib
-import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from .errors import ConfigError
 from .tokens import secret_of, secret_text, tokens_of
+from .values import (
+    boolean,
+    choice,
+    cookie_domain,
+    cookie_name,
+    function,
+    integer,
+    lease,
+    number,
+    span,
+    text,
+    url,
+)
 
+#: Given the WSGI environ, what the visitor has said.
+Consent = Callable[[dict[str, Any]], str]
+#: Given a conversion and its click, None or why it must not be credited.
+Rule = Callable[[Any, Any], "str | None"]
 TokenSource = str | Sequence[str] | Callable[[], "str | Sequence[str] | None"]
 
 PREFIX = "S2S_"
-_LONGEST = timedelta(days=3653)
 PARTNERSTACK_URL = "https://partnerlinks.io"
 PARTNERSTACK_API_URL = "https://api.partnerstack.com/api/v2"
 
@@ -51,6 +62,19 @@ class Settings:
     cookie_name: str = "s2s"
     #: "auto" (registrable domain), None (host-only) or a domain.
     cookie_domain: str | None = "auto"
+    #: How a click travels while its cookie has not been seen to come back: "auto" (in every link and
+    #: form of a page), "helpers" (where a template says so) or "off".
+    carry: Literal["auto", "helpers", "off"] = "helpers"
+    #: Answer a landing with a redirect to the same URL without the click's parameters.
+    strip_params: bool = False
+    #: Read the cookies of the network's own script where there is no click of ours.
+    script_cookies: bool = True
+    #: Called with the WSGI environ: "granted", "pending" or "denied"; None: granted.
+    consent: Consent | None = field(default=None, repr=False)
+    #: What Global Privacy Control (`Sec-GPC: 1`) means: "ignore" it, or "deny" consent.
+    gpc: Literal["ignore", "deny"] = "ignore"
+    #: The advertiser's own rule, called with the conversion and its click: None, or why not to credit.
+    rule: Rule | None = field(default=None, repr=False)
     #: New click rows a second and process; beyond it the click lives in the cookie only.
     click_rate: float = 100.0
     #: "embedded": a thread of the web process delivers. "external": `flask s2s work` does.
@@ -151,131 +175,31 @@ def _token(key: str, value: Any) -> TokenSource:
     return tokens
 
 
-def _string(key: str, value: Any) -> str:
-    if isinstance(value, str) and value.strip():
-        return value.strip()
-    raise ConfigError(key, "must be non-empty text", "Set it, or leave it out.")
-
-
-def _boolean(key: str, value: Any) -> bool:
-    text = str(value).strip().lower()
-    if text in ("true", "1"):
-        return True
-    if text in ("false", "0"):
-        return False
-    raise ConfigError(key, f"must be true or false, not {value!r}", "Use true, false, 1 or 0.")
-
-
-def _span(unit: str) -> Callable[[str, Any], timedelta]:
-    def parse(key: str, value: Any) -> timedelta:
-        remedy = f"A number is {unit}; at most ten years."
-        if isinstance(value, timedelta):
-            span = value
-        elif _is_number(value):
-            span = timedelta(**{unit: max(-1, min(value, 10**6))})
-        else:
-            raise ConfigError(key, "must be a number or a timedelta", remedy)
-        if not timedelta(0) < span <= _LONGEST:
-            raise ConfigError(key, "is out of bounds", remedy)
-        return span
-
-    return parse
-
-
-def _is_number(value: Any) -> bool:
-    """JSON in the environment may also say NaN and Infinity."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _number(minimum: float) -> Callable[[str, Any], float]:
-    def parse(key: str, value: Any) -> float:
-        if not _is_number(value) or value < minimum:
-            raise ConfigError(key, f"must be a number, at least {minimum:g}", "Change it.")
-        return float(value)
-
-    return parse
-
-
-def _integer(minimum: int) -> Callable[[str, Any], int]:
-    def parse(key: str, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-            raise ConfigError(key, f"must be a whole number, at least {minimum}", "Change it.")
-        return value
-
-    return parse
-
-
-def _choice(*allowed: str) -> Callable[[str, Any], str]:
-    def parse(key: str, value: Any) -> str:
-        if value not in allowed:
-            raise ConfigError(key, f"cannot be {value!r}", f"Use one of: {', '.join(allowed)}.")
-        return str(value)
-
-    return parse
-
-
-def _url(key: str, value: Any) -> str:
-    text = _string(key, value).rstrip("/")
-    try:
-        parts = urlsplit(text)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good or any(letter.isspace() for letter in text):
-        raise ConfigError(key, "must be an http(s) address", "Example: https://partnerlinks.io.")
-    if parts.username or parts.password:
-        raise ConfigError(key, "must not contain a password", "Use the settings for the keys.")
-    if parts.query or parts.fragment:
-        raise ConfigError(key, "must not have a ? or #", "Only scheme, host and path.")
-    return text
-
-
-def _cookie_name(key: str, value: Any) -> str:
-    text = _string(key, value)
-    if not all(c.isascii() and (c.isalnum() or c in "_-.") for c in text):
-        raise ConfigError(key, "must be letters, digits, _ - or .", "Example: s2s.")
-    return text
-
-
-def _cookie_domain(key: str, value: Any) -> str:
-    text = _string(key, value).lower().removeprefix(".")
-    if not re.fullmatch(r"auto|(?:[a-z0-9_-]{1,63}\.)+[a-z][a-z0-9-]{1,62}", text):
-        raise ConfigError(
-            key, "must be auto, None or a domain", "Example: example.com, in its ASCII (xn--) form."
-        )
-    return text
-
-
-def _lease(key: str, value: Any) -> timedelta:
-    lease = _span("seconds")(key, value)
-    if not timedelta(seconds=3) <= lease <= timedelta(hours=1):
-        raise ConfigError(
-            key,
-            "is under 3 seconds or over an hour",
-            "One attempt takes up to a third of it; a crashed worker's rows wait for its end.",
-        )
-    return lease
-
-
 _KEYS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
     "S2S_TOKEN": ("token", _token),
-    "S2S_TOKEN_FILE": ("token_file", _string),
-    "S2S_PARTNERSTACK_URL": ("partnerstack_url", _url),
-    "S2S_PARTNERSTACK_API_URL": ("partnerstack_api_url", _url),
+    "S2S_TOKEN_FILE": ("token_file", text),
+    "S2S_PARTNERSTACK_URL": ("partnerstack_url", url),
+    "S2S_PARTNERSTACK_API_URL": ("partnerstack_api_url", url),
     "S2S_PARTNERSTACK_PUBLIC_KEY": ("partnerstack_public_key", secret_text),
     "S2S_PARTNERSTACK_SECRET_KEY": ("partnerstack_secret_key", secret_text),
-    "S2S_DATABASE_URI": ("database_uri", _string),
-    "S2S_WINDOW": ("window", _span("days")),
-    "S2S_ATTRIBUTION": ("attribution", _choice("last", "first")),
-    "S2S_COOKIE_NAME": ("cookie_name", _cookie_name),
-    "S2S_COOKIE_DOMAIN": ("cookie_domain", _cookie_domain),
-    "S2S_CLICK_RATE": ("click_rate", _number(0)),
-    "S2S_WORKER": ("worker", _choice("embedded", "external")),
-    "S2S_CONCURRENCY": ("concurrency", _integer(1)),
-    "S2S_RATE": ("rate", _number(0.01)),
-    "S2S_LEASE": ("lease", _lease),
-    "S2S_GIVE_UP": ("give_up", _span("days")),
-    "S2S_SEND_PII": ("send_pii", _choice("plain", "hash", "omit")),
-    "S2S_SEND_CLIENT": ("send_client", _boolean),
-    "S2S_DRY_RUN": ("dry_run", _boolean),
+    "S2S_DATABASE_URI": ("database_uri", text),
+    "S2S_WINDOW": ("window", span("days")),
+    "S2S_ATTRIBUTION": ("attribution", choice("last", "first")),
+    "S2S_COOKIE_NAME": ("cookie_name", cookie_name),
+    "S2S_COOKIE_DOMAIN": ("cookie_domain", cookie_domain),
+    "S2S_CARRY": ("carry", choice("auto", "helpers", "off")),
+    "S2S_STRIP_PARAMS": ("strip_params", boolean),
+    "S2S_SCRIPT_COOKIES": ("script_cookies", boolean),
+    "S2S_CONSENT": ("consent", function),
+    "S2S_GPC": ("gpc", choice("ignore", "deny")),
+    "S2S_RULE": ("rule", function),
+    "S2S_CLICK_RATE": ("click_rate", number(0)),
+    "S2S_WORKER": ("worker", choice("embedded", "external")),
+    "S2S_CONCURRENCY": ("concurrency", integer(1)),
+    "S2S_RATE": ("rate", number(0.01)),
+    "S2S_LEASE": ("lease", lease),
+    "S2S_GIVE_UP": ("give_up", span("days")),
+    "S2S_SEND_PII": ("send_pii", choice("plain", "hash", "omit")),
+    "S2S_SEND_CLIENT": ("send_client", boolean),
+    "S2S_DRY_RUN": ("dry_run", boolean),
 }

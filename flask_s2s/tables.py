@@ -85,6 +85,8 @@ class Tables:
 
     meta: Table
     click: Table
+    handle: Table
+    binding: Table
     delivery: Table
     attempt: Table
     gate: Table
@@ -97,6 +99,8 @@ def define_tables(metadata: MetaData) -> Tables:
     return Tables(
         meta=_meta(metadata),
         click=_click(metadata),
+        handle=_handle(metadata),
+        binding=_binding(metadata),
         delivery=_delivery(metadata),
         attempt=_attempt(metadata),
         gate=_gate(metadata),
@@ -168,6 +172,37 @@ def _click(metadata: MetaData) -> Table:
     )
 
 
+def _handle(metadata: MetaData) -> Table:
+    """A carried handle that has been used, and the hash of the one customer who used it."""
+    return Table(
+        "s2s_handle",
+        metadata,
+        Column("token", String(64), primary_key=True),
+        Column("customer", String(64), nullable=False),
+        Column("at", Instant, nullable=False),
+        Index("ix_s2s_handle_at", "at"),
+    )
+
+
+def _binding(metadata: MetaData) -> Table:
+    """The click that an identity (a keyed hash of an e-mail address or a user's ID) was bound to."""
+    return Table(
+        "s2s_binding",
+        metadata,
+        _key(),
+        Column("identity", String(64), nullable=False),
+        Column("key_id", String(16), nullable=False),
+        Column("network", String(32), nullable=False),
+        Column("click_id", _exact(512), nullable=False),
+        Column("click", JSON, nullable=False),
+        Column("touches", JSON(none_as_null=True)),
+        Column("at", Instant, nullable=False),
+        UniqueConstraint("identity", "network", name="uq_s2s_binding"),
+        Index("ix_s2s_binding_click", "click_id"),
+        Index("ix_s2s_binding_at", "at"),
+    )
+
+
 def _delivery(metadata: MetaData) -> Table:
     return Table(
         "s2s_delivery",
@@ -181,6 +216,7 @@ def _delivery(metadata: MetaData) -> Table:
         Column("conversion", JSON(none_as_null=True)),
         Column("click_id", _exact(512)),
         Column("click", JSON(none_as_null=True)),
+        Column("touches", JSON(none_as_null=True)),
         Column("status", String(16), nullable=False),
         Column("reason", String(64), nullable=False),
         Column("detail", String(255)),

@@ -18,6 +18,15 @@ class Reason(str, Enum):
 
     LANDING = "landing", "The click was in the URL of this very request."
     COOKIE = "cookie", "The click was in the visitor's signed cookie."
+    CARRIED = (
+        "carried",
+        "The click was carried in the site's own links or forms, because the cookie did not come back.",
+    )
+    IDENTITY = (
+        "identity",
+        "The click was bound to this customer's e-mail address or user ID by an earlier form.",
+    )
+    SCRIPT_COOKIE = "script_cookie", "The click was in a cookie of the network's own script."
     EXPLICIT = "explicit", "The caller named the click."
     CREDITED = "credited", "Credited by hand with `flask s2s credit`."
     BY_CUSTOMER = "by_customer", "Credited through the customer, whose sign-up has the click."
@@ -29,6 +38,16 @@ class Reason(str, Enum):
     EXPIRED = "expired", "The visitor's click is older than the attribution window."
     FUTURE = "future", "The visitor's click is dated in the future: a clock is or was wrong."
     BAD_SIGNATURE = "bad_signature", "The cookie was not signed with a key of this site."
+    HANDLE_USED = (
+        "handle_used",
+        "The click was carried by a link that another customer has used already.",
+    )
+    RULE = "rule", "The site's own rule (S2S_RULE) said that nobody is credited."
+    CONSENT_DENIED = "consent_denied", "The visitor has denied or withdrawn consent."
+    CONSENT_PENDING = (
+        "consent_pending",
+        "The visitor had not answered yet whether clicks may be kept.",
+    )
     OUTSIDE_REQUEST = (
         "outside_request",
         "Recorded outside a request, so no visitor brought a click.",
@@ -54,6 +73,14 @@ class Attribution:
 
     click: Click | None
     reason: Reason
+    #: What the reason leaves open, in the site's own words.
+    detail: str | None = None
+    #: The hash of the handle that carried the click: it serves one customer.
+    handle: str | None = None
+    #: The click of the network's own script, for where nothing better is found.
+    fallback: Click | None = None
+    #: The visitor's earlier clicks, newest first.
+    touches: tuple[Click, ...] = ()
 
 
 def newest_click(records: Sequence[Click | Unreadable]) -> Attribution:

@@ -1,21 +1,39 @@
-"""One site's visitors: what a landing changes, and which click a request's visitor has."""
+"""One site's visitors: what a request brings, and which click its visitor has."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from ..click import Click, read_click
 from ..clock import Clock
 from ..config import Settings
 from .attribution import Attribution, Reason, newest_click
 from .cookie import read_cookies
+from .handle import NONCE, PARAMETER, Carried, HandleSealer
 from .landing import ignored_because, winner
 from .record import RecordSigner
 from .touches import Touches
 
 _ATTRIBUTION = "flask_s2s.attribution"
+_CARRIED = "flask_s2s.carried"
+_SAME_SITE = ("same-origin", "same-site")
 Environ = dict[str, Any]
+NO_FORM: Callable[[], str | None] = lambda: None  # noqa: E731
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A request that brought a click in its URL, and what its response is to do."""
+
+    #: To keep in the cookie.
+    click: Click
+    #: Whether the network's link brought it now: then it gets a row.
+    landed: bool
+    #: What its page carries further, where no cookie has been seen to come back.
+    handle: str | None
 
 
 class Visitors:
@@ -26,40 +44,100 @@ class Visitors:
         *,
         settings: Settings,
         signer: RecordSigner,
+        sealer: HandleSealer,
         touches: Touches,
         clock: Clock,
+        chance: Callable[[int], bytes],
         captured: Callable[[Click], None],
     ) -> None:
         self._settings = settings
         self._signer = signer
+        self._sealer = sealer
         self._touches = touches
         self._clock = clock
+        self._chance = chance
         self._captured = captured
 
-    def land(self, environ: Environ) -> Click | None:
-        """Decide on a landing: return the click to keep in the cookie, or None to change nothing."""
+    def arrive(self, environ: Environ) -> Visit | None:
+        """Decide on a request with a click or a handle in its URL; None: it changes nothing."""
+        landing = self._land(environ)
+        if landing is not None:
+            self._captured(landing.click)
+            return landing
+        found = self.attribution_of(environ)
+        if found.reason is not Reason.CARRIED or found.click is None:
+            return None
+        return Visit(found.click, False, environ[_CARRIED])
+
+    def attribution_of(
+        self, environ: Environ | None, form: Callable[[], str | None] = NO_FORM
+    ) -> Attribution:
+        """Return which click this request's visitor has, and why, or why none. Read once.
+
+        `form` gives the handle that a form's field brought; it is asked where there is no click yet.
+        """
+        if environ is None:
+            return Attribution(None, Reason.OUTSIDE_REQUEST)
+        found: Attribution | None = environ.get(_ATTRIBUTION)
+        if found is None:
+            found = environ[_ATTRIBUTION] = self._presented(environ)
+        if found.click is None and (handle := form()):
+            found = environ[_ATTRIBUTION] = self._open(environ, handle) or found
+        return found
+
+    def _land(self, environ: Environ) -> Visit | None:
         if ignored_because(environ) is not None:
             return None
         now = self._clock.now()
         new = read_click(environ.get("QUERY_STRING", ""), now)
         if new is None:
             return None
-        kept = self.attribution_of(environ).click
+        kept = self.attribution_of(environ)
         self._touches.remember(new, now)
-        if winner(kept, new, self._settings.attribution) is not new:
+        if winner(kept.click, new, self._settings.attribution) is not new:
             return None
         environ[_ATTRIBUTION] = Attribution(new, Reason.LANDING)
-        self._captured(new)
-        return new
+        handle = None
+        if self._settings.carry != "off" and kept.reason is not Reason.COOKIE:
+            handle = self._sealer.seal(new, now, self._chance(NONCE))
+        return Visit(new, True, handle)
 
-    def attribution_of(self, environ: Environ | None) -> Attribution:
-        """Return which click this request's visitor has, and why, or why none. Read once."""
-        if environ is None:
-            return Attribution(None, Reason.OUTSIDE_REQUEST)
-        found: Attribution | None = environ.get(_ATTRIBUTION)
-        if found is None:
-            cookies = read_cookies(environ.get("HTTP_COOKIE", ""), self._settings.cookie_name)
-            now = self._clock.now()
-            found = newest_click([self._signer.loads(cookie, now) for cookie in cookies])
-            environ[_ATTRIBUTION] = found
-        return found
+    def _presented(self, environ: Environ) -> Attribution:
+        """Decide among what the browser presents: its cookies and its URL's handle."""
+        cookies = read_cookies(environ.get("HTTP_COOKIE", ""), self._settings.cookie_name)
+        now = self._clock.now()
+        kept = newest_click([self._signer.loads(cookie, now) for cookie in cookies])
+        query = environ.get("QUERY_STRING") or ""
+        if PARAMETER not in query:
+            return kept
+        handles = parse_qs(query[:65536], max_num_fields=None).get(PARAMETER, ())
+        carried = self._open(environ, handles[0]) if handles else None
+        if carried is None or carried.click is None:
+            return kept
+        if kept.click is not None:
+            if winner(kept.click, carried.click, self._settings.attribution) is kept.click:
+                return kept
+            if kept.click.at >= carried.click.at and self._settings.attribution == "last":
+                return kept
+        return carried
+
+    def _open(self, environ: Environ, handle: str) -> Attribution | None:
+        carried = self._sealer.open(handle, self._clock.now())
+        if carried is None or not self._is_honoured(carried, environ):
+            return None
+        environ[_CARRIED] = handle
+        return Attribution(carried.click, Reason.CARRIED, handle=carried.token)
+
+    def _is_honoured(self, carried: Carried, environ: Environ) -> bool:
+        """A handle counts where one of the site's own pages led here, or in the one host it is for."""
+        host = environ.get("HTTP_HOST", "").lower()
+        if carried.to is not None:
+            return carried.to == host
+        came_from = environ.get("HTTP_SEC_FETCH_SITE")
+        if came_from is not None:
+            own = _SAME_SITE if self._settings.cookie_domain is not None else _SAME_SITE[:1]
+            return came_from in own
+        try:
+            return urlsplit(environ.get("HTTP_REFERER", "")).netloc.lower() == host != ""
+        except ValueError:
+            return False

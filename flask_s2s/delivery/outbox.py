@@ -39,6 +39,8 @@ from .settlement import Delivery, Settlement, Status
 from .upsert import Upsert
 
 Identity = tuple[str, ...]
+#: Makes a row in the transaction that adds it.
+Draft = Callable[[Connection], Delivery]
 
 
 class _Held:
@@ -86,9 +88,9 @@ class Outbox:
         An empty `identity` is like no other; `parent` is the identity of the conversion that must
         be accepted first. Raises what the database raises.
         """
-        dedupe = self._dedupe(connection, identity)
+        dedupe = self.hashed(connection, identity)
         if parent is not None:
-            draft = replace(draft, parent=self._dedupe(connection, parent))
+            draft = replace(draft, parent=self.hashed(connection, parent))
         dialect = connection.dialect
         upsert = self._upserts.get(dialect)
         if upsert is None:
@@ -106,11 +108,11 @@ class Outbox:
         return delivery_of(connection.execute(found).mappings().one())
 
     def add_alone(
-        self, draft: Delivery, identity: Identity, parent: Identity | None = None
+        self, draft: Draft, identity: Identity, parent: Identity | None = None
     ) -> Delivery:
-        """Insert `draft` in a transaction of its own."""
+        """Insert what `draft` makes, in a transaction of its own."""
         with self._engine().begin() as connection:
-            return self.add(connection, draft, identity, parent)
+            return self.add(connection, draft(connection), identity, parent)
 
     def release(self, delivery_id: int, token: str, now: datetime) -> None:
         """The view that armed the row succeeded: send it now."""
@@ -288,7 +290,8 @@ class Outbox:
 
     # -----------------------------------------------------------------------------------------
 
-    def _dedupe(self, connection: Connection, identity: Identity) -> str:
+    def hashed(self, connection: Connection, identity: Identity) -> str:
+        """Return the keyed hash of what makes a conversion itself; none is like an empty one's."""
         if not identity:
             return secrets.token_hex(32)
         if self._installation is None:

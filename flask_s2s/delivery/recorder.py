@@ -13,9 +13,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError, UnboundExecutionError
 from sqlalchemy.orm import Session
 
@@ -27,7 +28,7 @@ from ..errors import ConfigError, InvalidConversion, StorageError, UsageError
 from ..networks.network import Network
 from .drafting import Drafts
 from .enlist import End, commits, enlist, follow, has_writes, may_hold_locks, unwrap
-from .outbox import Identity, Outbox
+from .outbox import Draft, Identity, Outbox
 from .settlement import Delivery, Status
 from .storage import Storage
 
@@ -37,6 +38,8 @@ log = logging.getLogger("flask_s2s.conversion")
 ARMED = timedelta(seconds=60)
 
 Make = Callable[[], Conversion | None]
+#: Decides with what the database knows, in the transaction that writes the row.
+Resolve = Callable[[Connection, Conversion, Attribution, datetime], Attribution]
 
 
 class Recorder:
@@ -50,6 +53,7 @@ class Recorder:
         outbox: Outbox,
         networks: Mapping[str, Network],
         clock: Clock,
+        resolve: Resolve,
         wake: Callable[[], None],
         recorded: Callable[[Delivery], None],
     ) -> None:
@@ -58,6 +62,7 @@ class Recorder:
         self._storage = storage
         self.outbox = outbox
         self.clock = clock
+        self._resolve = resolve
         self.wake = wake
         self._recorded = recorded
 
@@ -159,8 +164,11 @@ class Recorder:
 
     def alone(self, conversion: Conversion, attribution: Attribution) -> Delivery | None:
         """Record in a transaction of our own. None when the database did not take it (logged)."""
-        draft = self._drafts.draft(conversion, attribution, self.clock.now())
-        return self._alone(draft, conversion.identity, conversion.parent)
+        return self._alone(
+            lambda connection: self._draft(connection, conversion, attribution),
+            conversion.identity,
+            conversion.parent,
+        )
 
     def write(
         self,
@@ -170,13 +178,12 @@ class Recorder:
         armed: str | None = None,
     ) -> Delivery:
         """Insert in the session's transaction. `armed` is the token of the view that holds it."""
-        draft = self._drafts.draft(conversion, attribution, self.clock.now())
+        connection = session.connection()
+        draft = self._draft(connection, conversion, attribution)
         if armed is not None and draft.status is Status.PENDING:
             until = draft.created_at + ARMED
             draft = replace(draft, status=Status.ARMED, lease_token=armed, due_at=until)
-        delivery = self.outbox.add(
-            session.connection(), draft, conversion.identity, conversion.parent
-        )
+        delivery = self.outbox.add(connection, draft, conversion.identity, conversion.parent)
         self._recorded(delivery)
         return delivery
 
@@ -189,7 +196,7 @@ class Recorder:
         log.error("s2s.conversion.invalid: %s", error, extra={"action": "conversion.invalid"})
         draft = self._drafts.invalid(error, attribution, self.clock.now())
         if session is None:
-            self._alone(draft, ())
+            self._alone(lambda _: draft, ())
         else:
             self.outbox.add(session.connection(), draft, ())
 
@@ -199,8 +206,16 @@ class Recorder:
             raise error
         self.invalid(error, attribution, None if session is None else self.joinable(session))
 
+    def _draft(
+        self, connection: Connection, conversion: Conversion, attribution: Attribution
+    ) -> Delivery:
+        now = self.clock.now()
+        return self._drafts.draft(
+            conversion, self._resolve(connection, conversion, attribution, now), now
+        )
+
     def _alone(
-        self, draft: Delivery, identity: Identity, parent: Identity | None = None
+        self, draft: Draft, identity: Identity, parent: Identity | None = None
     ) -> Delivery | None:
         try:
             try:

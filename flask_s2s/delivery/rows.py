@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from datetime import datetime, timezone
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import RowMapping
 
-from ..click import Click
+from ..click import Click, dump_click, load_click
 from ..conversion import Conversion, dump_conversion, load_conversion
 from ..errors import InvalidConversion
 from ..networks.exchange import Exchanged
@@ -43,6 +43,7 @@ def row_of(draft: Delivery, dedupe: str) -> dict[str, Any]:
         "conversion": None if draft.conversion is None else dump_conversion(draft.conversion),
         "click_id": None if draft.click is None else draft.click.click_id,
         "click": None if draft.click is None else dump_click(draft.click),
+        "touches": [dump_click(click) for click in draft.touches] or None,
         "status": draft.status.value,
         "reason": draft.reason,
         "detail": draft.detail,
@@ -122,24 +123,6 @@ def delivery_of(row: RowMapping) -> Delivery:
 def attempt_of(row: RowMapping) -> Attempt:
     """Return the attempt of a whole row."""
     return Attempt(**{name: row[name] for name in Attempt.__slots__})
-
-
-def dump_click(click: Click) -> dict[str, Any]:
-    """Return a click as JSON can hold it."""
-    return {
-        "network": click.network,
-        "click_id": click.click_id,
-        "partner_key": click.partner_key,
-        "sub_ids": list(click.sub_ids),
-        "link_host": click.link_host,
-        "at": click.at.timestamp(),
-    }
-
-
-def load_click(values: dict[str, Any]) -> Click:
-    """Rebuild what `dump_click` wrote."""
-    at = datetime.fromtimestamp(values["at"], timezone.utc)
-    return Click(**{**values, "sub_ids": tuple(values["sub_ids"]), "at": at})
 
 
 def _sendable(row: RowMapping) -> tuple[Conversion | None, Click | None]:

@@ -102,6 +102,10 @@ def test_a_response_with_the_cookie_is_kept_by_no_cache(
     assert left.isdisjoint({name.lower() for name, _ in FOR_CACHES} - {"cache-control"})
     # All else is the site's.
     ours = {name.lower() for name, _ in FOR_CACHES}
+    if path == "/stream":
+        # Nobody knows before its end whether a form in it is filled for this visitor.
+        ours |= {"etag", "referrer-policy"}
+        assert answer.values("Referrer-Policy") == ["same-origin"]
     assert (answer.status, answer.body) == (expected.status, expected.body)
     kept = [(n, v) for n, v in answer.headers if n.lower() not in ours and v != answer.cookie]
     assert kept == [(n, v) for n, v in expected.headers if n.lower() not in ours]
