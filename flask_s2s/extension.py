@@ -71,7 +71,7 @@ class S2S:
         services.sender = app
         app.extensions[host.NAME] = services
         app.extensions[_OWNER] = self
-        app.wsgi_app = S2SMiddleware(app.wsgi_app, services)  # type: ignore[method-assign]
+        app.wsgi_app = S2SMiddleware(app.wsgi_app, services, expose=False)  # type: ignore[method-assign]
         # The same function each time: Blinker connects it once, for however many apps.
         signup_completed.connect(host.on_signup_completed)
         if "sqlalchemy" in app.extensions:
