@@ -82,7 +82,7 @@ class Site:
         self.services = self.another()
 
     def another(
-        self, transport: Transport | None = None, *, clock: Clock | None = None, **config: object
+        self, transport: Transport | None = None, clock: Clock | None = None, /, **config: object
     ) -> Services:
         """Return the services of another process of the site."""
         settings = Settings.from_mapping({**self.config, "S2S_DATABASE_URI": self.url, **config})

@@ -35,7 +35,7 @@ class Interrupted(ManualClock):
 def drain_interrupted(site: Site, meanwhile: Callable[[], object]) -> None:
     """Let another process drain; `meanwhile` happens while it decides on its first delivery."""
     clock = Interrupted(site.clock.now(), meanwhile)
-    site.another(clock=clock).worker(poll=120).run(Bell(), until_idle=True)
+    site.another(None, clock).worker(poll=120).run(Bell(), until_idle=True)
 
 
 def activate(site: Site) -> Delivery:
