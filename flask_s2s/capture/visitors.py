@@ -130,10 +130,10 @@ class Visitors:
 
     def _is_honoured(self, carried: Carried, environ: Environ) -> bool:
         """A handle counts where one of the site's own pages led here, or in the one host it is for."""
-        host = environ.get("HTTP_HOST", "").lower()
+        host: str = environ.get("HTTP_HOST", "").lower()
         if carried.to is not None:
             return carried.to == host
-        came_from = environ.get("HTTP_SEC_FETCH_SITE")
+        came_from: str | None = environ.get("HTTP_SEC_FETCH_SITE")
         if came_from is not None:
             own = _SAME_SITE if self._settings.cookie_domain is not None else _SAME_SITE[:1]
             return came_from in own
