@@ -5,14 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from werkzeug.middleware.proxy_fix import ProxyFix
 
+from flask_s2s import S2SMiddleware
 from flask_s2s.testing import answered
 from tests.cli.conftest import Site
 
 Opening = Callable[..., Site]
+Wrap = Callable[[Any], Any]
 SCHEMA = '{"message": "\'xid\' is a required property", "status": 400}'
+
+
+class Around:
+    """Some middleware of the site's own."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        return self.app(environ, start_response)
 
 
 def checked(site: Site, *args: str) -> dict[str, tuple[str, str]]:
@@ -71,6 +85,24 @@ def _worst(site: Site, subject: str, host: str, level: str) -> tuple[str, str]:
     assert result.exit_code == (1 if level == "error" else 0)
     (one,) = [f for f in found if f["level"] == level]
     return one["level"], f"{one['message']} {one['remedy']}"
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside"),
+    [(None, ProxyFix), (ProxyFix, None), (ProxyFix, Around)],
+    ids=["outermost", "under our own middleware", "between two"],
+)
+def test_check_sees_proxyfix_wherever_it_is(
+    site: Site, inside: Wrap | None, outside: Wrap | None
+) -> None:
+    assert checked(site)["proxy"][0] == "note"
+    if inside is not None:
+        ours = site.app.wsgi_app
+        assert isinstance(ours, S2SMiddleware)
+        ours.app = inside(ours.app)
+    if outside is not None:
+        site.app.wsgi_app = outside(site.app.wsgi_app)  # type: ignore[method-assign]
+    assert checked(site)["proxy"] == ("ok", "ProxyFix is in place ")
 
 
 def test_check_lets_an_app_in_debug_mode_use_the_sandbox(open_site: Opening) -> None:

@@ -1,0 +1,117 @@
+"""The settings, and how the app is put together: nothing is asked but what is in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..capture.domain import registrable_domain
+from ..errors import ConfigError
+from ..networks.transport import is_loopback
+from ..services import Services
+from ..tokens import SANDBOX_TOKEN
+from .findings import Finding
+
+_SHORT_KEY = 16
+
+
+def look(services: Services, wsgi_app: Any, site: str | None) -> Iterator[Finding]:
+    """Look at the keys, the token, the cookie of this site, and what wraps the app."""
+    yield from _keys(services)
+    yield from _token(services)
+    yield from _cookie(services, site)
+    yield from _proxy(wsgi_app)
+
+
+def _keys(services: Services) -> Iterator[Finding]:
+    newest = services.settings.secret_keys[-1]
+    if len(newest) < _SHORT_KEY:
+        yield Finding.note(
+            "signing key",
+            f"the key that signs clicks has {len(newest)} characters",
+            "Use a random one: python -c 'import secrets; print(secrets.token_hex())'.",
+        )
+    else:
+        count = len(services.settings.secret_keys)
+        yield Finding.ok("signing key", f"{count} key(s), the newest one signs")
+
+
+def _token(services: Services) -> Iterator[Finding]:
+    if services.settings.dry_run:
+        yield Finding.note("token", "S2S_DRY_RUN is on: nothing is sent", "Unset it to deliver.")
+    try:
+        tokens = services.credentials.tokens()
+    except ConfigError as error:
+        yield Finding.error("token", f"{error.key} {error.problem}", error.remedy)
+        return
+    count = len(tokens)
+    if SANDBOX_TOKEN in tokens and not is_loopback(services.settings.partnerstack_url):
+        yield Finding.error(
+            "token",
+            "the sandbox's token, and the network is a live one",
+            "Create a tracking token at the network, and set S2S_TOKEN to it.",
+        )
+    elif count == 0:
+        yield Finding.error(
+            "token",
+            "there is none: deliveries are held",
+            "Create a tracking token at the network; set S2S_TOKEN or S2S_TOKEN_FILE.",
+        )
+    elif count > 1:
+        yield Finding.note(
+            "token",
+            f"{count} tokens: on 401 the next one is tried",
+            "Make sure that they belong to one environment: a test token would take over silently.",
+        )
+    else:
+        yield Finding.ok("token", "set (whether it is valid shows with the first delivery)")
+
+
+def _cookie(services: Services, site: str | None) -> Iterator[Finding]:
+    domain = services.settings.cookie_domain
+    if site is None:
+        yield Finding.note(
+            "cookie",
+            "the site's host is not known here",
+            "Run check with --site www.example.com to check the cookie's domain.",
+        )
+    elif domain == "auto":
+        found = registrable_domain(site)
+        where = f"for {found} and its subdomains" if found else f"for {site} only"
+        yield Finding.ok("cookie", f"{services.settings.cookie_name} {where}")
+    elif domain is not None and not _covers(domain.lstrip("."), site):
+        yield Finding.error(
+            "cookie",
+            f"S2S_COOKIE_DOMAIN is {domain}, which {site} may not set: browsers drop the cookie",
+            "Set it to the site's own domain, to 'auto', or to None (host-only).",
+        )
+    elif domain is not None and registrable_domain(domain.lstrip(".")) is None:
+        yield Finding.error(
+            "cookie",
+            f"S2S_COOKIE_DOMAIN is {domain}, a public suffix: browsers drop the cookie",
+            "Set it to the registrable domain, or to 'auto'.",
+        )
+    else:
+        yield Finding.ok("cookie", f"{services.settings.cookie_name} for {domain or site}")
+
+
+def _covers(domain: str, site: str) -> bool:
+    host = site.rsplit(":", 1)[0].lower()
+    return host == domain.lower() or host.endswith("." + domain.lower())
+
+
+def _proxy(wsgi_app: Any) -> Iterator[Finding]:
+    if wsgi_app is None:
+        return
+    app = wsgi_app
+    while app is not None:
+        if type(app).__name__ == "ProxyFix":
+            yield Finding.ok("proxy", "ProxyFix is in place")
+            return
+        app = getattr(app, "app", None)
+    yield Finding.note(
+        "proxy",
+        "ProxyFix is not in place",
+        "Behind a proxy that ends TLS, wrap app.wsgi_app in werkzeug's ProxyFix; otherwise the "
+        "cookie is set without Secure. Without a proxy, leave it.",
+    )

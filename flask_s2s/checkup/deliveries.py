@@ -1,0 +1,89 @@
+"""The deliveries: what is stuck, what was verified, and whether anything drains them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from ..delivery.watchman import SILENCE, nobody_drains
+from ..services import Services
+from .findings import Finding
+
+#: For how long a test record that should not be one stays an alarm.
+TEST_ALARM = timedelta(days=7)
+
+
+def look(services: Services) -> Iterator[Finding]:
+    """Look at the outbox, the verification and the worker."""
+    yield from _outbox(services)
+    yield from _worker(services)
+
+
+def _outbox(services: Services) -> Iterator[Finding]:
+    summary = services.summary()
+    invalid = summary.counts.get("invalid", 0)
+    if invalid:
+        yield Finding.error(
+            "conversions",
+            f"{invalid} without a usable customer key, so nothing can be sent for them",
+            "`flask s2s list --status invalid` shows when; pass the key that billing uses.",
+        )
+    if summary.expiring:
+        yield Finding.error(
+            "conversions",
+            f"{summary.expiring} undelivered ones pass their deadline within days",
+            "`flask s2s list --status open` says what they wait for.",
+        )
+    dead = summary.counts.get("refused", 0) + summary.counts.get("expired", 0)
+    if dead:
+        yield Finding.note(
+            "conversions",
+            f"{dead} refused or expired",
+            "`flask s2s list --status refused` says why; `flask s2s retry` sends them again.",
+        )
+    yield from _verified(services, summary.counts.get("missing", 0))
+    for gate in services.gates.closed():
+        yield Finding.error(
+            "conversions",
+            f"{gate.lane} is held since {gate.since:%Y-%m-%d %H:%M} UTC: {gate.reason}",
+            "Correct the credential; what is held goes out by itself.",
+        )
+
+
+def _verified(services: Services, missing: int) -> Iterator[Finding]:
+    seen = services.probation.test_seen()
+    if seen is not None and services.clock.now() - seen <= TEST_ALARM:
+        yield Finding.error(
+            "verification",
+            f"a customer came back as a test, last {seen:%Y-%m-%d %H:%M} UTC: nobody is paid for it",
+            "Set S2S_TOKEN to a production token, then ask the network to move these customers.",
+        )
+    if missing:
+        yield Finding.error(
+            "verification",
+            f"{missing} accepted by the network, sent again, and still not on its record",
+            "`flask s2s list --status missing` has the click IDs to ask the network with.",
+        )
+    if not services.verifier().able:
+        yield Finding.note(
+            "verification",
+            "off: nothing proves that the network has what it accepted",
+            "Set S2S_PARTNERSTACK_PUBLIC_KEY and _SECRET_KEY.",
+        )
+
+
+def _worker(services: Services) -> Iterator[Finding]:
+    summary, now = services.summary(), services.clock.now()
+    seen = summary.worker_seen
+    remedy = (
+        "Start `flask s2s work` (with Celery: a worker and a beat), or set S2S_WORKER to embedded "
+        "and send the site a request."
+    )
+    if nobody_drains(summary, now):
+        yield Finding.error(
+            "worker", "nothing drains: deliveries are overdue, no worker is alive", remedy
+        )
+    elif seen is None or now - seen > SILENCE:
+        yield Finding.note("worker", "none was seen in the last two minutes", remedy)
+    else:
+        yield Finding.ok("worker", f"seen {(now - seen).total_seconds():.0f} s ago")
