@@ -36,7 +36,7 @@ from .network import (
     RetryLater,
     Unauthorised,
 )
-from .reading import More, Reading
+from .reading import More, Page, Reading
 
 TRACKING = "partnerstack/tracking"
 API = "partnerstack/api"
@@ -125,14 +125,9 @@ class PartnerStack:
         return records.read_customer(customer_key, response)
 
     def records_request(
-        self,
-        conversion: Conversion,
-        since: datetime,
-        cursor: str | None,
-        limit: int,
-        credential: str,
+        self, conversion: Conversion, page: Page, credential: str
     ) -> Request | None:
-        path = records.records_path(conversion, since, cursor, limit)
+        path = records.records_path(conversion, page)
         return None if path is None else self._api("GET", path, credential, None)
 
     def read_records(self, conversion: Conversion, response: Response) -> Reading | More:

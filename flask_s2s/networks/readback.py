@@ -7,6 +7,7 @@ that cannot be read, a list too long to read to its end. Nothing here raises.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from time import monotonic
 
@@ -14,7 +15,7 @@ from ..conversion import Conversion
 from ..errors import TransportError
 from .credentials import Credentials
 from .network import Request, Response
-from .reading import More, Readable, Reading, Unknown
+from .reading import More, Page, Readable, Reading, Unknown
 from .transport import MAX_ANSWER, Transport
 
 #: Requests for one look through a list.
@@ -58,24 +59,25 @@ class ReadBack:
         credential = self._credential()
         if credential is None:
             return self._unable()
-        give_up, cursor, limit = self._monotonic() + self._seconds, None, _PAGE
+        give_up = self._monotonic() + self._seconds
+        page = Page(since=since, cursor=None, limit=_PAGE)
         for _ in range(MOST_PAGES):
-            request = self._network.records_request(conversion, since, cursor, limit, credential)
+            request = self._network.records_request(conversion, page, credential)
             left = give_up - self._monotonic()
             if request is None or left <= 0:
                 break
             answer = self._send(request, left)
             if isinstance(answer, Unknown):
                 return answer
-            if len(answer.body) >= MAX_ANSWER and limit > 1:
-                limit = max(limit // 4, 1)
+            if len(answer.body) >= MAX_ANSWER and page.limit > 1:
+                page = replace(page, limit=max(page.limit // 4, 1))
                 continue
-            page = self._network.read_records(conversion, answer)
-            if not isinstance(page, More):
-                return page
-            if page.cursor == cursor:
+            found = self._network.read_records(conversion, answer)
+            if not isinstance(found, More):
+                return found
+            if found.cursor == page.cursor:
                 return Unknown(detail="the network's list does not move on")
-            cursor = page.cursor
+            page = replace(page, cursor=found.cursor)
         return Unknown(detail="the network's list could not be read to its end")
 
     def _credential(self) -> str | None:

@@ -59,6 +59,16 @@ class Reader(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One page of a list of records: of those that were made since then, behind `cursor`."""
+
+    since: datetime
+    #: What the page before ended with; None for the first.
+    cursor: str | None
+    limit: int
+
+
 class Readable(Protocol):
     """What a network module declares when its records can be read. No I/O."""
 
@@ -76,12 +86,7 @@ class Readable(Protocol):
         ...
 
     def records_request(
-        self,
-        conversion: Conversion,
-        since: datetime,
-        cursor: str | None,
-        limit: int,
-        credential: str,
+        self, conversion: Conversion, page: Page, credential: str
     ) -> Request | None:
         """Build the request for one page of the records among which `conversion` would be.
 

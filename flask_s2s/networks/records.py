@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode
 
 from ..conversion import Action, Conversion, Transaction
 from .network import Response
-from .reading import Absent, More, Present, Reading, Unknown
+from .reading import Absent, More, Page, Present, Reading, Unknown
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 #: How far the network's clock may be behind ours.
@@ -36,10 +36,9 @@ def customer_path(customer_key: str) -> str:
     return f"/customers/{quote(customer_key, safe='')}"
 
 
-def records_path(
-    conversion: Conversion, since: datetime, cursor: str | None, limit: int
-) -> str | None:
+def records_path(conversion: Conversion, page: Page) -> str | None:
     """Return the path of one page of the list that `conversion` would be in."""
+    since = page.since
     match conversion:
         case Action():
             name = "actions"
@@ -51,10 +50,10 @@ def records_path(
         case _:
             return None
     since = max(since - _CLOCKS_APART, _EPOCH)
-    query: dict[str, Any] = {"limit": limit}
+    query: dict[str, Any] = {"limit": page.limit}
     query["min_created"] = (since - _EPOCH) // timedelta(milliseconds=1)
-    if cursor is not None:
-        query["starting_after"] = cursor
+    if page.cursor is not None:
+        query["starting_after"] = page.cursor
     return f"/{name}?{urlencode(query)}"
 
 
