@@ -7,6 +7,7 @@ from datetime import datetime
 import click
 
 from ..click import Click, valid_click_id
+from ..delivery.ledger import Wanted
 from ..delivery.settlement import Status
 from ..services import Services
 from . import output
@@ -52,6 +53,7 @@ def credit(services: Services, customer: str, click_id: str, as_json: bool) -> N
     "--status", type=click.Choice(["pending", "held", "refused", "expired", "withdrawn", "missing"])
 )
 @click.option("--since", type=_SINCE, help="Recorded at or after this time (UTC).")
+@click.option("--network", metavar="NAME", help="Only of this network.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @prepared
 def retry(
@@ -59,24 +61,22 @@ def retry(
     delivery_id: int | None,
     status: str | None,
     since: datetime | None,
+    network: str | None,
     yes: bool,
 ) -> None:
     """Send deliveries again, now, with a new deadline."""
-    if delivery_id is None and status is None and since is None:
-        raise click.UsageError("Say which: --id, --status or --since.")
-    after = utc(since)
-    chosen = services.ledger.retriable(delivery_id=delivery_id, status=status, since=after)
+    if delivery_id is None and status is None and since is None and network is None:
+        raise click.UsageError("Say which: --id, --status, --since or --network.")
+    if network is not None and network not in services.networks:
+        known = ", ".join(sorted(services.networks))
+        raise click.BadParameter(f"no such network; there is: {known}", param_hint="--network")
+    wanted = Wanted(delivery_id=delivery_id, status=status, since=utc(since), network=network)
+    chosen = services.ledger.retriable(wanted)
     if not chosen:
         raise click.ClickException("None of these can be sent again: see `flask s2s list`.")
     noun = "delivery" if chosen == 1 else "deliveries"
     if not yes:
         click.confirm(f"Send {chosen} {noun} again?", abort=True)
-    sent = services.ledger.retry(
-        services.clock.now(),
-        services.settings.give_up,
-        delivery_id=delivery_id,
-        status=status,
-        since=after,
-    )
+    sent = services.ledger.retry(wanted, services.clock.now(), services.settings.give_up)
     services.wake()
     click.echo(f"{sent} {'is' if sent == 1 else 'are'} due now.")

@@ -28,6 +28,16 @@ class Summary:
     worker_seen: datetime | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which deliveries to send again: those that meet all that is set."""
+
+    delivery_id: int | None = None
+    status: str | None = None
+    since: datetime | None = None
+    network: str | None = None
+
+
 class Ledger:
     """The deliveries of one database, for people."""
 
@@ -90,31 +100,16 @@ class Ledger:
             listed = connection.execute(tried.order_by(attempts.c.number)).mappings()
             return delivery_of(found), [attempt_of(one) for one in listed]
 
-    def retriable(
-        self,
-        *,
-        delivery_id: int | None = None,
-        status: str | None = None,
-        since: datetime | None = None,
-    ) -> int:
-        """Count what `retry` with the same arguments would send again."""
-        counted = select(func.count()).select_from(self._rows)
-        counted = counted.where(*self._retriable(delivery_id, status, since))
+    def retriable(self, wanted: Wanted) -> int:
+        """Count what `retry` would send again."""
+        counted = select(func.count()).select_from(self._rows).where(*self._retriable(wanted))
         with self._engine().connect() as connection:
             return connection.scalar(counted) or 0
 
-    def retry(
-        self,
-        now: datetime,
-        give_up: timedelta,
-        *,
-        delivery_id: int | None = None,
-        status: str | None = None,
-        since: datetime | None = None,
-    ) -> int:
+    def retry(self, wanted: Wanted, now: datetime, give_up: timedelta) -> int:
         """Make deliveries due now, with a deadline of at least `give_up`; return how many."""
         rows = self._rows
-        again = update(rows).where(*self._retriable(delivery_id, status, since))
+        again = update(rows).where(*self._retriable(wanted))
         soonest = literal(now + give_up, rows.c.deadline_at.type)
         later = case((rows.c.deadline_at > soonest, rows.c.deadline_at), else_=soonest)
         again = again.values(
@@ -138,15 +133,15 @@ class Ledger:
             wanted.append(rows.c.created_at >= since)
         return wanted
 
-    def _retriable(
-        self, delivery_id: int | None, status: str | None, since: datetime | None
-    ) -> Sequence[ColumnElement[bool]]:
+    def _retriable(self, wanted: Wanted) -> Sequence[ColumnElement[bool]]:
         rows = self._rows
-        wanted: list[ColumnElement[bool]] = [
+        found: list[ColumnElement[bool]] = [
             rows.c.status.in_(_RETRIABLE),
             rows.c.conversion.is_not(None),
         ]
-        wanted += self._matching(status=status, customer=None, since=since)
-        if delivery_id is not None:
-            wanted.append(rows.c.id == delivery_id)
-        return wanted
+        found += self._matching(status=wanted.status, customer=None, since=wanted.since)
+        if wanted.delivery_id is not None:
+            found.append(rows.c.id == wanted.delivery_id)
+        if wanted.network is not None:
+            found.append(rows.c.network == wanted.network)
+        return found

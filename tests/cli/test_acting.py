@@ -37,6 +37,47 @@ def test_retry_without_a_question(site: Site) -> None:
     assert "2 are due now" in result.stdout
 
 
+def test_retry_of_one_network_counts_and_sends_only_its_own(site: Site) -> None:
+    site.network.then(answered(400, SCHEMA))
+    for key in "abc":
+        site.sign_up(key)
+    site.drain()
+    _belongs_elsewhere(site, "c")
+    asked = site.run("retry", "--network", "partnerstack", input="y\n")
+    assert asked.exit_code == 0
+    assert "Send 2 deliveries again?" in asked.stdout
+    assert "2 are due now" in asked.stdout
+    statuses = {row.customer_key: row.status.value for row in site.services.ledger.find()}
+    assert statuses == {"a": "pending", "b": "pending", "c": "refused"}
+
+
+def test_retry_narrows_with_each_option(site: Site) -> None:
+    site.network.then(answered(400, SCHEMA))
+    for key in "ab":
+        site.sign_up(key)
+    site.drain()
+    _belongs_elsewhere(site, "b")
+    none = site.run("retry", "--network", "partnerstack", "--id", "2", "--yes")
+    assert none.exit_code == 1
+    one = site.run("retry", "--network", "partnerstack", "--status", "refused", "--yes")
+    assert "1 is due now" in one.stdout
+
+
+def test_retry_of_a_network_that_is_not_there_names_those_that_are(site: Site) -> None:
+    wrong = site.run("retry", "--network", "partnerstak", "--yes")
+    assert wrong.exit_code == 2
+    assert "partnerstack" in wrong.stderr
+
+
+def _belongs_elsewhere(site: Site, key: str) -> None:
+    """Make a customer's delivery one of a network that this version does not speak to."""
+    rows = site.services.storage.tables.delivery
+    with site.services.storage.engine().begin() as connection:
+        connection.execute(
+            rows.update().where(rows.c.customer_key == key).values(network="another")
+        )
+
+
 def test_retry_of_nothing_and_of_everything_is_refused(site: Site) -> None:
     assert site.run("retry", "--yes").exit_code == 2
     none = site.run("retry", "--status", "expired", "--yes")

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from flask_s2s import Status
+from flask_s2s.delivery.ledger import Wanted
 from flask_s2s.errors import TransportError
 from flask_s2s.networks.network import Response
 from flask_s2s.testing import accepted, answered, no_answer, not_connected
@@ -199,7 +200,10 @@ def test_a_delivery_is_tried_until_its_deadline_then_expires_and_can_be_retried(
     shop.clock.advance(days=1)
     assert shop.drain() == 0
     shop.network.then(accepted())
-    assert shop.services.ledger.retry(shop.clock.now(), timedelta(days=30), status="expired") == 1
+    assert (
+        shop.services.ledger.retry(Wanted(status="expired"), shop.clock.now(), timedelta(days=30))
+        == 1
+    )
     assert shop.drain() == 1
     assert shop.status() is Status.DELIVERED
     assert len(shop.network.requests) == sent + 1
@@ -218,5 +222,5 @@ def test_a_retry_never_shortens_the_time_that_is_left(shop: Shop) -> None:
     shop.sign_up()
     shop.drain()
     before = shop.row().deadline_at
-    shop.services.ledger.retry(shop.clock.now(), timedelta(days=30), status="refused")
+    shop.services.ledger.retry(Wanted(status="refused"), shop.clock.now(), timedelta(days=30))
     assert shop.row().deadline_at == before

@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from flask_s2s import Click, ConfigError, Services, Settings, Status
+from flask_s2s.delivery.ledger import Wanted
 from flask_s2s.sandbox import create_sandbox
 from flask_s2s.sandbox.books.requestlog import Entry
 from flask_s2s.sandbox.doors.network import EXTENSION
@@ -193,7 +194,7 @@ def test_a_bad_day_of_the_network_costs_nothing(
     assert [one.outcome for one in found[1]] == [outcome]
     assert bool(network.customers()) is created
     network.set_faults()
-    services.ledger.retry(services.clock.now(), services.settings.give_up, status="pending")
+    services.ledger.retry(Wanted(status="pending"), services.clock.now(), services.settings.give_up)
     services.drain()
     assert statuses(services) == {"delivered": 1}
     assert [customer["external_key"] for customer in network.customers()] == ["42"]

@@ -14,6 +14,7 @@ from flask.views import MethodView, View
 from werkzeug.exceptions import BadRequest, NotFound
 
 from flask_s2s import UsageError
+from flask_s2s.delivery.ledger import Wanted
 from tests.recording.desk import LANDING, Boom, Desk
 from tests.recording.rows import conversions, read
 
@@ -179,7 +180,7 @@ class TestWithdrawn:
 
     def test_is_sent_when_somebody_wants_it(self, withdrawn: Desk) -> None:
         services = withdrawn.services
-        retried = services.ledger.retry(withdrawn.clock.now(), services.settings.give_up)
+        retried = services.ledger.retry(Wanted(), withdrawn.clock.now(), services.settings.give_up)
         assert (retried, withdrawn.drain()) == (1, ["1"])
 
     def test_is_taken_over_by_the_view_s_next_success(self, withdrawn: Desk) -> None:

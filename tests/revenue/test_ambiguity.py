@@ -10,6 +10,7 @@ import pytest
 
 from flask_s2s import Delivery, Services, Status
 from flask_s2s.conversion import Action, Conversion, Reversal, Transaction
+from flask_s2s.delivery.ledger import Wanted
 from flask_s2s.networks.network import Request, Response
 from flask_s2s.networks.transport import HttpTransport
 from flask_s2s.sandbox.server import SandboxServer, serve
@@ -191,7 +192,7 @@ def test_a_retry_by_hand_still_asks_first(customer: Site) -> None:
     customer.services.drain()
     strike(customer)
     now = customer.clock.advance(minutes=1)
-    customer.services.ledger.retry(now, timedelta(days=1), delivery_id=delivery.id)
+    customer.services.ledger.retry(Wanted(delivery_id=delivery.id), now, timedelta(days=1))
     customer.services.drain()
     assert posts(customer) == 1
     customer.after(minutes=16)
