@@ -8,6 +8,7 @@ order.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from typing import Any
 from sqlalchemy import Engine
 
 from .capture.attribution import Attribution, Reason
+from .capture.decision import Decision
+from .capture.handle import HandleSealer
 from .capture.record import RecordSigner
 from .capture.touches import Touches
 from .capture.visitors import Environ, Visitors
@@ -65,11 +68,12 @@ class Services:
         self.visitors = Visitors(
             settings=settings,
             signer=self.signer,
+            sealer=HandleSealer(settings.secret_keys, settings.window),
             touches=self.touches,
             clock=clock,
+            chance=secrets.token_bytes,
             captured=lambda click: tell(click_captured, self.sender, click=click),
         )
-        self.land = self.visitors.land
         self.attribution_of = self.visitors.attribution_of
         self.outbox = Outbox(engine, tables)
         self.crew = crew = Crew(
@@ -95,10 +99,13 @@ class Services:
             outbox=self.outbox,
             networks=networks,
             clock=clock,
+            resolve=Decision(tables, self.outbox.hashed),
             wake=crew.wake,
             recorded=lambda delivery: tell(conversion_recorded, self.sender, delivery=delivery),
         )
         self.sender: Any = self
+        #: Where the site's files are; links there never carry a click.
+        self.static_path: str | None = None
         #: The process in which `start_serving` was called last.
         self.serving_pid = 0
 
