@@ -58,7 +58,7 @@ class _Cursor(sqlite3.Cursor):
     def execute(self, statement: str, parameters: Any = ()) -> _Cursor:
         Seams.at("database.before")
         super().execute(statement, parameters)
-        self._note()
+        self._note(statement)
         # A statement that is still being read keeps other connections from committing.
         Seams.at("database.after", interrupts=False)
         return self
@@ -66,19 +66,24 @@ class _Cursor(sqlite3.Cursor):
     def executemany(self, statement: str, parameters: Any) -> _Cursor:
         Seams.at("database.before")
         super().executemany(statement, parameters)
-        self._note()
+        self._note(statement)
         # A statement that is still being read keeps other connections from committing.
         Seams.at("database.after", interrupts=False)
         return self
 
-    def _note(self) -> None:
-        if Seams.world is not None and self.connection.in_transaction:
-            Seams.world.writing = self.connection
+    def _note(self, statement: str) -> None:
+        if self.connection.in_transaction:
+            if Seams.world is not None:
+                Seams.world.writing = self.connection
+        elif not statement.startswith("SELECT"):
+            _Connection.changes += 1
 
 
 class _Connection(sqlite3.Connection):
     #: Those that exist, for whoever died without closing theirs.
     every: ClassVar[WeakSet[_Connection]] = WeakSet()
+    #: How often something was committed, by whichever.
+    changes: ClassVar[int] = 0
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -107,6 +112,7 @@ class _Connection(sqlite3.Connection):
             return
         Seams.at("database.commit")
         super().commit()
+        _Connection.changes += 1
         self._ended()
         Seams.at("database.committed")
 
@@ -119,6 +125,14 @@ class _Connection(sqlite3.Connection):
             Seams.world.writing = None
 
 
+def _need_not_survive_a_power_cut(connection: sqlite3.Connection, _record: object) -> None:
+    # Not a cursor of its own class: connecting is no seam.
+    cursor = sqlite3.Cursor(connection)
+    for pragma in ("journal_mode=MEMORY", "synchronous=OFF"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
 class Database:
     """The file, its engine, and questions asked behind everybody's back."""
 
@@ -129,6 +143,7 @@ class Database:
             connect_args={"factory": _Connection, "timeout": 0},
             pool_size=30,
         )
+        event.listen(self.engine, "connect", _need_not_survive_a_power_cut)
         self.metadata = MetaData()
         self.tables: Tables = define_tables(self.metadata)
         #: What a caller's own transaction wrote: the customers that really exist.
@@ -139,20 +154,12 @@ class Database:
             Column("record", BigInteger, nullable=False),
             Column("note", String(16)),
         )
+        # Outside every history: SQLAlchemy holds a lock while an engine connects for the first time,
+        # and who waits for that in one thread waits for ever.
         self.metadata.create_all(self.engine)
         self.raw = sqlite3.connect(path, isolation_level=None)
         self.raw.executescript("PRAGMA synchronous=OFF;" + _TRIGGERS)
-        self._quick()
-
-    def _quick(self) -> None:
-        """Nothing here has to survive a power cut."""
-
-        @event.listens_for(self.engine, "connect")
-        def _settings(connection: Any, _record: Any) -> None:
-            for pragma in ("journal_mode=MEMORY", "synchronous=OFF"):
-                sqlite3.Connection.execute(connection, f"PRAGMA {pragma}").close()
-
-        self.engine.dispose()
+        self._next: dict[str, tuple[int, int | None]] = {}
 
     def empty(self) -> None:
         """Forget the last history."""
@@ -162,11 +169,15 @@ class Database:
         for table in _EMPTY:
             self.raw.execute(f"DELETE FROM {table}")  # noqa: S608 - names of our own
         self.raw.execute("COMMIT")
+        _Connection.changes += 1
 
     def next_work(self, sort: str) -> int | None:
         """Return when the next thing is due that a worker, or a verifier, would find."""
-        found = self.raw.execute(_NEXT[sort]).fetchone()
-        return None if found[0] is None else int(found[0])
+        changes, moment = self._next.get(sort, (-1, None))
+        if changes != _Connection.changes:
+            (moment,) = self.raw.execute(_NEXT[sort]).fetchone()
+            self._next[sort] = _Connection.changes, moment
+        return moment
 
     def rows(self, statement: str, *parameters: object) -> list[dict[str, Any]]:
         """Read as it is committed now."""

@@ -13,7 +13,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import flask_s2s
+
 _ROOT = Path(__file__).resolve().parents[2]
+#: The checkout's, or the installed one.
+_PACKAGE = Path(flask_s2s.__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +122,7 @@ PLANTS = {
 def planted(name: str, folder: Path) -> Path:
     """Copy the package into `folder`, with the bug in it; return what goes first on the path."""
     plant = PLANTS[name]
-    shutil.copytree(
-        _ROOT / "flask_s2s", folder / "flask_s2s", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    shutil.copytree(_PACKAGE, folder / "flask_s2s", ignore=shutil.ignore_patterns("__pycache__"))
     path = folder / "flask_s2s" / plant.file
     text = path.read_text(encoding="utf-8")
     if plant.old not in text:
@@ -133,9 +135,9 @@ def run_planted(name: str, folder: Path, *arguments: str) -> subprocess.Complete
     """Run the simulation on a copy with the bug in it."""
     path = os.pathsep.join((str(planted(name, folder)), str(_ROOT)))
     return subprocess.run(
-        # Safe path: else the folder that this is run in would come first, with the code as it is.
-        [sys.executable, "-P", "-m", "tests.simulation", "--planted", *arguments],
+        [sys.executable, "-m", "tests.simulation", "--planted", *arguments],
         env={**os.environ, "PYTHONPATH": path},
+        # What it is run in comes first, whatever the path says: here, the copy.
         cwd=folder,
         capture_output=True,
         text=True,

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.database import Database
+from tests.simulation.database import Database, Seams
 from tests.simulation.events import Record, make_history
 from tests.simulation.plants import PLANTS, planted, run_planted
 from tests.simulation.play import play
 from tests.simulation.shrinking import shrink
+from tests.simulation.world import World
 
 HISTORIES = 150
 
@@ -39,6 +40,24 @@ def test_a_history_plays_alike_every_time(database: Database) -> None:
         second.requests,
         second.statuses,
     )
+
+
+def test_connecting_is_no_seam(database: Database) -> None:
+    # SQLAlchemy connects under a lock: whoever parked there would leave the one thread waiting.
+    labels: list[str] = []
+
+    class Listening(World):
+        def seam(self, label: str, *, interrupts: bool = True) -> None:
+            labels.append(label)
+
+    database.engine.dispose()
+    Seams.world = Listening(1, database.next_work)
+    try:
+        with database.engine.connect():
+            pass
+    finally:
+        Seams.world = None
+    assert labels == []
 
 
 def test_shrinking_leaves_only_what_a_failure_needs() -> None:
