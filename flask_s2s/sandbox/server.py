@@ -5,6 +5,7 @@ what is left unread. Here each request is read whole first (they are small), so 
 open as they do at the real network, and answers leave in one packet without Nagle's delay.
 """
 
+import contextlib
 import io
 import os
 import socket
@@ -74,6 +75,9 @@ class _Handler(WSGIRequestHandler):
 
     def finish(self) -> None:
         self.server.leave(self.connection)
+        with contextlib.suppress(OSError):
+            # Closing sends what is left of an answer, and the client may have gone before it.
+            self.wfile.close()
         super().finish()
 
     def run_wsgi(self) -> None:

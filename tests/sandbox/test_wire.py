@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,16 @@ def post(connection: http.client.HTTPConnection, xid: str, key: str) -> Any:
     answer = connection.getresponse()
     answer.read()
     return answer
+
+
+def posting(xid: str, key: str) -> bytes:
+    """Return the bytes of a conversion's request."""
+    body = json.dumps({"xid": xid, "customer_key": key}).encode()
+    head = (
+        b"POST /conversion/xid HTTP/1.1\r\nHost: localhost\r\n"
+        b"Authorization: Bearer sandbox-token\r\nContent-Length: %d\r\n\r\n" % len(body)
+    )
+    return head + body
 
 
 def test_connection_stays_open_between_requests(
@@ -125,19 +136,36 @@ def test_client_with_less_patience_gives_up_while_the_write_stands(
 def test_slow_answer_comes_in_pieces_and_whole(caller: Caller, server: SandboxServer) -> None:
     xid = caller.click()
     caller.switch(slow_bytes=1, slow_seconds=1, success_body="json")
-    body = json.dumps({"xid": xid, "customer_key": "42"}).encode()
-    head = (
-        b"POST /conversion/xid HTTP/1.1\r\nHost: localhost\r\n"
-        b"Authorization: Bearer sandbox-token\r\nContent-Length: %d\r\n\r\n" % len(body)
-    )
     with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as sock:
-        sock.sendall(head + body)
+        sock.sendall(posting(xid, "42"))
         pieces = list(iter(lambda: sock.recv(65536), b""))
 
     assert len(pieces) > 1
     answer = b"".join(pieces)
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["status"] == 200
+
+
+@pytest.mark.parametrize("goodbye", ["reset", "closed"])
+def test_client_that_leaves_during_a_slow_answer_leaves_no_noise(
+    caller: Caller, server: SandboxServer, capfd: pytest.CaptureFixture[str], goodbye: str
+) -> None:
+    xid = caller.click()
+    caller.switch(slow_bytes=1, slow_seconds=2)
+    before = set(threading.enumerate())
+    sock = socket.create_connection(("127.0.0.1", server.port), PATIENCE)
+    sock.sendall(posting(xid, "42"))
+    assert sock.recv(1) == b"H"
+    if goodbye == "reset":
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+    wait_until(lambda: set(threading.enumerate()) <= before, what="the end of the connection")
+
+    assert capfd.readouterr().err == ""
+    caller.switch()
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as sock:
+        sock.sendall(posting(xid, "43"))
+        assert sock.recv(12) == b"HTTP/1.1 200"
 
 
 def test_stopping_ends_held_and_idle_connections(app: Flask, caller: Caller) -> None:
