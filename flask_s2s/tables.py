@@ -41,6 +41,9 @@ from sqlalchemy.engine import Dialect
 #: Raised whenever a table below changes; `flask s2s upgrade-db` carries a database forward.
 SCHEMA_VERSION = 1
 
+#: The longest key of a network's record that is remembered.
+READ_TO = 255
+
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -231,6 +234,7 @@ def _delivery(metadata: MetaData) -> Table:
         Column("verify_at", Instant),
         Column("checks", Integer, nullable=False, server_default="0"),
         Column("resent", Integer, nullable=False, server_default="0"),
+        Column("read_to", _exact(READ_TO)),
         UniqueConstraint("network", "dedupe", name="uq_s2s_delivery"),
         CheckConstraint(f"status IN ({_quoted(STATUSES)})", name="ck_s2s_delivery_status"),
         CheckConstraint(

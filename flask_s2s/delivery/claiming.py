@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, case, select, update
+from sqlalchemy import Connection, Select, Table, case, null, select, update
 
 from .rows import delivery_of
 from .settlement import Delivery, Status
@@ -49,8 +49,11 @@ def _leasing(rows: Table, token: str, until: datetime) -> Any:
     unjudged = case(
         (rows.c.status == Status.SENDING.value, rows.c.due_at), else_=rows.c.ambiguous_at
     )
+    # And its record would be newer than any that was read.
+    anew = case((rows.c.status == Status.SENDING.value, null()), else_=rows.c.read_to)
     return update(rows).ordered_values(
         (rows.c.ambiguous_at, unjudged),
+        (rows.c.read_to, anew),
         (rows.c.status, Status.SENDING.value),
         (rows.c.lease_token, token),
         (rows.c.due_at, until),

@@ -19,6 +19,7 @@ from ..clock import Clock
 from ..networks.exchange import Exchange, Exchanged
 from ..networks.network import Accepted, Ambiguous, Duplicate, Refused, RetryLater, Unauthorised
 from ..networks.reading import GRACE, Absent, Present, Reader
+from ..tables import READ_TO
 from .gate import Gates
 from .ordering import Ask, Go, Stop, Wait, decide
 from .outbox import Outbox
@@ -31,6 +32,8 @@ log = logging.getLogger("flask_s2s.worker")
 _LOOK_AGAIN = timedelta(minutes=5)
 #: The longest wait between two questions about one record that the network does not answer.
 _ASK_AGAIN = timedelta(hours=6)
+#: The pause between two looks through a list that is too long for one.
+_READ_ON = timedelta(minutes=1)
 #: After this many failures of a lane in a row it is paused, and probed.
 _TOO_MANY = 20
 _PAUSED = "paused, the network fails:"
@@ -48,6 +51,8 @@ class Later:
     detail: str
     #: What that was decided on, as it was then.
     parent: Delivery | None = None
+    #: How far the network's list has been read by now; None: no farther than before.
+    read_to: str | None = None
 
 
 Flown = Exchanged | Later | Stop
@@ -161,12 +166,15 @@ class Dispatch:
         assert delivery.conversion is not None
         if self._clock.now() < written + GRACE:
             return Later(written + GRACE, "may have arrived: asking once it must be readable")
-        reading = reader.find(delivery.conversion, delivery.created_at)
+        reading = reader.find(delivery.conversion, delivery.created_at, written, delivery.read_to)
         if isinstance(reading, Present):
             return Exchanged(outcome=Accepted(detail="found in the network's records"))
         if isinstance(reading, Absent):
             return None
-        return self._ask_again(written, f"may have arrived; {reading.detail}")
+        detail, place = f"may have arrived; {reading.detail}", reading.cursor
+        if place in (None, delivery.read_to) or len(place) > READ_TO:
+            return self._ask_again(written, detail)
+        return Later(self._clock.now() + _READ_ON, detail, read_to=place)
 
     def _ask_again(self, since: datetime, detail: str) -> Later:
         """Wait as long again as it has been."""
@@ -183,9 +191,13 @@ class Dispatch:
             match flown:
                 case Exchanged():
                     sent.append((delivery, flown))
-                case Later(due_at, detail, parent):
-                    due_at = min(due_at, delivery.deadline_at)
-                    later = Settlement(status=Status.WAITING, detail=detail, due_at=due_at)
+                case Later(due_at, detail, parent, read_to):
+                    later = Settlement(
+                        status=Status.WAITING,
+                        detail=detail,
+                        due_at=min(due_at, delivery.deadline_at),
+                        read_to=read_to or delivery.read_to,
+                    )
                     self._outbox.put_back(delivery, later, now, parent)
                 case Stop(status, detail, parent):
                     end = Settlement(status=status, detail=detail)
@@ -221,7 +233,7 @@ class Dispatch:
         verify_at = now + GRACE if verifying else None
         next_ = settle(delivery, exchanged.outcome, now, self._policy, self._jitter(), verify_at)
         if self._hides_a_success(delivery, exchanged):
-            next_ = replace(next_, ambiguous_at=now)
+            next_ = replace(next_, ambiguous_at=now, read_to=None)
         if delivery.resent and next_.settled:
             return replace(next_, detail=f"{next_.detail}; sent again {delivery.resent} times")
         return next_

@@ -204,6 +204,7 @@ class Outbox:
             "status": next_.status.value,
             "due_at": next_.due_at,
             "detail": next_.detail[:255],
+            "read_to": next_.read_to,
         }
         with self._engine().begin() as connection:
             if parent is not None and has_moved(connection, self._rows, parent):

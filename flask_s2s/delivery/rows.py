@@ -71,6 +71,7 @@ def settling(
         "settled_at": now if settlement.settled else None,
         "verify_at": settlement.verify_at,
         "checks": 0,
+        "read_to": settlement.read_to,
         "lease_token": None,
     }
 
@@ -117,6 +118,7 @@ def delivery_of(row: RowMapping) -> Delivery:
         verify_at=row["verify_at"],
         checks=row["checks"],
         resent=row["resent"],
+        read_to=row["read_to"],
     )
 
 

@@ -94,6 +94,8 @@ class Delivery:
     checks: int = 0
     #: How often it was sent again because the network did not have it.
     resent: int = 0
+    #: How far the network's list has been read, to see whether the last attempt arrived.
+    read_to: str | None = None
 
     def stored(self, id: int, dedupe: str) -> Delivery:
         """Return it as the row that it became, without what `dataclasses.replace` costs."""
@@ -128,6 +130,8 @@ class Settlement:
     ambiguous_at: datetime | None = None
     #: When the network is asked whether it has it.
     verify_at: datetime | None = None
+    #: How far its list has been read, to see whether an earlier attempt arrived.
+    read_to: str | None = None
     #: The unexpected: told loudly.
     alarm: bool = False
 
@@ -187,6 +191,8 @@ def _again(
         detail=detail,
         due_at=due,
         ambiguous_at=ambiguous_at or delivery.ambiguous_at,
+        # What surely did not arrive is nothing new to look for.
+        read_to=delivery.read_to if ambiguous_at is None else None,
         alarm=alarm,
     )
 

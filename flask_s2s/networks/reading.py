@@ -30,6 +30,8 @@ class Unknown:
     """The network did not tell. Never treated as absent."""
 
     detail: str
+    #: Where its list was read to, when it was read in part: a later look goes on from there.
+    cursor: str | None = None
 
 
 Reading = Present | Absent | Unknown
@@ -40,6 +42,8 @@ class More:
     """Not in this page of a list; the next one begins behind this cursor."""
 
     cursor: str
+    #: Why one of the page's records may be it all the same.
+    doubt: str | None = None
 
 
 class Reader(Protocol):
@@ -54,18 +58,29 @@ class Reader(Protocol):
         """Ask whether the network has this customer."""
         ...
 
-    def find(self, conversion: Conversion, since: datetime) -> Reading:
-        """Ask whether the network has this action or transaction, recorded after `since`."""
+    def find(
+        self,
+        conversion: Conversion,
+        since: datetime,
+        until: datetime | None = None,
+        cursor: str | None = None,
+    ) -> Reading:
+        """Ask whether the network has this action or transaction, recorded between two moments.
+
+        `cursor` is where an earlier look between the same two came to.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """One page of a list of records: of those that were made since then, behind `cursor`."""
+    """One page of a list of records: of those that were made between two moments."""
 
     since: datetime
+    #: None: up to now.
+    until: datetime | None = None
     #: What the page before ended with; None for the first.
-    cursor: str | None
+    cursor: str | None = None
     limit: int
 
 
@@ -107,5 +122,11 @@ class NoReader:
     def customer(self, customer_key: str) -> Reading:
         return Unknown(detail="the network's records cannot be read")
 
-    def find(self, conversion: Conversion, since: datetime) -> Reading:
+    def find(
+        self,
+        conversion: Conversion,
+        since: datetime,
+        until: datetime | None = None,
+        cursor: str | None = None,
+    ) -> Reading:
         return Unknown(detail="the network's records cannot be read")

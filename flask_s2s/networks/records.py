@@ -3,8 +3,8 @@
 Sources: docs.partnerstack.com (D) and one advertiser's field report (F).
 
 Only customers are known to be readable by our own key (F). Actions and transactions are looked for
-in the documented lists (D: `min_created` in epoch milliseconds, `limit`, `starting_after`,
-`has_more`). "Not there" is a strong word: a record that might be ours under another name makes the
+in the documented lists (D: `min_created` and `max_created` in epoch milliseconds, `limit`,
+`starting_after`, `has_more`). "Not there" is a strong word: a record that might be ours under another name makes the
 answer unknown, and so does a 404 without the API's own envelope, which may come from anything
 between us and the network.
 """
@@ -22,7 +22,7 @@ from .network import Response
 from .reading import Absent, More, Page, Present, Reading, Unknown
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-#: How far the network's clock may be behind ours.
+#: How far the network's clock may be off ours, either way.
 _CLOCKS_APART = timedelta(hours=1)
 #: What an HTTP client makes another path of, however it is quoted.
 _NOT_A_PATH = frozenset({".", ".."})
@@ -38,7 +38,7 @@ def customer_path(customer_key: str) -> str:
 
 def records_path(conversion: Conversion, page: Page) -> str | None:
     """Return the path of one page of the list that `conversion` would be in."""
-    since = page.since
+    since, until = page.since, page.until
     match conversion:
         case Action():
             name = "actions"
@@ -46,12 +46,14 @@ def records_path(conversion: Conversion, page: Page) -> str | None:
             name = "transactions"
             if conversion.created_at is not None:
                 # Which of the two times the network lists it under is not documented.
-                since = min(since, _EPOCH + timedelta(milliseconds=conversion.created_at))
+                dated = _EPOCH + timedelta(milliseconds=conversion.created_at)
+                since, until = min(since, dated), None if until is None else max(until, dated)
         case _:
             return None
-    since = max(since - _CLOCKS_APART, _EPOCH)
     query: dict[str, Any] = {"limit": page.limit}
-    query["min_created"] = (since - _EPOCH) // timedelta(milliseconds=1)
+    query["min_created"] = _milliseconds(max(since - _CLOCKS_APART, _EPOCH))
+    if until is not None:
+        query["max_created"] = _milliseconds(until + _CLOCKS_APART)
     if page.cursor is not None:
         query["starting_after"] = page.cursor
     return f"/{name}?{urlencode(query)}"
@@ -91,14 +93,14 @@ def read_records(conversion: Conversion, response: Response) -> Reading | More:
     for item, another in zip(items, unlike, strict=True):
         if another is False:
             return Present(test=_test(item))
-    if None in unlike:
-        return Unknown(detail="a record that may be this one has no key to tell by")
+    doubt = "a record that may be this one has no key to tell by" if None in unlike else None
     if not more:
-        return Absent()
-    cursor = items[-1].get("key") if items else None
+        return Absent() if doubt is None else Unknown(detail=doubt)
+    last = items[-1] if items else None
+    cursor = last.get("key") if isinstance(last, dict) else None
     if not isinstance(cursor, str) or not cursor:
-        return Unknown(detail="the list cannot be read on")
-    return More(cursor=cursor)
+        return Unknown(detail=doubt or "the list cannot be read on")
+    return More(cursor=cursor, doubt=doubt)
 
 
 def unread(response: Response) -> Unknown:
@@ -150,6 +152,10 @@ def _is_another_transaction(transaction: Transaction, item: Mapping[str, Any]) -
     if isinstance(currency, str) and currency.upper() != transaction.currency:
         return True
     return None
+
+
+def _milliseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _object(response: Response) -> dict[str, Any] | None:
