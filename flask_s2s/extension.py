@@ -11,6 +11,7 @@ from blinker import Signal
 from flask import Flask
 
 from . import host
+from .carrying import template_helpers
 from .click import Click
 from .clock import Clock
 from .config import Settings
@@ -69,6 +70,8 @@ class S2S:
             clock=self._clock,
         )
         services.sender = app
+        services.static_path = app.static_url_path
+        app.context_processor(template_helpers)
         app.extensions[host.NAME] = services
         app.extensions[_OWNER] = self
         app.wsgi_app = S2SMiddleware(app.wsgi_app, services, expose=False)  # type: ignore[method-assign]
@@ -84,7 +87,7 @@ class S2S:
 
     def current_click(self) -> Click | None:
         """Return the visitor's click, or None. Never raises because of a cookie."""
-        return host.current_attribution(self.services).click
+        return host.current_attribution(self.services).best
 
     def track_signup(
         self,
@@ -188,7 +191,11 @@ class S2S:
             services.recorder.invalid_call(error, host.current_attribution(services), session)
             return None
         return services.track(
-            conversion, session=session, environ=host.current_environ(), click=click
+            conversion,
+            session=session,
+            environ=host.current_environ(),
+            click=click,
+            form=host.handle_in_form,
         )
 
     def conversion(

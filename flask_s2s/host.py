@@ -10,6 +10,7 @@ from flask import Flask, current_app, has_app_context, has_request_context, requ
 from sqlalchemy import Engine
 
 from .capture.attribution import Attribution
+from .capture.handle import PARAMETER
 from .conversion import Conversion, Signup
 from .delivery.enlist import watch
 from .errors import UsageError
@@ -40,7 +41,20 @@ def current_environ() -> dict[str, Any] | None:
 
 def current_attribution(services: Services) -> Attribution:
     """Return what the current request, if any, says of its visitor's click."""
-    return services.attribution_of(current_environ())
+    return services.attribution_of(current_environ(), handle_in_form)
+
+
+def handle_in_form() -> str | None:
+    """Return the handle that the request's form brought, in the field of `s2s_field()`."""
+    if not has_request_context() or request.method != "POST":
+        return None
+    if request.mimetype == "application/x-www-form-urlencoded":
+        # Kept whole first: a view that reads the raw body still can.
+        request.get_data(cache=True)
+    elif "form" not in vars(request):
+        # Reading a file that is on its way is the view's business.
+        return None
+    return request.form.get(PARAMETER)
 
 
 def app_of(sender: Any) -> Flask | None:

@@ -20,7 +20,7 @@ from .capture.decision import Decision
 from .capture.handle import HandleSealer
 from .capture.record import RecordSigner
 from .capture.touches import Touches
-from .capture.visitors import Environ, Visitors
+from .capture.visitors import NO_FORM, Environ, Visitors
 from .click import Click
 from .clock import Clock, SystemClock
 from .config import Settings
@@ -31,7 +31,7 @@ from .delivery.outbox import Outbox
 from .delivery.recorder import Recorder
 from .delivery.settlement import Delivery
 from .delivery.storage import Storage
-from .errors import StorageError
+from .errors import ConfigError, StorageError
 from .networks.credentials import Credentials
 from .networks.partnerstack import PartnerStack
 from .networks.transport import HttpTransport, LoopbackOnly, Transport
@@ -60,7 +60,7 @@ class Services:
         self.clock = clock = clock or database_clock
         self.networks = networks
         self.transport = transport
-        self.signer = RecordSigner(settings.secret_keys, settings.window)
+        self.signer = RecordSigner(settings.secret_keys, settings.window, settings.windows)
         self.credentials = Credentials(settings)
         engine, tables = storage.engine, storage.tables
         self.touches = Touches(engine, tables, settings.click_rate, lambda: storage.begun)
@@ -68,7 +68,7 @@ class Services:
         self.visitors = Visitors(
             settings=settings,
             signer=self.signer,
-            sealer=HandleSealer(settings.secret_keys, settings.window),
+            sealer=HandleSealer(settings.secret_keys, settings.window, settings.windows),
             touches=self.touches,
             clock=clock,
             chance=secrets.token_bytes,
@@ -125,6 +125,10 @@ class Services:
         engine. Under `TESTING` a request to another machine is refused, unless by a `transport`.
         """
         network = PartnerStack(url=settings.partnerstack_url, api_url=settings.partnerstack_api_url)
+        if unknown := settings.windows.keys() - {network.name}:
+            raise ConfigError(
+                "S2S_WINDOW", f"names {min(unknown)!r}, which is no network", f"Use {network.name}."
+            )
         sending = transport or HttpTransport(connections=settings.concurrency)
         if settings.testing and transport is None:
             sending = LoopbackOnly(sending)
@@ -145,14 +149,19 @@ class Services:
         session: Any = None,
         environ: Environ | None = None,
         click: Click | None = None,
+        handle: str | None = None,
         **fields: Any,
     ) -> Delivery | None:
-        """Record a sign-up; see `S2S.track_signup`. `environ` is the request's, if there is one."""
+        """Record a sign-up; see `S2S.track_signup`.
+
+        `environ` is the request's, if there is one; `handle` is what its form brought as `s2s_xid`.
+        """
         return self.track(
             Signup(customer_key=customer_key, **fields),  # type: ignore[arg-type]
             session=session,
             environ=environ,
             click=click,
+            form=lambda: handle,
         )
 
     def track(
@@ -162,10 +171,11 @@ class Services:
         session: Any = None,
         environ: Environ | None = None,
         click: Click | None = None,
+        form: Callable[[], str | None] = NO_FORM,
     ) -> Delivery | None:
         """Record a conversion now; None when our own database did not take it (logged)."""
         explicit = Attribution(click, Reason.EXPLICIT)
-        attribution = explicit if click else self.attribution_of(environ)
+        attribution = explicit if click else self.attribution_of(environ, form)
         return self.recorder.call(conversion, attribution, session)
 
     def credit(self, customer_key: str, click: Click) -> Delivery | None:

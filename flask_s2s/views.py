@@ -13,9 +13,11 @@ from flask import request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
+from .capture.attribution import Attribution
 from .conversion import Conversion, Signup
 from .delivery.arming import ArmedView
 from .errors import UsageError
+from .host import handle_in_form
 from .services import Services
 
 log = logging.getLogger("flask_s2s.conversion")
@@ -80,7 +82,11 @@ class ConversionView:
         if request.method not in _UNSAFE:
             return _Run(None, False)
         services = self._services()
-        attribution = services.attribution_of(request.environ)
+        environ = request.environ
+
+        def attribution() -> Attribution:
+            return services.attribution_of(environ, handle_in_form)
+
         armed = ArmedView(services.recorder, self._make, attribution, self._session)
         return _Run(armed, services.recorder.strict)
 

@@ -62,7 +62,7 @@ class Filler:
             if self._until is not None:
                 found = _find(text, self._until, at)
                 if found < 0:
-                    keep = max(at, len(text) - len(self._until) + 1)
+                    keep = max(at, len(text) - len(self._until))
                     done.append(text[at:keep])
                     at = keep
                     break

@@ -13,6 +13,7 @@ one may hold the lock which ours needs, and they would wait for each other in on
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -32,7 +33,11 @@ class ArmedView:
     """Waits on the view's session, and ends with `succeeded` or `failed`."""
 
     def __init__(
-        self, recorder: Recorder, make: Make, attribution: Attribution, session: Any
+        self,
+        recorder: Recorder,
+        make: Make,
+        attribution: Callable[[], Attribution],
+        session: Any,
     ) -> None:
         self._recorder = recorder
         self._make = make
@@ -64,7 +69,7 @@ class ArmedView:
             return not self._running
         token = self._token if self._running else None
         self._written = conversion
-        self._delivery = self._recorder.write(session, conversion, self._attribution, token)
+        self._delivery = self._recorder.write(session, conversion, self._attribution(), token)
         return True
 
     def committed(self) -> None:
@@ -84,23 +89,25 @@ class ArmedView:
         elif session is not None and self._conversion is not None and end is not End.ROLLED_BACK:
             # The view committed earlier, and left something that nobody wanted to commit.
             if commits(session) > self._commits_before:
-                self._recorder.alone(self._conversion, self._attribution)
+                self._recorder.alone(self._conversion, self._attribution())
 
     # -- what the view says -------------------------------------------------------------------
 
     def succeeded(self) -> None:
         """The view returned, and not an error."""
+        # A commit that comes later may be out of the request.
+        self._attribution()
         self._running = False
         session = self._session
         if self._delivery is not None:
             self._leave_in_time()
         elif session is None or not has_writes(session):
             self._forget()
-            conversion = self._recorder.ask(self._make, self._attribution)
+            conversion = self._recorder.ask(self._make, self._attribution())
             if conversion is not None:
-                self._recorder.alone(conversion, self._attribution)
+                self._recorder.alone(conversion, self._attribution())
         elif not session.new:
-            self._conversion = self._recorder.ask(self._make, self._attribution, session)
+            self._conversion = self._recorder.ask(self._make, self._attribution(), session)
             if self._conversion is None:
                 self._forget()
         # Else its objects have no keys yet: the commit asks.
@@ -140,7 +147,7 @@ class ArmedView:
         if delivery.status is Status.ARMED and delivery.lease_token != self._token:
             # Another view's, of the same conversion: that one may fail, and this one did not.
             if self._failed is None and self._written is not None:
-                self._recorder.alone(self._written, self._attribution)
+                self._recorder.alone(self._written, self._attribution())
         elif delivery.lease_token == self._token:
             try:
                 if self._failed is None:
@@ -160,7 +167,7 @@ class ArmedView:
         """Ask within a commit: in the middle of the view, what is not there yet is no mistake."""
         session.flush()
         if not self._running:
-            return self._recorder.ask(self._make, self._attribution, session)
+            return self._recorder.ask(self._make, self._attribution(), session)
         try:
             return self._make()
         except Exception:  # noqa: BLE001 - in the middle of a view nothing is a mistake yet
