@@ -92,6 +92,11 @@ def valid_click_id(value: str) -> bool:
     return _CLICK_ID.match(value) is not None
 
 
+def valid_partner_key(value: str) -> bool:
+    """Say whether `value` may be a partner key, decoded."""
+    return _PARTNER_KEY.match(value) is not None
+
+
 def may_carry_click(query: str) -> bool:
     """Say quickly whether a query string is worth reading: the test every request pays for."""
     return "xid" in query

@@ -63,7 +63,7 @@ class S2SMiddleware:
 
     def _click_of(self, environ: WSGIEnvironment) -> Click | None:
         try:
-            return self._services.attribution_of(environ).click
+            return self._services.attribution_of(environ).best
         except Exception:
             log.exception("s2s.click.unreadable", extra={"action": "click.unreadable"})
             return None

@@ -82,6 +82,11 @@ class Attribution:
     #: The visitor's earlier clicks, newest first.
     touches: tuple[Click, ...] = ()
 
+    @property
+    def best(self) -> Click | None:
+        """The click as far as a request can tell by itself: the fallback where there is no other."""
+        return self.click or self.fallback
+
 
 def newest_click(records: Sequence[Click | Unreadable]) -> Attribution:
     """Decide among everything that the visitor's cookies gave."""

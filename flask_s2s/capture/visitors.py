@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,6 +15,7 @@ from .cookie import read_cookies
 from .handle import NONCE, PARAMETER, Carried, HandleSealer
 from .landing import ignored_because, winner
 from .record import RecordSigner
+from .scripted import read_script_cookies
 from .touches import Touches
 
 _ATTRIBUTION = "flask_s2s.attribution"
@@ -80,10 +81,19 @@ class Visitors:
             return Attribution(None, Reason.OUTSIDE_REQUEST)
         found: Attribution | None = environ.get(_ATTRIBUTION)
         if found is None:
-            found = environ[_ATTRIBUTION] = self._presented(environ)
+            found = environ[_ATTRIBUTION] = self._with_fallback(environ, self._presented(environ))
         if found.click is None and (handle := form()):
-            found = environ[_ATTRIBUTION] = self._open(environ, handle) or found
+            carried = self._open(environ, handle)
+            if carried is not None:
+                found = environ[_ATTRIBUTION] = replace(carried, fallback=found.fallback)
         return found
+
+    def _with_fallback(self, environ: Environ, found: Attribution) -> Attribution:
+        """Add what the network's own script has kept, where the cookie did not settle it."""
+        if not self._settings.script_cookies or found.reason is Reason.COOKIE:
+            return found
+        cookies = environ.get("HTTP_COOKIE", "")
+        return replace(found, fallback=read_script_cookies(cookies, self._clock.now()))
 
     def _land(self, environ: Environ) -> Visit | None:
         if ignored_because(environ) is not None:
