@@ -26,6 +26,7 @@ from .values import (
     span,
     text,
     url,
+    window,
 )
 
 #: Given the WSGI environ, what the visitor has said.
@@ -57,6 +58,8 @@ class Settings:
     database_uri: str | None = field(default=None, repr=False)
     #: Attribution window.
     window: timedelta = timedelta(days=90)
+    #: Networks with a window of their own.
+    windows: Mapping[str, timedelta] = field(default_factory=dict)
     #: Which click wins.
     attribution: Literal["last", "first"] = "last"
     cookie_name: str = "s2s"
@@ -106,9 +109,21 @@ class Settings:
             values["cookie_domain"] = None
         values["testing"] = bool(config.get("TESTING"))
         values["debug"] = bool(config.get("DEBUG"))
+        if isinstance(own := values.get("window"), dict):
+            values["windows"] = own
+            del values["window"]
         settings = cls(**values)
         _check_together(settings)
         return settings
+
+    def window_of(self, network: str) -> timedelta:
+        """Return how long a click of this network counts."""
+        return self.windows.get(network, self.window)
+
+    @property
+    def longest_window(self) -> timedelta:
+        """How long a click of any network may count."""
+        return max([self.window, *self.windows.values()])
 
 
 def _check_together(settings: Settings) -> None:
@@ -183,7 +198,7 @@ _KEYS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
     "S2S_PARTNERSTACK_PUBLIC_KEY": ("partnerstack_public_key", secret_text),
     "S2S_PARTNERSTACK_SECRET_KEY": ("partnerstack_secret_key", secret_text),
     "S2S_DATABASE_URI": ("database_uri", text),
-    "S2S_WINDOW": ("window", span("days")),
+    "S2S_WINDOW": ("window", window),
     "S2S_ATTRIBUTION": ("attribution", choice("last", "first")),
     "S2S_COOKIE_NAME": ("cookie_name", cookie_name),
     "S2S_COOKIE_DOMAIN": ("cookie_domain", cookie_domain),

@@ -110,17 +110,20 @@ class Reply:
         )
 
     def _cookie(self) -> tuple[str, str]:
-        settings = self._services.settings
+        settings, click = self._services.settings, self._visit.click
+        # A cookie that outlived its click's window would only be carried about.
+        expires = click.at + settings.window_of(click.network)
+        left = (expires - self._services.clock.now()).total_seconds()
         domain = settings.cookie_domain
         if domain == "auto":
             domain = registrable_domain(self._environ.get("HTTP_HOST", ""))
         return set_cookie(
             settings.cookie_name,
-            self._services.signer.dumps(self._visit.click),
+            self._services.signer.dumps(click, self._visit.touches),
             domain=domain,
             secure=self._environ.get("wsgi.url_scheme") == "https",
-            expires=self._visit.click.at + settings.window,
-            seconds=int(settings.window.total_seconds()),
+            expires=expires,
+            seconds=max(round(left), 0),
         )
 
     def _filled(self, body: Iterable[bytes]) -> Iterator[bytes]:

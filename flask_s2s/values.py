@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -47,6 +47,14 @@ def span(unit: str) -> Callable[[str, Any], timedelta]:
         return found
 
     return parse
+
+
+def window(key: str, value: Any) -> timedelta | dict[str, timedelta]:
+    """One for all networks, or a mapping with some networks' own."""
+    days = span("days")
+    if not isinstance(value, Mapping):
+        return days(key, value)
+    return {text(key, name): days(key, own) for name, own in value.items()}
 
 
 def _is_number(value: Any) -> bool:

@@ -30,7 +30,11 @@ SETTINGS: dict[str, tuple[Any, Any, list[Any]]] = {
     "S2S_PARTNERSTACK_PUBLIC_KEY": ("pk", "pk", ["", 5, False]),
     "S2S_PARTNERSTACK_SECRET_KEY": ("sk", "sk", ["", 1e5, "a\nb"]),
     "S2S_DATABASE_URI": ("sqlite:///x", "sqlite:///x", ["", 5]),
-    "S2S_WINDOW": (30, timedelta(days=30), [0, -1, "30", True, NAN, ENDLESS, 1e300, 5000]),
+    "S2S_WINDOW": (
+        30,
+        timedelta(days=30),
+        [0, -1, "30", True, NAN, ENDLESS, 1e300, 5000, {"a": 0}, {"a": "30"}, {1: 30}, {"": 30}],
+    ),
     "S2S_ATTRIBUTION": ("first", "first", ["", "First", "linear", True]),
     "S2S_COOKIE_NAME": ("ref", "ref", ["", "a b", "a;b", "a=b", "ä", 5]),
     "S2S_COOKIE_DOMAIN": (".Example.org", "example.org", ["", "a b", "x; Secure", "localhost", 5]),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ..click import Click
-from .record import Unreadable
+from .record import MAX_TOUCHES, Kept, Unreadable
 
 
 class Reason(str, Enum):
@@ -88,16 +88,26 @@ class Attribution:
         return self.click or self.fallback
 
 
-def newest_click(records: Sequence[Click | Unreadable]) -> Attribution:
+def newest_click(records: Sequence[Kept | Unreadable]) -> Attribution:
     """Decide among everything that the visitor's cookies gave."""
-    clicks = [record for record in records if isinstance(record, Click)]
-    if clicks:
-        return Attribution(max(clicks, key=lambda click: click.at), Reason.COOKIE)
+    kept = [record for record in records if isinstance(record, Kept)]
+    if kept:
+        newest = max(kept, key=lambda record: record.click.at)
+        return Attribution(newest.click, Reason.COOKIE, touches=newest.touches)
     reasons = {record.reason for record in records if isinstance(record, Unreadable)}
     for reason in (Reason.EXPIRED, Reason.FUTURE, Reason.BAD_SIGNATURE):
         if reason.value in reasons:
             return Attribution(None, reason)
     return Attribution(None, Reason.NO_CLICK)
+
+
+def earlier(click: Click, kept: Attribution) -> tuple[Click, ...]:
+    """Return what a visitor with `kept` came by before `click`, newest first."""
+    if kept.click is None:
+        return ()
+    same = (click.network, click.click_id)
+    touches = [one for one in (kept.click, *kept.touches) if (one.network, one.click_id) != same]
+    return tuple(touches[:MAX_TOUCHES])
 
 
 def sentence(code: str) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
@@ -55,9 +55,15 @@ class Carried:
 class HandleSealer:
     """Makes handles and opens them. `keys` are oldest first; the last one seals."""
 
-    def __init__(self, keys: Sequence[str | bytes], window: timedelta) -> None:
+    def __init__(
+        self,
+        keys: Sequence[str | bytes],
+        window: timedelta,
+        windows: Mapping[str, timedelta] | None = None,
+    ) -> None:
         self._keys = keys
         self._window = window
+        self._windows = windows or {}
 
     @cached_property
     def _derived(self) -> list[tuple[bytes, bytes]]:
@@ -113,7 +119,8 @@ class HandleSealer:
             link_host=link_host,
             at=datetime.fromtimestamp(at, timezone.utc),
         )
-        if not now - self._window <= click.at <= now + _SKEW:
+        window = self._windows.get(click.network, self._window)
+        if not now - window <= click.at <= now + _SKEW:
             return None
         return Carried(click, to, token)
 

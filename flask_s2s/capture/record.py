@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
@@ -25,6 +25,8 @@ from ..click import Click
 _VERSION = "1"
 #: A cookie of more than 4,096 bytes is dropped by browsers; this leaves room for its attributes.
 MAX_RECORD = 3500
+#: How many of a visitor's earlier clicks a record keeps.
+MAX_TOUCHES = 5
 _SKEW = timedelta(minutes=10)
 
 
@@ -35,11 +37,29 @@ class Unreadable:
     reason: str
 
 
-class RecordSigner:
-    """Turns clicks into records and back. `keys` are oldest first; the last one signs."""
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a record keeps."""
 
-    def __init__(self, keys: Sequence[str | bytes], window: timedelta) -> None:
+    click: Click
+    #: The visitor's earlier clicks, newest first: their network, ID and time.
+    touches: tuple[Click, ...]
+
+
+class RecordSigner:
+    """Turns clicks into records and back. `keys` are oldest first; the last one signs.
+
+    `windows` are of networks with another window than the rest.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[str | bytes],
+        window: timedelta,
+        windows: Mapping[str, timedelta] | None = None,
+    ) -> None:
         self._window = window
+        self._windows = windows or {}
         self._keys = keys
         self._payloads = URLSafeSerializer("")
 
@@ -51,37 +71,48 @@ class RecordSigner:
         signers = [Signer(key, salt=salt, **hashed) for key in reversed(self._keys)]
         return [hmac.new(signer.derive_key(), digestmod=hashlib.sha256) for signer in signers]
 
-    def dumps(self, click: Click) -> str:
-        """Return the record of `click`. Sub IDs that would not fit into a cookie are left out."""
-        sub_ids = list(click.sub_ids)
-        record = self._dump(click, sub_ids)
-        while len(record) > MAX_RECORD and sub_ids:
-            sub_ids.pop()
-            record = self._dump(click, sub_ids)
+    def dumps(self, click: Click, touches: Sequence[Click] = ()) -> str:
+        """Return the record of `click`, with the visitor's earlier ones, the newest first.
+
+        What would not fit into a cookie is left out: the oldest touches first, then sub IDs.
+        """
+        sub_ids, earlier = list(click.sub_ids), [_brief(touch) for touch in touches[:MAX_TOUCHES]]
+        record = self._dump(click, sub_ids, earlier)
+        while len(record) > MAX_RECORD and (earlier or sub_ids):
+            (earlier or sub_ids).pop()
+            record = self._dump(click, sub_ids, earlier)
         return record
 
     def loads(self, record: str, now: datetime) -> Click | Unreadable:
         """Return the click of a record that we signed and whose window is open."""
+        kept = self.read(record, now)
+        return kept.click if isinstance(kept, Kept) else kept
+
+    def read(self, record: str, now: datetime) -> Kept | Unreadable:
+        """Return all of a record that we signed and whose click's window is open."""
         if len(record) > MAX_RECORD or not record.startswith(_VERSION):
             return Unreadable("bad_signature")
         payload, _, signature = record[1:].rpartition(".")
         try:
             if not self._is_ours(payload.encode(), signature.encode()):
                 return Unreadable("bad_signature")
-            click = _from_payload(self._payloads.load_payload(payload.encode()))
+            kept = _from_payload(self._payloads.load_payload(payload.encode()))
         # TypeError is a payload of another shape; the last two are a time beyond the calendar.
         except (BadData, ValueError, TypeError, OverflowError, OSError):
             return Unreadable("bad_signature")
+        click = kept.click
         if click.at > now + _SKEW:
             return Unreadable("future")
-        if click.at < now - self._window:
+        if click.at < now - self._windows.get(click.network, self._window):
             return Unreadable("expired")
-        return click
+        return kept
 
-    def _dump(self, click: Click, sub_ids: list[str]) -> str:
+    def _dump(self, click: Click, sub_ids: list[str], earlier: list[Any]) -> str:
         at = int(click.at.timestamp())
         payload: list[Any] = [click.network, click.click_id, at]
         payload += [click.partner_key, click.link_host, sub_ids]
+        if earlier:
+            payload.append(earlier)
         text = self._payloads.dump_payload(payload)
         return _VERSION + (text + b"." + _signature(self._macs[0], text)).decode()
 
@@ -96,9 +127,14 @@ def _signature(mac: hmac.HMAC, payload: bytes) -> bytes:
     return base64_encode(mine.digest())
 
 
-def _from_payload(payload: Any) -> Click:
-    network, click_id, at, partner_key, link_host, sub_ids = payload
-    return Click(
+def _brief(touch: Click) -> list[Any]:
+    """What is kept of an earlier click: the rest of it is in its row."""
+    return [touch.network, touch.click_id, int(touch.at.timestamp())]
+
+
+def _from_payload(payload: Any) -> Kept:
+    network, click_id, at, partner_key, link_host, sub_ids, *earlier = payload
+    click = Click(
         network=network,
         click_id=click_id,
         partner_key=partner_key,
@@ -106,3 +142,8 @@ def _from_payload(payload: Any) -> Click:
         link_host=link_host,
         at=datetime.fromtimestamp(at, timezone.utc),
     )
+    touches = [
+        Click(network=network, click_id=click_id, at=datetime.fromtimestamp(at, timezone.utc))
+        for network, click_id, at in (earlier[0] if earlier else ())
+    ]
+    return Kept(click, tuple(touches))

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from ..click import Click, read_click
 from ..clock import Clock
 from ..config import Settings
-from .attribution import Attribution, Reason, newest_click
+from .attribution import Attribution, Reason, earlier, newest_click
 from .cookie import read_cookies
 from .handle import NONCE, PARAMETER, Carried, HandleSealer
 from .landing import ignored_because, winner
@@ -35,6 +35,8 @@ class Visit:
     landed: bool
     #: What its page carries further, where no cookie has been seen to come back.
     handle: str | None
+    #: The visitor's earlier clicks, which the cookie keeps too.
+    touches: tuple[Click, ...] = ()
 
 
 class Visitors:
@@ -68,7 +70,7 @@ class Visitors:
         found = self.attribution_of(environ)
         if found.reason is not Reason.CARRIED or found.click is None:
             return None
-        return Visit(found.click, False, environ[_CARRIED])
+        return Visit(found.click, False, environ[_CARRIED], found.touches)
 
     def attribution_of(
         self, environ: Environ | None, form: Callable[[], str | None] = NO_FORM
@@ -106,17 +108,18 @@ class Visitors:
         self._touches.remember(new, now)
         if winner(kept.click, new, self._settings.attribution) is not new:
             return None
-        environ[_ATTRIBUTION] = Attribution(new, Reason.LANDING)
+        touches = earlier(new, kept)
+        environ[_ATTRIBUTION] = Attribution(new, Reason.LANDING, touches=touches)
         handle = None
         if self._settings.carry != "off" and kept.reason is not Reason.COOKIE:
             handle = self._sealer.seal(new, now, self._chance(NONCE))
-        return Visit(new, True, handle)
+        return Visit(new, True, handle, touches)
 
     def _presented(self, environ: Environ) -> Attribution:
         """Decide among what the browser presents: its cookies and its URL's handle."""
         cookies = read_cookies(environ.get("HTTP_COOKIE", ""), self._settings.cookie_name)
         now = self._clock.now()
-        kept = newest_click([self._signer.loads(cookie, now) for cookie in cookies])
+        kept = newest_click([self._signer.read(cookie, now) for cookie in cookies])
         query = environ.get("QUERY_STRING") or ""
         if PARAMETER not in query:
             return kept
@@ -129,7 +132,7 @@ class Visitors:
                 return kept
             if kept.click.at >= carried.click.at and self._settings.attribution == "last":
                 return kept
-        return carried
+        return replace(carried, touches=earlier(carried.click, kept))
 
     def _open(self, environ: Environ, handle: str) -> Attribution | None:
         carried = self._sealer.open(handle, self._clock.now())

@@ -31,10 +31,9 @@ def prune(services: Services, days: int, dead_letters: bool, yes: bool, as_json:
     Nothing that has work left is touched. An emptied row still keeps its customer from being sent
     twice.
     """
-    if days < services.settings.window.days:
-        raise click.UsageError(
-            f"Clicks are valid for {services.settings.window.days} days: keep them that long."
-        )
+    window = services.settings.longest_window
+    if days < window.days:
+        raise click.UsageError(f"Clicks are valid for {window.days} days: keep them that long.")
     retention = Retention(services.storage.engine, services.storage.tables)
     before = services.clock.now() - timedelta(days=days)
     deliveries, clicks = retention.count(before, dead_letters=dead_letters)

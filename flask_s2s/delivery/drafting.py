@@ -58,7 +58,10 @@ class Drafts:
             created_at=now,
             due_at=None if settled else now,
             deadline_at=deadline(
-                None if click is None else click.at, now, settings.window, settings.give_up
+                None if click is None else click.at,
+                now,
+                settings.window_of(network.name),
+                settings.give_up,
             ),
             settled_at=now if settled else None,
         )
