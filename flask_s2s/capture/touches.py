@@ -14,10 +14,8 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from datetime import datetime, timedelta
-from queue import Queue
-from threading import Lock, Thread
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import Engine, Insert, Row, create_engine, event, func, insert, select
@@ -25,11 +23,10 @@ from sqlalchemy.pool import QueuePool, StaticPool
 
 from ..click import Click
 from ..tables import Tables, inserting
+from .patience import WAIT, InThread, Late
 
 log = logging.getLogger("flask_s2s.capture")
 
-#: The most that a landing waits for its click row, in seconds.
-WAIT = 0.05
 #: How long nothing is tried after a failure.
 PAUSE = timedelta(seconds=30)
 
@@ -72,7 +69,7 @@ class Touches:
                 return self._skip("busy")
             self._get_writer()(click)
             return True
-        except _Late as error:
+        except Late as error:
             problem, late = "no answer in time", error.write
         except Exception as error:  # noqa: BLE001 - logged below; the visitor sees nothing of it
             problem = type(error).__name__
@@ -126,7 +123,7 @@ class Touches:
     def _make_writer(self) -> Write:
         engine = self._engine()
         if engine.dialect.name != "sqlite":
-            return _InThread(lambda click: self._insert(engine, click))
+            return InThread[Click]("s2s-click", lambda click: self._insert(engine, click))
         if isinstance(engine.pool, StaticPool) or not engine.url.database:
             return lambda click: self._insert(engine, click)
         # Never a wait for the pool on top of the wait for the lock: it grows instead.
@@ -160,14 +157,6 @@ def _without_fsync(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-class _Late(Exception):
-    """The time is up, and `write` goes on without the landing."""
-
-    def __init__(self, write: Future[None]) -> None:
-        super().__init__()
-        self.write = write
-
-
 class _Bucket:
     """At most `rate` a second, with a second's worth (but one at least) saved up."""
 
@@ -188,33 +177,6 @@ class _Bucket:
                 return False
             self._left -= 1
             return True
-
-
-class _InThread:
-    """Writes one after the other in a daemon thread; the caller waits at most `WAIT` for it."""
-
-    def __init__(self, write: Write) -> None:
-        self._write_one = write
-        # Short: while writes are late, new ones come only once a `PAUSE`.
-        self._queue: Queue[tuple[Click, Future[None]]] = Queue(100)
-        Thread(target=self._run, name="s2s-click", daemon=True).start()
-
-    def __call__(self, click: Click) -> None:
-        written: Future[None] = Future()
-        self._queue.put_nowait((click, written))
-        try:
-            written.result(WAIT)
-        except FutureTimeoutError:
-            raise _Late(written) from None
-
-    def _run(self) -> None:
-        while True:
-            click, written = self._queue.get()
-            try:
-                self._write_one(click)
-                written.set_result(None)
-            except Exception as error:  # noqa: BLE001 - the caller is told, the thread goes on
-                written.set_exception(error)
 
 
 def _row_of(click: Click) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, create_engine, event, text
 
-from flask_s2s.capture.touches import PAUSE, WAIT
+from flask_s2s.capture.patience import WAIT
+from flask_s2s.capture.touches import PAUSE
 from tests.capture.sites import PAGE, Answer, MakeSite, Site, cookie_of
 from tests.waiting import wait_until
 
