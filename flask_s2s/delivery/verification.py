@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from threading import Thread
+from threading import Event, Thread
+from time import monotonic
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -75,21 +76,30 @@ class Verifier:
     # -- by itself ----------------------------------------------------------------------------
 
     @contextmanager
-    def beside(self, bell: Bell) -> Iterator[None]:
-        """Verify in threads until the bell says stop, or the block ends."""
+    def beside(self, bell: Bell, *, farewell: float = _FAREWELL) -> Iterator[None]:
+        """Verify in threads until the bell says stop, or the block ends.
+
+        All of them together have `farewell` seconds to end.
+        """
         until = _Until(bell)
-        threads = [
-            Thread(target=self.run, args=(until,), name="s2s-verify", daemon=True)
-            for _ in range(_THREADS if self.able else 0)
-        ]
-        for thread in threads:
-            thread.start()
+        ends = [Event() for _ in range(_THREADS if self.able else 0)]
+        for ended in ends:
+            run = (until, ended)
+            Thread(target=self._run_beside, args=run, name="s2s-verify", daemon=True).start()
         try:
             yield
         finally:
             until.leave()
-            for thread in threads:
-                thread.join(_FAREWELL)
+            give_up = monotonic() + farewell
+            for ended in ends:
+                # Not `join`: gevent, patching late, leaves threads that have ended "alive".
+                ended.wait(max(give_up - monotonic(), 0.0))
+
+    def _run_beside(self, until: _Until, ended: Event) -> None:
+        try:
+            self.run(until)
+        finally:
+            ended.set()
 
     def run(self, until: _Until) -> None:
         """Verify what comes due. A database that fails is tried again, calmly."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from flask_s2s import Status
 from flask_s2s.conversion import Action
@@ -118,3 +121,32 @@ def test_stopping_does_not_wait_for_an_answer_of_the_api(site: Site) -> None:
     finally:
         hang_up.set()
     wait_until(lambda: not verifying_threads())
+
+
+#: As in a worker of `gunicorn --preload -k gevent`: the app is imported before gevent patches.
+PATCHED_LATE = """
+import sys
+from flask_s2s import Services, Settings
+from flask_s2s.delivery.bell import Bell
+
+keys = {"S2S_PARTNERSTACK_PUBLIC_KEY": "pk", "S2S_PARTNERSTACK_SECRET_KEY": "sk"}
+settings = Settings.from_mapping({"SECRET_KEY": "for-tests-only-0123456789", **keys})
+services = Services.build(settings, folder=sys.argv[1])
+from gevent import monkey
+monkey.patch_all()
+import threading
+services.prepare()
+with services.verifier().beside(Bell(), farewell=600):
+    print([one.name for one in threading.enumerate()].count("s2s-verify"))
+"""
+
+
+def test_an_end_under_gevent_waits_for_no_thread_that_has_ended(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PATCHED_LATE, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == "2\n", done.stderr
