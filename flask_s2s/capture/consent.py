@@ -44,7 +44,7 @@ class Consent:
 
     def of(self, environ: dict[str, Any]) -> Permission:
         """Return what this request's visitor says now: a view may have changed it. Never raises."""
-        if _WITHDRAWN in environ:
+        if has_withdrawn(environ):
             return Permission.DENIED
         if self._gpc_denies and environ.get("HTTP_SEC_GPC", "").strip() == "1":
             return Permission.DENIED
@@ -66,6 +66,11 @@ class Consent:
 def withdraw(environ: dict[str, Any]) -> None:
     """Let the rest of this request be one of a visitor who has said no."""
     environ[_WITHDRAWN] = True
+
+
+def has_withdrawn(environ: dict[str, Any]) -> bool:
+    """Say whether the visitor has said no in this very request."""
+    return _WITHDRAWN in environ
 
 
 def read_answer(answer: object) -> Permission:

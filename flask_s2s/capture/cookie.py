@@ -7,13 +7,14 @@ may send two cookies of one name (host-only and domain), so the header is read b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from email.utils import format_datetime
 
 _MAX_HEADER = 65536
 #: Headers by which a cache in front of the app would keep the response all the same; with those
 #: that end in "cache-control", the standard's one for CDNs and each vendor's own.
 _CACHING = frozenset({"surrogate-control", "edge-control", "x-accel-expires", "expires", "pragma"})
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 Headers = list[tuple[str, str]]
 
@@ -39,6 +40,24 @@ def set_cookie(
     if secure:
         parts.append("Secure")
     return ("Set-Cookie", "; ".join(parts))
+
+
+def expire_host_only(name: str, *, secure: bool) -> tuple[str, str]:
+    """Return the header that ends the cookie without a domain.
+
+    It goes before the one that sets the cookie for the domain: by RFC 6265 they are one and the
+    same at the domain's own host, and the later header counts.
+    """
+    parts = [f"{name}=", "Expires=Thu, 01 Jan 1970 00:00:00 GMT", "Max-Age=0", "Path=/"]
+    parts += ["HttpOnly", "SameSite=Lax"]
+    if secure:
+        parts.append("Secure")
+    return ("Set-Cookie", "; ".join(parts))
+
+
+def expire_cookie(name: str, *, domain: str | None, secure: bool) -> tuple[str, str]:
+    """Return the header that makes a browser drop the cookie of exactly this domain (None: host)."""
+    return set_cookie(name, "", domain=domain, secure=secure, expires=_LONG_AGO, seconds=0)
 
 
 def for_one_visitor(headers: Sequence[tuple[str, str]]) -> Headers:

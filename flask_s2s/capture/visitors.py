@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -11,10 +12,11 @@ from ..click import Click, read_click
 from ..clock import Clock
 from ..config import Settings
 from .attribution import Attribution, Reason, earlier, newest_click
+from .consent import has_withdrawn
 from .cookie import read_cookies
 from .handle import NONCE, PARAMETER, Carried, HandleSealer
 from .landing import ignored_because, winner
-from .record import RecordSigner
+from .record import Kept, RecordSigner
 from .scripted import read_script_cookies
 from .touches import Touches
 
@@ -29,14 +31,16 @@ NO_FORM: Callable[[], str | None] = lambda: None  # noqa: E731
 class Visit:
     """A request that brought a click in its URL, and what its response is to do."""
 
-    #: To keep in the cookie.
-    click: Click
+    #: To keep in the cookie; None: nothing is kept.
+    click: Click | None
     #: Whether the network's link brought it now: then it gets a row.
     landed: bool
     #: What its page carries further, where no cookie has been seen to come back.
     handle: str | None
     #: The visitor's earlier clicks, which the cookie keeps too.
     touches: tuple[Click, ...] = ()
+    #: Whether the cookie that the browser has is to go.
+    expires: bool = False
 
 
 class Visitors:
@@ -65,12 +69,29 @@ class Visitors:
         """Decide on a request with a click or a handle in its URL; None: it changes nothing."""
         landing = self._land(environ)
         if landing is not None:
-            self._captured(landing.click)
             return landing
-        found = self.attribution_of(environ)
+        found = self._found(environ, NO_FORM)
         if found.reason is not Reason.CARRIED or found.click is None:
             return None
         return Visit(found.click, False, environ[_CARRIED], found.touches)
+
+    def answer(self, environ: Environ, visit: Visit) -> Visit:
+        """Return what the response does after all, now that it starts."""
+        if not has_withdrawn(environ):
+            return visit
+        return Visit(None, visit.landed, None, expires=self.has_cookie(environ))
+
+    def presented(self, environ: Environ, form: Callable[[], str | None] = NO_FORM) -> list[Click]:
+        """Return every click that the request has in its cookies, in its handle or in its URL."""
+        found, now = self._found(environ, form), self._clock.now()
+        records = [self._signer.read(cookie, now) for cookie in self._cookies(environ)]
+        kept = [(one.click, *one.touches) for one in records if isinstance(one, Kept)]
+        brought = () if found.click is None else (found.click, *found.touches)
+        return list(dict.fromkeys(click for clicks in (*kept, brought) for click in clicks))
+
+    def has_cookie(self, environ: Environ) -> bool:
+        """Say whether the browser presents a cookie of ours, readable or not."""
+        return bool(self._cookies(environ))
 
     def attribution_of(
         self, environ: Environ | None, form: Callable[[], str | None] = NO_FORM
@@ -81,6 +102,18 @@ class Visitors:
         """
         if environ is None:
             return Attribution(None, Reason.OUTSIDE_REQUEST)
+        if has_withdrawn(environ):
+            return Attribution(None, Reason.CONSENT_DENIED)
+        return self._found(environ, form)
+
+    def handle_of(self, environ: Environ, form: Callable[[], str | None] = NO_FORM) -> str | None:
+        """Return the handle that brought the visitor's click to this request, to carry it on."""
+        if self.attribution_of(environ, form).reason is not Reason.CARRIED:
+            return None
+        handle: str = environ[_CARRIED]
+        return handle
+
+    def _found(self, environ: Environ, form: Callable[[], str | None]) -> Attribution:
         found: Attribution | None = environ.get(_ATTRIBUTION)
         if found is None:
             found = environ[_ATTRIBUTION] = self._with_fallback(environ, self._presented(environ))
@@ -104,22 +137,37 @@ class Visitors:
         new = read_click(environ.get("QUERY_STRING", ""), now)
         if new is None:
             return None
-        kept = self.attribution_of(environ)
-        self._touches.remember(new, now)
+        kept = self._found(environ, NO_FORM)
+        self._brought(environ, new, now)
         if winner(kept.click, new, self._settings.attribution) is not new:
             return None
         touches = earlier(new, kept)
         environ[_ATTRIBUTION] = Attribution(new, Reason.LANDING, touches=touches)
+        self._accepted(new)
         handle = None
-        if self._settings.carry != "off" and kept.reason is not Reason.COOKIE:
+        if self._settings.carry != "off" and self._is_carried(kept):
             handle = self._sealer.seal(new, now, self._chance(NONCE))
         return Visit(new, True, handle, touches)
 
+    def _brought(self, environ: Environ, click: Click, now: datetime) -> None:
+        """A landing brought a click."""
+        self._touches.remember(click, now)
+
+    def _accepted(self, click: Click) -> None:
+        """It is the visitor's from now on."""
+        self._captured(click)
+
+    def _is_carried(self, kept: Attribution) -> bool:
+        """Say whether a new click travels without the cookie: none has been seen to come back."""
+        return kept.reason is not Reason.COOKIE
+
+    def _cookies(self, environ: Environ) -> list[str]:
+        return read_cookies(environ.get("HTTP_COOKIE", ""), self._settings.cookie_name)
+
     def _presented(self, environ: Environ) -> Attribution:
         """Decide among what the browser presents: its cookies and its URL's handle."""
-        cookies = read_cookies(environ.get("HTTP_COOKIE", ""), self._settings.cookie_name)
         now = self._clock.now()
-        kept = newest_click([self._signer.read(cookie, now) for cookie in cookies])
+        kept = newest_click([self._signer.read(cookie, now) for cookie in self._cookies(environ)])
         query = environ.get("QUERY_STRING") or ""
         if PARAMETER not in query:
             return kept
