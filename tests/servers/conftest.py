@@ -20,6 +20,7 @@ def lasting_network() -> Iterator[StandIn]:
 
 @pytest.fixture
 def network(lasting_network: StandIn) -> StandIn:
+    lasting_network.may_answer.set()
     lasting_network.set_faults()
     lasting_network.ports.clear()
     return lasting_network

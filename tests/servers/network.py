@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from threading import Event
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -21,6 +22,9 @@ class StandIn:
 
     def __init__(self) -> None:
         self._app = create_sandbox()
+        #: Cleared: conversions are taken, and answered once it is set.
+        self.may_answer = Event()
+        self.may_answer.set()
         self._server = serve(self._answer)
         self._server.start()
         self.url = self._server.url
@@ -30,6 +34,9 @@ class StandIn:
     def _answer(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/conversion/xid":
             self.ports.append(environ["REMOTE_PORT"])
+            answer = self._app(environ, start)
+            self.may_answer.wait(PATIENCE)
+            return answer
         return self._app(environ, start)
 
     def link(self) -> str:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from flask_s2s import Status
-from tests.servers.running import PATIENCE, ROOT, SITE
+from tests.servers.running import PATIENCE, ROOT, SITE, environment
 from tests.servers.shop import Shop
 
 pytestmark = pytest.mark.slow
@@ -21,7 +21,7 @@ def work_once(shop: Shop) -> None:
     subprocess.run(
         [sys.executable, "-m", "flask", "--app", SITE, "s2s", "work", "--once"],
         cwd=ROOT,
-        env={"PATH": "", **{f"FLASK_{name}": value for name, value in settings.items()}},
+        env=environment(settings),
         check=True,
         timeout=PATIENCE,
     )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
 import pytest
 
-from tests.servers.running import PATIENCE, ROOT
+from tests.servers.running import PATIENCE, ROOT, environment
 from tests.servers.shop import Shop
 
 pytestmark = pytest.mark.slow
@@ -25,7 +24,7 @@ SERVES = """
 from tests.servers.site import create_app
 app = create_app()
 assert app.test_client().get("/").text == "a page"
-assert app.extensions["s2s"].embedded.alive
+assert app.extensions["s2s"].crew.embedded.alive
 {end}
 """
 
@@ -35,7 +34,7 @@ def run(shop: Shop, script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", script],
         cwd=ROOT,
-        env={**os.environ, **{f"FLASK_{name}": value for name, value in settings.items()}},
+        env=environment(settings),
         capture_output=True,
         text=True,
         timeout=PATIENCE,

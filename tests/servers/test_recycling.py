@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.servers.running import PATIENCE
 from tests.servers.shop import Shop
 from tests.waiting import wait_until
 
@@ -27,7 +28,7 @@ def test_a_killed_server_with_a_post_in_flight_is_recovered_by_any_one_request(s
     server = shop.serve("gunicorn-sync", S2S_LEASE="3")
     shop.network.set_faults(timeout_before_write=1.0, hold_seconds=600)
     key = shop.sign_up(server)
-    wait_until(lambda: shop.network.posts(key) == 1, 60, what="the post")
+    wait_until(lambda: shop.network.posts(key) >= 1, PATIENCE, what="the post")
     server.kill()
     shop.network.set_faults()
     shop.serve("gunicorn-sync", S2S_LEASE="3").get()
@@ -38,7 +39,7 @@ def test_an_exit_is_not_held_by_a_network_that_holds_its_answer(shop: Shop) -> N
     server = shop.serve("waitress")
     shop.network.set_faults(timeout_before_write=1.0, hold_seconds=600)
     key = shop.sign_up(server)
-    wait_until(lambda: shop.network.posts(key) == 1, 60, what="the post")
+    wait_until(lambda: shop.network.posts(key) == 1, PATIENCE, what="the post")
     assert server.end() == 0
     # An attempt may take 20 s: it was not waited for, and its lease will run out.
     assert "s2s.worker.left" in server.output()

@@ -16,12 +16,23 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.slow
 
 CODE = "from tests.servers.site import create_app\n"
+#: Flask prints it of each process that is to serve, the first one too.
+STARTED = " * Restarting with"
 RELOADING = Kind(
     lambda port: [
         *(sys.executable, "-m", "flask", "--app", "edited_site", "run"),
         *("--debug", f"--port={port}"),
     ]
 )
+
+
+def save(code: pathlib.Path, text: str) -> None:
+    """Save a change as an editor does, in one go, and later than the last one by any clock."""
+    saved = code.with_suffix(".saved")
+    saved.write_text(text)
+    later = code.stat().st_mtime + 10
+    os.utime(saved, (later, later))
+    saved.replace(code)
 
 
 def test_the_serving_process_delivers_before_and_after_a_change(
@@ -35,14 +46,15 @@ def test_the_serving_process_delivers_before_and_after_a_change(
     assert serving != server.process.pid
     shop.expect_credited_once(first)
 
-    code.write_text(CODE + "changed = True\n")
-    os.utime(code, (0, 0))  # a change for sure, however coarse the file system's clock
-    wait_until(lambda: server.describe()["pid"] != serving, PATIENCE, what="the reload")
+    save(code, CODE + "changed = True\n")
+    # Asked only then: a reload breaks off what is being answered.
+    wait_until(lambda: server.output().count(STARTED) == 2, PATIENCE, what="the reload")
     left = shop.leave_undelivered()
     second = shop.sign_up(server)
     shop.expect_credited_once(left, second)
 
     reloaded = server.describe()["pid"]
+    assert reloaded != serving
     wait_until(lambda: len(note.read_text().split()) == 3, PATIENCE, what="three deliveries")
     assert [int(pid) for pid in note.read_text().split()] == [serving, reloaded, reloaded]
     assert shop.row(second).status is Status.DELIVERED

@@ -12,7 +12,7 @@ import pytest
 
 from tests.recording.rows import conversions
 from tests.servers.network import StandIn
-from tests.servers.running import PATIENCE, Kind, Server
+from tests.servers.running import PATIENCE, Kind, Server, environment
 from tests.waiting import wait_until
 from tests.wsgi.visitor import Visitor
 
@@ -59,8 +59,8 @@ def start_project(folder: Path) -> None:
     for name in ("tracking.py", "urls.py", "wsgi.py"):
         shutil.copy(Path(__file__).with_name("django_project") / name, folder / "shop" / name)
     migrate = [sys.executable, str(folder / "manage.py"), "migrate", "--verbosity=0"]
-    environment = {"FLASK_S2S_TOKEN": "x", "FLASK_S2S_PARTNERSTACK_URL": "http://127.0.0.1:9"}
-    subprocess.run(migrate, check=True, timeout=PATIENCE, env={"PATH": "", **environment})
+    settings = {"S2S_TOKEN": "x", "S2S_PARTNERSTACK_URL": "http://127.0.0.1:9"}
+    subprocess.run(migrate, check=True, timeout=PATIENCE, env=environment(settings))
 
 
 def recorded(folder: Path, name: str) -> list[str]:
