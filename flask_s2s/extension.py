@@ -89,6 +89,29 @@ class S2S:
         """Return the visitor's click, or None. Never raises because of a cookie."""
         return host.current_attribution(self.services).best
 
+    def identify(
+        self, *, email: str | None = None, user_id: object = None, session: Any = None
+    ) -> bool:
+        """Remember that whoever gave this address, or has this ID, came by the visitor's click.
+
+        For a newsletter, trial or lead form: a sign-up with that `email`, or with that `user_id` as
+        its `customer_key`, is credited even if the browser has lost the click by then, or is another
+        one. Kept is a keyed hash, and a click that the browser presents itself always comes first:
+        anybody can type a stranger's address into a form.
+
+        Returns whether there was a click to bind; without one nothing is written. With `session=`
+        it is one with that session's transaction, and raises what the database raises; without it
+        nothing is raised, and what goes wrong is logged. Raises `UsageError` and `ConfigError` like
+        `track_signup`.
+        """
+        return self.services.identify(
+            email=email,
+            user_id=user_id,
+            session=session,
+            environ=host.current_environ(),
+            form=host.handle_in_form,
+        )
+
     def track_signup(
         self,
         *,

@@ -16,8 +16,10 @@ from typing import Any
 from sqlalchemy import Engine
 
 from .capture.attribution import Attribution, Reason
+from .capture.binding import Bindings
 from .capture.decision import Decision
 from .capture.handle import HandleSealer
+from .capture.identity import identities
 from .capture.record import RecordSigner
 from .capture.touches import Touches
 from .capture.visitors import NO_FORM, Environ, Visitors
@@ -76,6 +78,7 @@ class Services:
         )
         self.attribution_of = self.visitors.attribution_of
         self.outbox = Outbox(engine, tables)
+        self.bindings = Bindings(engine, tables, settings)
         self.crew = crew = Crew(
             settings=settings,
             storage=storage,
@@ -99,7 +102,7 @@ class Services:
             outbox=self.outbox,
             networks=networks,
             clock=clock,
-            resolve=Decision(tables, self.outbox.hashed),
+            resolve=Decision(tables, self.outbox.hashed, self.bindings, settings.rule),
             wake=crew.wake,
             recorded=lambda delivery: tell(conversion_recorded, self.sender, delivery=delivery),
         )
@@ -138,6 +141,31 @@ class Services:
             networks={network.name: network},
             transport=sending,
             clock=clock,
+        )
+
+    # -- visitors -----------------------------------------------------------------------------
+
+    def identify(
+        self,
+        *,
+        email: object = None,
+        user_id: object = None,
+        session: Any = None,
+        environ: Environ | None = None,
+        form: Callable[[], str | None] = NO_FORM,
+    ) -> bool:
+        """Bind the visitor's click to who they say they are; see `S2S.identify`."""
+        joined = None if session is None else self.recorder.joinable(session)
+        found = self.attribution_of(environ, form)
+        who = identities(email, user_id)
+        if found.click is None or not who:
+            return False
+        now = self.clock.now()
+        if joined is not None:
+            return self.bindings.bind(joined.connection(), who, found, now)
+        storage = self.storage
+        return self.bindings.bind_alone(
+            who, found, now, lambda: storage.ours and bool(storage.create())
         )
 
     # -- conversions --------------------------------------------------------------------------

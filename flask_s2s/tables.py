@@ -6,12 +6,14 @@ on it stays as small as the work that is left, with ten settled rows or ten mill
 customer keys are case-sensitive, which MariaDB's default collation is not.
 
 `s2s_meta` gets its rows with the table: the schema version, and the installation's own random key,
-which keys the de-duplication hashes so that rotating SECRET_KEY does not forget a customer.
+which keys the de-duplication hashes so that rotating SECRET_KEY does not forget a customer; and a
+first key that hashes identities (`identity_key:` and its ID).
 """
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from importlib import import_module
@@ -43,6 +45,9 @@ SCHEMA_VERSION = 1
 
 #: The longest key of a network's record that is remembered.
 READ_TO = 255
+
+#: Names in `s2s_meta` that begin with this have a key that hashes identities: `made:secret`.
+IDENTITY_KEY = "identity_key:"
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
@@ -155,8 +160,18 @@ def fill_meta(meta: Table, connection: Connection) -> None:
     present = set(connection.scalars(select(meta.c.name)))
     rows = {"schema_version": str(SCHEMA_VERSION), "installation": secrets.token_hex(16)}
     rows["worker_seen"] = ""
+    if not any(name.startswith(IDENTITY_KEY) for name in present):
+        rows[f"{IDENTITY_KEY}{secrets.token_hex(4)}"] = f"0:{secrets.token_hex(32)}"
     for name in rows.keys() - present:
         connection.execute(insert(meta), {"name": name, "value": rows[name]})
+
+
+def is_filled(names: Iterable[str]) -> bool:
+    """Say whether `s2s_meta` has its rows."""
+    present = set(names)
+    return present >= {"installation", "schema_version", "worker_seen"} and any(
+        name.startswith(IDENTITY_KEY) for name in present
+    )
 
 
 def _click(metadata: MetaData) -> Table:

@@ -26,7 +26,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from ..errors import ConfigError, StorageError
-from ..tables import SCHEMA_VERSION, Tables, define_tables, fill_meta
+from ..tables import SCHEMA_VERSION, Tables, define_tables, fill_meta, is_filled
 
 FILE_NAME = "flask_s2s.sqlite3"
 
@@ -119,7 +119,7 @@ class Storage:
             meta = self.tables.meta
             rows = connection.execute(select(meta.c.name, meta.c.value))
             named = {row.name: row.value for row in rows}
-        if not named.keys() >= {"installation", "schema_version", "worker_seen"}:
+        if not is_filled(named):
             with engine.begin() as connection:
                 fill_meta(meta, connection)
         elif int(named["schema_version"]) != SCHEMA_VERSION:
