@@ -102,6 +102,11 @@ def may_carry_click(query: str) -> bool:
     return "xid" in query
 
 
+def is_click_id(name: str) -> bool:
+    """Say whether a query parameter of this name is a click's ID."""
+    return name in ("ps_xid", "gsxid")
+
+
 def is_click_parameter(name: str) -> bool:
     """Say whether a query parameter of this name is a part of a click."""
     return name in _READERS or _SUB_ID_NAME.match(name) is not None

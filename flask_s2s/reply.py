@@ -20,11 +20,17 @@ from .capture.answering import (
     declared_length,
     discreet,
     of_filled,
-    redirected,
 )
-from .capture.cookie import Headers, for_one_visitor, set_cookie
+from .capture.cookie import (
+    Headers,
+    expire_host_only,
+    for_one_visitor,
+    read_cookies,
+    set_cookie,
+)
 from .capture.domain import registrable_domain
 from .capture.filling import Filler
+from .capture.redirecting import Asked, redirected
 from .capture.visitors import Visit
 from .services import Services
 
@@ -96,20 +102,26 @@ class Reply:
 
     def _headers(self, status: str, headers: Headers) -> Headers:
         environ, visit = self._environ, self._visit
-        headers = [*for_one_visitor(headers), self._cookie()]
+        headers = [*for_one_visitor(headers), *self._cookies()]
         self._fills = self._filler is not None and can_be_filled(status, headers)
         if not visit.landed:
             headers = discreet(headers)
+        if not status.startswith("3"):
+            return headers
         return redirected(
-            status,
             headers,
-            query=environ.get("QUERY_STRING") or "",
-            path=environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""),
+            Asked(
+                scheme=environ.get("wsgi.url_scheme", "http"),
+                host=environ.get("HTTP_HOST", ""),
+                path=environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""),
+                query=environ.get("QUERY_STRING") or "",
+            ),
             landed=visit.landed,
+            whole_domain=self._services.settings.cookie_domain is not None,
             filler=self._filler,
         )
 
-    def _cookie(self) -> tuple[str, str]:
+    def _cookies(self) -> Headers:
         settings, click = self._services.settings, self._visit.click
         # A cookie that outlived its click's window would only be carried about.
         expires = click.at + settings.window_of(click.network)
@@ -117,14 +129,19 @@ class Reply:
         domain = settings.cookie_domain
         if domain == "auto":
             domain = registrable_domain(self._environ.get("HTTP_HOST", ""))
-        return set_cookie(
-            settings.cookie_name,
+        name, secure = settings.cookie_name, self._environ.get("wsgi.url_scheme") == "https"
+        kept = set_cookie(
+            name,
             self._services.signer.dumps(click, self._visit.touches),
             domain=domain,
-            secure=self._environ.get("wsgi.url_scheme") == "https",
+            secure=secure,
             expires=expires,
             seconds=max(round(left), 0),
         )
+        if domain and read_cookies(self._environ.get("HTTP_COOKIE", ""), name):
+            # What came may be one without a domain, and it would go on coming beside the new one.
+            return [expire_host_only(name, secure=secure), kept]
+        return [kept]
 
     def _filled(self, body: Iterable[bytes]) -> Iterator[bytes]:
         for piece in body:

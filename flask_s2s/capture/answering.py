@@ -2,18 +2,13 @@
 
 A response that sets the cookie or has a handle in it belongs to one visitor: it is `private,
 no-store` whatever the view decided. A page whose URL has a handle tells that URL to no other site.
-A redirect within the site takes along what its request brought, because a visitor who keeps no
-cookie would lose it there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
-from ..click import is_click_parameter
 from .cookie import Headers
-from .filling import Filler
 
 #: What tells other sites no more than the page's origin.
 _DISCREET = frozenset(
@@ -64,45 +59,6 @@ def declared_length(headers: Headers) -> int | None:
         if name.lower() == "content-length" and value.strip().isdigit():
             return int(value)
     return None
-
-
-def redirected(
-    status: str, headers: Headers, *, query: str, path: str, landed: bool, filler: Filler | None
-) -> Headers:
-    """Return the headers of a redirect within the site with what the request brought.
-
-    A landing's own parameters go along, unless the redirect only cleans the address: adding them
-    there would make a loop. Later pages take their handle along.
-    """
-    if not status.startswith("3"):
-        return headers
-    return [
-        (
-            name,
-            _further(value, query, path, landed, filler) if name.lower() == "location" else value,
-        )
-        for name, value in headers
-    ]
-
-
-def _further(location: str, query: str, path: str, landed: bool, filler: Filler | None) -> str:
-    if filler is None:
-        return location
-    if not landed:
-        return filler.carrying(location) or location
-    try:
-        target = urlsplit(location)
-    except ValueError:
-        return location
-    if not filler.leads_to_a_page(location) or target.path in ("", path):
-        return location
-    brought = [part for part in query.split("&") if is_click_parameter(part.partition("=")[0])]
-    there = {part.partition("=")[0] for part in target.query.split("&")}
-    missing = [part for part in brought if part.partition("=")[0] not in there]
-    if not missing or any(is_click_parameter(name) for name in there):
-        return location
-    joined = "&".join(filter(None, [target.query, *missing]))
-    return target._replace(query=joined).geturl()
 
 
 def _without(headers: Headers, names: Iterable[str]) -> Headers:

@@ -41,8 +41,9 @@ class Answer:
 
     @property
     def cookie(self) -> str | None:
-        """The Set-Cookie header of ours."""
-        found = [value for value in self.values("Set-Cookie") if value.startswith("s2s=")]
+        """The Set-Cookie header that keeps our cookie."""
+        set_now = self.values("Set-Cookie")
+        found = [v for v in set_now if v.startswith("s2s=") and not v.startswith("s2s=;")]
         assert len(found) <= 1
         return found[0] if found else None
 

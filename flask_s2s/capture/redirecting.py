@@ -1,0 +1,140 @@
+"""What a redirect takes along of what its request brought. Pure.
+
+A site redirects a landing to its other host, to https, to the slash or to a language, and most of
+them forget the query string there: a visitor who keeps no cookie would lose the click, and one who
+does where the cookie is the other host's. So a landing's own parameters go along to every page that
+shares the cookie, and a handle within its host. Nothing goes to anybody else, nor to where a log-in
+of others begins.
+
+An app that means to clean its address is not undone: a redirect to the same URL stays. One that
+cleans it on the way to another URL gets the parameters a few times, counted in the URL itself
+because nothing else is known to come back: so it can make no loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import SplitResult, quote, unquote_to_bytes, urljoin, urlsplit
+
+from ..click import is_click_id, is_click_parameter
+from .cookie import Headers
+from .domain import registrable_domain
+from .filling import Filler
+
+#: Counts the redirects that were given the parameters.
+PARAMETER = "s2s_hop"
+#: The slash, the host, https and a language, each by a redirect of its own, and a page to begin at.
+MOST = 5
+#: More than this in characters, and the sub IDs stay behind: servers refuse a long request line.
+_LONG = 2000
+#: Signs of OAuth, OpenID Connect and SAML.
+_LOG_IN = frozenset(
+    {
+        "client_id",
+        "id_token_hint",
+        "post_logout_redirect_uri",
+        "redirect_uri",
+        "relaystate",
+        "response_type",
+        "samlrequest",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The URL that is answered with a redirect, as WSGI gives it."""
+
+    scheme: str
+    host: str
+    path: str
+    query: str
+
+    def resolve(self, location: str) -> SplitResult:
+        """Return what a browser makes of a Location. Raises ValueError."""
+        path = quote(self.path.encode("latin-1"))
+        return urlsplit(urljoin(f"{self.scheme}://{self.host}{path or '/'}", location))
+
+    def is_at(self, url: SplitResult) -> bool:
+        """Say whether `url` is this one but for its query string."""
+        same = (url.scheme, url.netloc.lower()) == (self.scheme, self.host.lower())
+        return same and unquote_to_bytes(url.path or "/") == (self.path or "/").encode("latin-1")
+
+
+def redirected(
+    headers: Headers, asked: Asked, *, landed: bool, whole_domain: bool, filler: Filler | None
+) -> Headers:
+    """Return the headers of a redirect with what the request brought.
+
+    `landed` says that it brought a landing's own parameters; `whole_domain`, that the cookie is for
+    every host of the registrable domain.
+    """
+
+    def further(location: str) -> str:
+        try:
+            url = asked.resolve(location)
+        except ValueError:
+            return location
+        if _begins_a_log_in(url):
+            return location
+        if landed:
+            return _with_parameters(location, url, asked, whole_domain)
+        return (filler and filler.carrying(location)) or location
+
+    return [(n, further(v) if n.lower() == "location" else v) for n, v in headers]
+
+
+def _with_parameters(location: str, url: SplitResult, asked: Asked, whole_domain: bool) -> str:
+    if "\\" in location or asked.is_at(url) or not _shares(url, asked.host, whole_domain):
+        return location
+    hops, there = _hops(asked.query), {_name(part) for part in _parts(url.query)}
+    if hops >= MOST or any(is_click_id(name) for name in there):
+        return location
+    brought = [part for part in _parts(asked.query) if is_click_parameter(_name(part))]
+    if sum(map(len, brought)) > _LONG:
+        brought = [part for part in brought if not _name(part).startswith("sid")]
+    missing = [p for p in brought if p.isascii() and p.isprintable() and _name(p) not in there]
+    if not missing:
+        return location
+    front, hash_, fragment = location.partition("#")
+    front, _, query = front.partition("?")
+    kept = [part for part in _parts(query) if _name(part) != PARAMETER]
+    joined = "&".join([*kept, *missing, f"{PARAMETER}={hops + 1}"])
+    return f"{front}?{joined}{hash_}{fragment}"
+
+
+def _shares(url: SplitResult, host: str, whole_domain: bool) -> bool:
+    """Say whether the click may be told to this host: it is one site with ours."""
+    if url.scheme not in ("http", "https"):
+        return False
+    there, here = url.netloc.lower(), host.lower()
+    if there == here:
+        return True
+    domain = registrable_domain(here)
+    if domain is None or registrable_domain(there) != domain:
+        return False
+    return whole_domain or _without_www(there) == _without_www(here)
+
+
+def _without_www(host: str) -> str:
+    return host.partition(":")[0].removeprefix("www.")
+
+
+def _begins_a_log_in(url: SplitResult) -> bool:
+    return any(_name(part).lower() in _LOG_IN for part in _parts(url.query))
+
+
+def _hops(query: str) -> int:
+    for part in _parts(query):
+        name, _, value = part.partition("=")
+        if name == PARAMETER:
+            return int(value) if len(value) == 1 and value in "0123456789" else MOST
+    return 0
+
+
+def _parts(query: str) -> list[str]:
+    return [part for part in query.split("&") if part]
+
+
+def _name(part: str) -> str:
+    return part.partition("=")[0]
