@@ -218,6 +218,7 @@ class Recorder:
         self, draft: Draft, identity: Identity, parent: Identity | None = None
     ) -> Delivery | None:
         try:
+            self._storage.refuse_while_begun()
             try:
                 delivery = self.outbox.add_alone(draft, identity, parent)
             except (SQLAlchemyError, StorageError):

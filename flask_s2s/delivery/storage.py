@@ -94,6 +94,15 @@ class Storage:
             getattr(pool.connection.dbapi_connection, "in_transaction", False)
         )
 
+    def refuse_while_begun(self) -> None:
+        """Raise `StorageError` where a commit of our own would be a caller's, in the middle."""
+        if self.begun:
+            raise StorageError(
+                "A transaction is open on the one connection that this app's sessions share, and "
+                "recording now would commit it",
+                "Pass session=, or record after its commit.",
+            )
+
     def is_local(self) -> bool:
         """Whether the database is a file or memory of this machine: no server can be dead."""
         return self.engine().dialect.name == "sqlite"

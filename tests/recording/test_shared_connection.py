@@ -1,0 +1,74 @@
+"""On one connection that all use, no transaction of ours ends a caller's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select, text
+
+from flask_s2s import StorageError
+from tests.recording.desk import Desk
+
+
+def rows(desk: Desk) -> tuple[int, int]:
+    """Count the committed users and conversions."""
+    with desk.app.app_context():
+        users = desk.db.session.scalar(select(func.count()).select_from(desk.user_model))
+        found = desk.db.session.scalar(text("SELECT count(*) FROM s2s_delivery"))
+        return users or 0, found or 0
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "signup": {},
+    "action": {"type": "trial", "key": "a-1"},
+    "transaction": {"amount": 1, "currency": "EUR", "key": "inv-1"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("ending", "users"), [("rollback", 0), ("commit", 1)])
+def test_a_call_without_a_session_ends_no_open_transaction(
+    kind: str, ending: str, users: int
+) -> None:
+    desk = Desk("sqlite://")
+    record = getattr(desk.s2s, f"track_{kind}")
+
+    def view() -> None:
+        desk.new_user()
+        desk.db.session.flush()
+        with pytest.raises(StorageError, match="Pass session="):
+            record(customer_key="42", **KINDS[kind])
+        getattr(desk.db.session, ending)()
+
+    desk.post(view)
+    assert rows(desk) == (users, 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_call_without_a_session_is_recorded_where_nothing_was_written(kind: str) -> None:
+    desk = Desk("sqlite://")
+
+    def view() -> None:
+        desk.db.session.scalar(select(func.count()).select_from(desk.user_model))
+        getattr(desk.s2s, f"track_{kind}")(customer_key="42", **KINDS[kind])
+        desk.db.session.rollback()
+
+    desk.post(view)
+    assert rows(desk) == (0, 1)
+
+
+def test_in_production_it_is_said_and_the_page_and_its_transaction_are_fine(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    desk = Desk("sqlite://", TESTING=False)
+
+    def view() -> None:
+        desk.new_user()
+        desk.db.session.flush()
+        assert desk.s2s.track_signup(customer_key="42") is None
+        desk.db.session.rollback()
+
+    assert desk.post(view) == 200
+    assert rows(desk) == (0, 0)
+    assert "s2s.conversion.not_stored: StorageError" in caplog.text
