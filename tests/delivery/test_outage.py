@@ -1,0 +1,45 @@
+"""A network that is away for a week costs time, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from flask_s2s.errors import TransportError
+from flask_s2s.networks.network import Response
+from flask_s2s.testing import accepted, answered
+from tests.delivery.shop import Shop
+
+COUNT = 4
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        pytest.param(TransportError("could not connect", sent=False), id="nobody there"),
+        pytest.param(TransportError("no answer", sent=True), id="silence"),
+        pytest.param(answered(503), id="503"),
+        pytest.param(answered(429), id="429"),
+        pytest.param(answered(404, "<h1>gone</h1>"), id="404"),
+        pytest.param(answered(401), id="a token that is refused"),
+    ],
+)
+def test_a_week_s_outage_loses_nothing_and_is_over_by_itself(
+    shop: Shop, trouble: Response | TransportError
+) -> None:
+    shop.network.then(trouble)
+    for number in range(COUNT):
+        shop.sign_up(number, f"click{number}")
+    for _ in range(7 * 4):
+        shop.drain()
+        shop.clock.advance(hours=6)
+    assert "delivered" not in shop.statuses()
+    before = len(shop.network.requests)
+
+    shop.network.then(accepted())
+    for _ in range(2):
+        shop.clock.advance(hours=2)
+        shop.drain()
+
+    assert shop.statuses() == {"delivered": COUNT}
+    taken = [(request.body or {})["customer_key"] for request in shop.network.requests[before:]]
+    assert sorted(taken, key=int) == [str(number) for number in range(COUNT)]
