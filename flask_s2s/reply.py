@@ -23,6 +23,7 @@ from .capture.answering import (
 )
 from .capture.cookie import (
     Headers,
+    expire_cookie,
     expire_host_only,
     for_one_visitor,
     read_cookies,
@@ -41,6 +42,18 @@ log = logging.getLogger("flask_s2s.capture")
 
 #: A page that says to be longer than this, in bytes, is not held back to be filled.
 _LONGEST_PAGE = 8 * 1024 * 1024
+
+
+def expiring(services: Services, environ: WSGIEnvironment) -> Headers:
+    """Return the headers that end our cookie, for the host alone and for its domain."""
+    domain = services.settings.cookie_domain
+    if domain == "auto":
+        domain = registrable_domain(environ.get("HTTP_HOST", ""))
+    secure = environ.get("wsgi.url_scheme") == "https"
+    return [
+        expire_cookie(services.settings.cookie_name, domain=one, secure=secure)
+        for one in dict.fromkeys((None, domain))
+    ]
 
 
 class Reply:
@@ -101,10 +114,16 @@ class Reply:
         return lambda piece: write(self._fed(piece))
 
     def _headers(self, status: str, headers: Headers) -> Headers:
-        environ, visit = self._environ, self._visit
-        headers = [*for_one_visitor(headers), *self._cookies()]
+        environ = self._environ
+        visit = self._services.visitors.answer(environ, self._visit)
+        if visit.handle is None:
+            self._filler = None
+        self._fills = False
+        if not (visit.landed or visit.click or visit.expires or self._filler):
+            return headers
+        headers = [*for_one_visitor(headers), *self._cookies(visit)]
         self._fills = self._filler is not None and can_be_filled(status, headers)
-        if not visit.landed:
+        if not visit.landed and self._visit.click is not None:
             headers = discreet(headers)
         if not status.startswith("3"):
             return headers
@@ -121,8 +140,10 @@ class Reply:
             filler=self._filler,
         )
 
-    def _cookies(self) -> Headers:
-        settings, click = self._services.settings, self._visit.click
+    def _cookies(self, visit: Visit) -> Headers:
+        settings, click = self._services.settings, visit.click
+        if click is None:
+            return expiring(self._services, self._environ) if visit.expires else []
         # A cookie that outlived its click's window would only be carried about.
         expires = click.at + settings.window_of(click.network)
         left = (expires - self._services.clock.now()).total_seconds()
@@ -132,7 +153,7 @@ class Reply:
         name, secure = settings.cookie_name, self._environ.get("wsgi.url_scheme") == "https"
         kept = set_cookie(
             name,
-            self._services.signer.dumps(click, self._visit.touches),
+            self._services.signer.dumps(click, visit.touches),
             domain=domain,
             secure=secure,
             expires=expires,

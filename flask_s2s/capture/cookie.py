@@ -60,19 +60,6 @@ def expire_cookie(name: str, *, domain: str | None, secure: bool) -> tuple[str, 
     return set_cookie(name, "", domain=domain, secure=secure, expires=_LONG_AGO, seconds=0)
 
 
-def expire_host_only(name: str, *, secure: bool) -> tuple[str, str]:
-    """Return the header that ends the cookie without a domain.
-
-    It goes before the one that sets the cookie for the domain: by RFC 6265 they are one and the
-    same at the domain's own host, and the later header counts.
-    """
-    parts = [f"{name}=", "Expires=Thu, 01 Jan 1970 00:00:00 GMT", "Max-Age=0", "Path=/"]
-    parts += ["HttpOnly", "SameSite=Lax"]
-    if secure:
-        parts.append("Secure")
-    return ("Set-Cookie", "; ".join(parts))
-
-
 def for_one_visitor(headers: Sequence[tuple[str, str]]) -> Headers:
     """Return the headers such that no shared cache keeps the response."""
     kept = [(name, value) for name, value in headers if not _lets_cache(name)]

@@ -20,8 +20,9 @@ from .record import Kept, RecordSigner
 from .scripted import read_script_cookies
 from .touches import Touches
 
-_ATTRIBUTION = "flask_s2s.attribution"
-_CARRIED = "flask_s2s.carried"
+#: What a request is found to have, and the handle that brought it.
+ATTRIBUTION = "flask_s2s.attribution"
+CARRIED = "flask_s2s.carried"
 _SAME_SITE = ("same-origin", "same-site")
 Environ = dict[str, Any]
 NO_FORM: Callable[[], str | None] = lambda: None  # noqa: E731
@@ -45,6 +46,9 @@ class Visit:
 
 class Visitors:
     """Reads requests (WSGI environs) and remembers the clicks that they bring."""
+
+    #: Whether a request that brings nothing has to be looked at too.
+    asks = False
 
     def __init__(
         self,
@@ -73,11 +77,11 @@ class Visitors:
         found = self._found(environ, NO_FORM)
         if found.reason is not Reason.CARRIED or found.click is None:
             return None
-        return Visit(found.click, False, environ[_CARRIED], found.touches)
+        return Visit(found.click, False, environ[CARRIED], found.touches)
 
     def answer(self, environ: Environ, visit: Visit) -> Visit:
         """Return what the response does after all, now that it starts."""
-        if not has_withdrawn(environ):
+        if not self._denies(environ):
             return visit
         return Visit(None, visit.landed, None, expires=self.has_cookie(environ))
 
@@ -102,25 +106,25 @@ class Visitors:
         """
         if environ is None:
             return Attribution(None, Reason.OUTSIDE_REQUEST)
-        if has_withdrawn(environ):
+        if self._denies(environ):
             return Attribution(None, Reason.CONSENT_DENIED)
         return self._found(environ, form)
 
     def handle_of(self, environ: Environ, form: Callable[[], str | None] = NO_FORM) -> str | None:
         """Return the handle that brought the visitor's click to this request, to carry it on."""
-        if self.attribution_of(environ, form).reason is not Reason.CARRIED:
+        if self._denies(environ) or self._found(environ, form).reason is not Reason.CARRIED:
             return None
-        handle: str = environ[_CARRIED]
+        handle: str = environ[CARRIED]
         return handle
 
     def _found(self, environ: Environ, form: Callable[[], str | None]) -> Attribution:
-        found: Attribution | None = environ.get(_ATTRIBUTION)
+        found: Attribution | None = environ.get(ATTRIBUTION)
         if found is None:
-            found = environ[_ATTRIBUTION] = self._with_fallback(environ, self._presented(environ))
+            found = environ[ATTRIBUTION] = self._with_fallback(environ, self._presented(environ))
         if found.click is None and (handle := form()):
             carried = self._open(environ, handle)
             if carried is not None:
-                found = environ[_ATTRIBUTION] = replace(carried, fallback=found.fallback)
+                found = environ[ATTRIBUTION] = replace(carried, fallback=found.fallback)
         return found
 
     def _with_fallback(self, environ: Environ, found: Attribution) -> Attribution:
@@ -142,12 +146,15 @@ class Visitors:
         if winner(kept.click, new, self._settings.attribution) is not new:
             return None
         touches = earlier(new, kept)
-        environ[_ATTRIBUTION] = Attribution(new, Reason.LANDING, touches=touches)
+        environ[ATTRIBUTION] = Attribution(new, Reason.LANDING, touches=touches)
         self._accepted(new)
         handle = None
         if self._settings.carry != "off" and self._is_carried(kept):
             handle = self._sealer.seal(new, now, self._chance(NONCE))
         return Visit(new, True, handle, touches)
+
+    def _denies(self, environ: Environ) -> bool:
+        return has_withdrawn(environ)
 
     def _brought(self, environ: Environ, click: Click, now: datetime) -> None:
         """A landing brought a click."""
@@ -186,7 +193,7 @@ class Visitors:
         carried = self._sealer.open(handle, self._clock.now())
         if carried is None or not self._is_honoured(carried, environ):
             return None
-        environ[_CARRIED] = handle
+        environ[CARRIED] = handle
         return Attribution(carried.click, Reason.CARRIED, handle=carried.token)
 
     def _is_honoured(self, carried: Carried, environ: Environ) -> bool:
