@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from . import acting, database, keeping, looking, verifying, working
+from . import acting, database, explaining, keeping, looking, verifying, working
 
 
 class _WithSandbox(click.Group):
@@ -30,9 +30,9 @@ def s2s() -> None:
 
 
 for _command in (
-    *(database.init_db, database.upgrade_db),
+    *(database.init_db, database.upgrade_db, database.rotate_identity_key),
     *(working.work,),
-    *(looking.status, looking.list_, looking.show, looking.explain, looking.check),
+    *(looking.status, looking.list_, looking.show, explaining.explain, looking.check),
     *(acting.credit, acting.retry),
     *(verifying.verify,),
     *(keeping.prune, keeping.move_to),

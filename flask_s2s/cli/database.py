@@ -1,11 +1,11 @@
-"""`init-db` and `upgrade-db`."""
+"""`init-db`, `upgrade-db` and `rotate-identity-key`."""
 
 from __future__ import annotations
 
 import click
 
 from ..services import Services
-from .context import command
+from .context import command, prepared
 
 
 @click.command("init-db")
@@ -26,3 +26,14 @@ def upgrade_db(services: Services) -> None:
         click.echo(f"The tables are of version {after} already.")
     else:
         click.echo(f"Upgraded the tables from version {before} to {after}.")
+
+
+@click.command("rotate-identity-key")
+@prepared
+def rotate_identity_key(services: Services) -> None:
+    """Hash identities under a new key from now on.
+
+    The old ones still read, so nothing is lost; `prune` deletes them once no click can be under
+    them any more.
+    """
+    click.echo(f"New identity key: {services.bindings.rotate(services.clock.now())}.")

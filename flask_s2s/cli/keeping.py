@@ -26,7 +26,7 @@ from .context import as_json, prepared
 @as_json
 @prepared
 def prune(services: Services, days: int, dead_letters: bool, yes: bool, as_json: bool) -> None:
-    """Empty old settled deliveries, and delete old clicks.
+    """Empty old settled deliveries; delete old clicks, and bindings past their window.
 
     Nothing that has work left is touched. An emptied row still keeps its customer from being sent
     twice.
@@ -34,16 +34,18 @@ def prune(services: Services, days: int, dead_letters: bool, yes: bool, as_json:
     window = services.settings.longest_window
     if days < window.days:
         raise click.UsageError(f"Clicks are valid for {window.days} days: keep them that long.")
-    retention = Retention(services.storage.engine, services.storage.tables)
-    before = services.clock.now() - timedelta(days=days)
-    deliveries, clicks = retention.count(before, dead_letters=dead_letters)
-    if (deliveries or clicks) and not yes:
-        click.confirm(f"Empty {deliveries} deliveries and delete {clicks} clicks?", abort=True)
+    now, storage = services.clock.now(), services.storage
+    retention = Retention(storage.engine, storage.tables, services.bindings, now)
+    before = now - timedelta(days=days)
+    deliveries, clicks, bindings = retention.count(before, dead_letters=dead_letters)
+    what = f"{deliveries} deliveries", f"{clicks} clicks and {bindings} bindings"
+    if (deliveries or clicks or bindings) and not yes:
+        click.confirm(f"Empty {what[0]} and delete {what[1]}?", abort=True)
     _progress("Pruning", deliveries, retention.prune(before, dead_letters=dead_letters))
     if as_json:
-        output.dump({"deliveries": deliveries, "clicks": clicks})
+        output.dump({"deliveries": deliveries, "clicks": clicks, "bindings": bindings})
     else:
-        click.echo(f"Emptied {deliveries} deliveries, deleted {clicks} clicks.")
+        click.echo(f"Emptied {what[0]}, deleted {what[1]}.")
 
 
 @click.command("move-to")

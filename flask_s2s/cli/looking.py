@@ -1,4 +1,4 @@
-"""`status`, `list`, `show`, `explain` and `check`: they change nothing."""
+"""`status`, `list`, `show` and `check`: they change nothing."""
 
 from __future__ import annotations
 
@@ -198,47 +198,6 @@ def _print_delivery(delivery: Delivery) -> None:
 
 
 @click.command()
-@click.argument("customer")
-@as_json
-@prepared
-def explain(services: Services, customer: str, as_json: bool) -> None:
-    """Say why a customer was, or was not, credited to a partner."""
-    found = services.ledger.find(customer=customer)
-    if as_json:
-        output.dump([described(delivery) for delivery in found])
-        return
-    if not found:
-        raise click.ClickException(
-            f"Nothing was ever recorded for customer {customer}. Either the sign-up never reached "
-            "track_signup, its transaction was rolled back, or it is known under another key."
-        )
-    for delivery in found:
-        click.echo(f"{output.moment(delivery.created_at)} UTC  {delivery.kind}")
-        click.echo(f"  {sentence(delivery.reason)}")
-        click.echo(f"  {output.state(delivery.status.value)}: {_STORY[delivery.status]}")
-        if delivery.detail:
-            output.line(f"  Last word: {delivery.detail}")
-
-
-_STORY = {
-    Status.ARMED: "its view has not answered yet.",
-    Status.PENDING: "it waits for its next try.",
-    Status.WAITING: "it waits for the customer's sign-up, or for the transaction, to be accepted.",
-    Status.SENDING: "it is on its way right now.",
-    Status.HELD: "the network does not take our credential; it goes out once that works.",
-    Status.DELIVERED: "the network took it. Its own records are the proof.",
-    Status.CONFIRMED: "the network has the customer on record.",
-    Status.MISSING: "the network took it and does not have it: ask the network, with the click ID.",
-    Status.REFUSED: "the network refused it for good.",
-    Status.EXPIRED: "it could not be delivered before its deadline; `flask s2s retry` tries again.",
-    Status.UNATTRIBUTED: "there was nothing to send. `flask s2s credit` credits by hand.",
-    Status.INVALID: "it had no usable customer key.",
-    Status.WITHDRAWN: "the view failed after the commit; `flask s2s retry` sends it all the same.",
-    Status.DRY_RUN: "S2S_DRY_RUN was on: it was recorded and not sent.",
-}
-
-
-@click.command()
 @click.option("--site", metavar="HOST", help="The host that visitors use, such as www.example.com.")
 @as_json
 @command
@@ -263,7 +222,7 @@ def check(services: Services, site: str | None, as_json: bool) -> None:
 def described(delivery: Delivery) -> dict[str, Any]:
     """Return a delivery for JSON, without the customer's personal data."""
     shown = asdict(delivery)
-    for hidden in ("conversion", "lease_token"):
+    for hidden in ("conversion", "lease_token", "touches"):
         del shown[hidden]
     return shown
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Engine, case, func, literal, select, update
 
+from ..click import Click, load_click
 from ..tables import OPEN, Tables
 from .rows import attempt_of, delivery_of
 from .settlement import Attempt, Delivery, Status
@@ -87,6 +88,16 @@ class Ledger:
         found = found.where(*self._matching(status=status, customer=customer, since=since))
         with self._engine().connect() as connection:
             return [delivery_of(row) for row in connection.execute(found).mappings()]
+
+    def touches(self, delivery_ids: Sequence[int]) -> dict[int, list[Click]]:
+        """Return the visitors' clicks other than the one that each delivery has, newest first."""
+        rows = self._rows
+        kept = select(rows.c.id, rows.c.touches).where(rows.c.id.in_(delivery_ids))
+        with self._engine().connect() as connection:
+            return {
+                row.id: [load_click(touch) for touch in row.touches or ()]
+                for row in connection.execute(kept)
+            }
 
     def get(self, delivery_id: int) -> tuple[Delivery, list[Attempt]] | None:
         """Return one delivery and its attempts."""

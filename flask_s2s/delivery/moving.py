@@ -17,6 +17,7 @@ from sqlalchemy import (
     BigInteger,
     Connection,
     Engine,
+    Select,
     Table,
     func,
     insert,
@@ -27,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from ..errors import StorageError
-from ..tables import LEASED, OPEN, Tables
+from ..tables import IDENTITY_KEY, LEASED, OPEN, Tables
 
 #: Added to `due_at` of a frozen row: nobody claims in the year 3000.
 _FROZEN = timedelta(days=365_000)
@@ -45,11 +46,11 @@ class Move:
         self._thaw_after = now + _FROZEN / 2
 
     def total(self) -> int:
-        """Return how many deliveries and clicks there are to carry."""
+        """Return how many rows there are to carry."""
         with self._old.connect() as connection:
             counts = (
                 connection.scalar(select(func.count()).select_from(table))
-                for table in (self._tables.delivery, self._tables.click)
+                for table in (self._tables.delivery, self._tables.click, self._tables.binding)
             )
             return sum(count or 0 for count in counts)
 
@@ -57,7 +58,10 @@ class Move:
         """Move everything; yield after each batch how many rows it had."""
         self._same_installation()
         self._freeze()
-        yield from self._copy_clicks()
+        self._copy_keys()
+        yield from self._copy_all(self._tables.click)
+        yield from self._copy_all(self._tables.binding)
+        self._copy_handles()
         yield from self._copy_deliveries()
         self._retire()
 
@@ -94,10 +98,27 @@ class Move:
             orphaned = update(rows).where(*visible)
             connection.execute(orphaned.values(due_at=later))
 
-    def _copy_clicks(self) -> Iterator[int]:
-        for batch in self._batches(self._tables.click):
+    def _copy_keys(self) -> None:
+        """Carry the keys under which identities were hashed."""
+        meta = self._tables.meta
+        self._copy(meta, select(meta).where(meta.c.name.startswith(IDENTITY_KEY)))
+
+    def _copy_handles(self) -> None:
+        """Carry who has used which handle: they live for hours, so there are few."""
+        self._copy(self._tables.handle, select(self._tables.handle))
+
+    def _copy(self, table: Table, some: Select[Any]) -> None:
+        with self._old.connect() as old:
+            rows = [dict(row) for row in old.execute(some).mappings()]
+        if rows:
             with self._new.begin() as connection:
-                statement = _insert_or_ignore(connection, self._tables.click)
+                connection.execute(_insert_or_ignore(connection, table), rows)
+
+    def _copy_all(self, table: Table) -> Iterator[int]:
+        """Carry a table whose rows wait for nothing; what is there already stays as it is."""
+        for batch in self._batches(table):
+            with self._new.begin() as connection:
+                statement = _insert_or_ignore(connection, table)
                 connection.execute(statement, [_without_id(row) for row in batch])
             yield len(batch)
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 from flask_s2s import Status
-from flask_s2s.cli.looking import _STORY as STORY
+from flask_s2s.cli.explaining import _STORY as STORY
 from flask_s2s.errors import InvalidConversion
 from flask_s2s.testing import accepted, answered
 from tests.cli.conftest import Site

@@ -1,0 +1,104 @@
+"""`explain`: why a customer was credited to a partner, or not, and by which clicks they came."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from ..capture.attribution import sentence
+from ..click import Click
+from ..delivery.settlement import Delivery, Status
+from ..services import Services
+from . import output
+from .context import as_json, prepared
+from .looking import described
+
+
+@click.command()
+@click.argument("customer")
+@as_json
+@prepared
+def explain(services: Services, customer: str, as_json: bool) -> None:
+    """Say why a customer was, or was not, credited to a partner."""
+    found = services.ledger.find(customer=customer)
+    touched = services.ledger.touches([delivery.id for delivery in found])
+    told = [(delivery, _history(services, delivery, touched[delivery.id])) for delivery in found]
+    if as_json:
+        output.dump([{**described(delivery), "history": clicks} for delivery, clicks in told])
+        return
+    if not found:
+        raise click.ClickException(
+            f"Nothing was ever recorded for customer {customer}. Either the sign-up never reached "
+            "track_signup, its transaction was rolled back, or it is known under another key."
+        )
+    for delivery, clicks in told:
+        click.echo(f"{output.moment(delivery.created_at)} UTC  {delivery.kind}")
+        click.echo(f"  {sentence(delivery.reason)}")
+        click.echo(f"  {output.state(delivery.status.value)}: {_STORY[delivery.status]}")
+        if delivery.detail:
+            output.line(f"  Last word: {delivery.detail}")
+        for one in clicks:
+            output.line(f"  {_line(one)}")
+
+
+def _history(
+    services: Services, delivery: Delivery, touches: Sequence[Click]
+) -> list[dict[str, Any]]:
+    """Return the clicks by which a customer came, newest first, and which one counts."""
+    won = delivery.click
+    if won is None:
+        return []
+    clicks = sorted((won, *touches), key=lambda one: one.at, reverse=True)
+    why = _why(won, touches)
+    return [{**_known(services, one), "credited": one is won, "why": why} for one in clicks]
+
+
+def _known(services: Services, touch: Click) -> dict[str, Any]:
+    """Return a click with what its row has of it, while there is one."""
+    stored = services.touches.find(touch.click_id)
+    known = stored if stored is not None and stored.network == touch.network else touch
+    return {
+        "network": touch.network,
+        "click_id": touch.click_id,
+        "at": touch.at,
+        "partner_key": touch.partner_key or known.partner_key,
+        "sub_ids": list(touch.sub_ids or known.sub_ids),
+    }
+
+
+def _why(won: Click, touches: Sequence[Click]) -> str:
+    if not touches:
+        return "the only click"
+    if all(touch.at <= won.at for touch in touches):
+        return "the last click counts"
+    return "the first click counts"
+
+
+def _line(touch: dict[str, Any]) -> str:
+    word = "credited" if touch["credited"] else "not credited"
+    partner = f", partner {touch['partner_key']}" if touch["partner_key"] else ""
+    sub_ids = f", sub IDs {', '.join(touch['sub_ids'])}" if touch["sub_ids"] else ""
+    return (
+        f"Click {touch['click_id']} of {output.moment(touch['at'])} UTC{partner}{sub_ids}: "
+        f"{word}, {touch['why']}."
+    )
+
+
+_STORY = {
+    Status.ARMED: "its view has not answered yet.",
+    Status.PENDING: "it waits for its next try.",
+    Status.WAITING: "it waits for the customer's sign-up, or for the transaction, to be accepted.",
+    Status.SENDING: "it is on its way right now.",
+    Status.HELD: "the network does not take our credential; it goes out once that works.",
+    Status.DELIVERED: "the network took it. Its own records are the proof.",
+    Status.CONFIRMED: "the network has the customer on record.",
+    Status.MISSING: "the network took it and does not have it: ask the network, with the click ID.",
+    Status.REFUSED: "the network refused it for good.",
+    Status.EXPIRED: "it could not be delivered before its deadline; `flask s2s retry` tries again.",
+    Status.UNATTRIBUTED: "there was nothing to send. `flask s2s credit` credits by hand.",
+    Status.INVALID: "it had no usable customer key.",
+    Status.WITHDRAWN: "the view failed after the commit; `flask s2s retry` sends it all the same.",
+    Status.DRY_RUN: "S2S_DRY_RUN was on: it was recorded and not sent.",
+}
