@@ -15,11 +15,10 @@ from markupsafe import Markup
 from werkzeug.datastructures import Headers
 
 from .capture.answering import can_be_filled, of_filled
-from .capture.attribution import Reason
 from .capture.cookie import for_one_visitor
 from .capture.filling import FIELD, Filler
 from .capture.handle import PARAMETER
-from .host import current_attribution, current_services, handle_in_form
+from .host import current_services, handle_in_form
 from .services import Services
 
 
@@ -48,7 +47,7 @@ def address(endpoint: str, **values: Any) -> str:
 def _keep_through(services: Services) -> None:
     """Fill a form that is shown again: what was sent had its handle in it, and not in the URL."""
     handle = handle_in_form()
-    if handle is None or current_attribution(services).reason is not Reason.CARRIED:
+    if handle is None or services.visitors.handle_of(request.environ, handle_in_form) != handle:
         return
 
     @after_this_request

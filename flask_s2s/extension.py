@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from blinker import Signal
-from flask import Flask
+from flask import Flask, Response, after_this_request
 
 from . import host
 from .carrying import template_helpers
@@ -17,11 +17,13 @@ from .clock import Clock
 from .config import Settings
 from .conversion import Action, Conversion, Reversal, Signup, Transaction
 from .delivery.enlist import watch
+from .delivery.erasing import Erased
 from .delivery.settlement import Delivery
 from .errors import ConfigError, UsageError
 from .middleware import S2SMiddleware
 from .money import paid_back
 from .networks.transport import Transport
+from .reply import expiring
 from .services import Services
 from .signals import signup_completed
 from .views import ConversionView
@@ -31,6 +33,12 @@ _OWNER = "s2s.owner"
 ViewT = TypeVar("ViewT", bound=Callable[..., Any])
 Mapper = Callable[..., "Conversion | None"]
 Lazy = Callable[[], Any]
+
+
+def _without_cookie(response: Response, services: Services, environ: dict[str, Any]) -> Response:
+    for name, value in expiring(services, environ):
+        response.headers.add(name, value)
+    return response
 
 
 class S2S:
@@ -111,6 +119,26 @@ class S2S:
             environ=host.current_environ(),
             form=host.handle_in_form,
         )
+
+    def withdraw(self, *, session: Any = None) -> Erased:
+        """Erase what is kept of the current request's visitor, and say what that was.
+
+        For the view in which somebody withdraws their consent. The cookie ends with this response;
+        the click's rows, what it was bound to and what was not sent yet go at once, in a transaction
+        of our own, or with `session=` in that session's. What the network has got stays there, and
+        its rows here until `flask s2s forget`. From now on this request has no click.
+
+        `S2S_CONSENT` should answer "denied" afterwards: the next partner's link begins anew.
+        Raises what the database raises, and `UsageError` outside a request.
+        """
+        environ = host.current_environ()
+        if environ is None:
+            raise UsageError("withdraw() is for a visitor's request; there is `flask s2s forget`")
+        services = self.services
+        erased = services.withdraw(environ=environ, session=session, form=host.handle_in_form)
+        if erased.cookie and not services.visitors.asks:
+            after_this_request(lambda response: _without_cookie(response, services, environ))
+        return erased
 
     def track_signup(
         self,

@@ -1,6 +1,7 @@
 """Capture for any WSGI app: one door for every site.
 
-An ordinary request pays for a search of three letters in its query string. A request with a click
+An ordinary request pays for a search of three letters in its query string, and where consent is
+asked for, for a look at its cookies. A request with a click
 or a handle in its URL is decided before the app runs; what its response needs goes out when that
 starts, when scheme and host are read (so `ProxyFix` works inside or outside of this). Nothing here
 can fail a page: whatever goes wrong is logged, and the app's response passes unchanged.
@@ -39,6 +40,7 @@ class S2SMiddleware:
         self.app = app
         self._services = services
         self._expose = expose
+        self._may_concern = _any_query if services.visitors.asks else may_carry_click
         if services.settings.cookie_domain == "auto":
             read_suffixes()
 
@@ -46,7 +48,7 @@ class S2SMiddleware:
         if self._services.serving_pid != getpid():
             self._services.start_serving()
         visit = None
-        if may_carry_click(environ.get("QUERY_STRING") or ""):
+        if self._may_concern(environ.get("QUERY_STRING") or ""):
             visit = self._arrive(environ)
         if self._expose:
             environ[CLICK] = self._click_of(environ)
@@ -67,3 +69,8 @@ class S2SMiddleware:
         except Exception:
             log.exception("s2s.click.unreadable", extra={"action": "click.unreadable"})
             return None
+
+
+def _any_query(query: str) -> bool:
+    """Where consent is asked for, it may be withdrawn with any request."""
+    return True

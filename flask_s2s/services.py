@@ -10,13 +10,16 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine
 
+from .capture.asking import AskingVisitors
 from .capture.attribution import Attribution, Reason
 from .capture.binding import Bindings
+from .capture.consent import Consent, withdraw
 from .capture.decision import Decision
 from .capture.handle import HandleSealer
 from .capture.identity import identities
@@ -29,6 +32,8 @@ from .config import Settings
 from .conversion import Conversion, Signup
 from .delivery.crew import Crew
 from .delivery.databaseclock import DatabaseClock
+from .delivery.dossier import Dossiers
+from .delivery.erasing import Erased, Erasing, Withdrawals
 from .delivery.outbox import Outbox
 from .delivery.recorder import Recorder
 from .delivery.settlement import Delivery
@@ -67,18 +72,12 @@ class Services:
         engine, tables = storage.engine, storage.tables
         self.touches = Touches(engine, tables, settings.click_rate, lambda: storage.begun)
         storage.at_fork = self.touches.close
-        self.visitors = Visitors(
-            settings=settings,
-            signer=self.signer,
-            sealer=HandleSealer(settings.secret_keys, settings.window, settings.windows),
-            touches=self.touches,
-            clock=clock,
-            chance=secrets.token_bytes,
-            captured=lambda click: tell(click_captured, self.sender, click=click),
-        )
+        self.withdrawals = Withdrawals(storage, Erasing(tables), clock)
+        self.visitors = self._visitors()
         self.attribution_of = self.visitors.attribution_of
         self.outbox = Outbox(engine, tables)
         self.bindings = Bindings(engine, tables, settings)
+        self.dossiers = Dossiers(engine, tables, self.bindings, self.outbox.hashed)
         self.crew = crew = Crew(
             settings=settings,
             storage=storage,
@@ -143,6 +142,22 @@ class Services:
             clock=clock,
         )
 
+    def _visitors(self) -> Visitors:
+        settings = self.settings
+        needs: dict[str, Any] = {
+            "settings": settings,
+            "signer": self.signer,
+            "sealer": HandleSealer(settings.secret_keys, settings.window, settings.windows),
+            "touches": self.touches,
+            "clock": self.clock,
+            "chance": secrets.token_bytes,
+            "captured": lambda click: tell(click_captured, self.sender, click=click),
+        }
+        consent = Consent(settings.consent, gpc_denies=settings.gpc == "deny")
+        if not consent.asks:
+            return Visitors(**needs)
+        return AskingVisitors(consent=consent, erase=self.withdrawals.soon, **needs)
+
     # -- visitors -----------------------------------------------------------------------------
 
     def identify(
@@ -167,6 +182,24 @@ class Services:
         return self.bindings.bind_alone(
             who, found, now, lambda: storage.ours and bool(storage.create())
         )
+
+    def withdraw(
+        self,
+        *,
+        environ: Environ,
+        session: Any = None,
+        form: Callable[[], str | None] = NO_FORM,
+    ) -> Erased:
+        """Erase what is kept of this request's visitor; see `S2S.withdraw`.
+
+        Where nobody is asked for consent (`S2S_CONSENT`, `S2S_GPC`), the app ends the cookie itself
+        with the headers that `reply.expiring` returns.
+        """
+        clicks = self.visitors.presented(environ, form)
+        withdraw(environ)
+        joined = None if session is None else self.recorder.joinable(session).connection()
+        erased = self.withdrawals.now(clicks, joined)
+        return replace(erased, cookie=self.visitors.has_cookie(environ))
 
     # -- conversions --------------------------------------------------------------------------
 
