@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from . import acting, database, explaining, keeping, looking, verifying, working
+from . import acting, database, explaining, keeping, looking, privacy, verifying, working
 
 
 class _WithSandbox(click.Group):
@@ -36,5 +36,6 @@ for _command in (
     *(acting.credit, acting.retry),
     *(verifying.verify,),
     *(keeping.prune, keeping.move_to),
+    *(privacy.forget, privacy.export),
 ):
     s2s.add_command(_command)

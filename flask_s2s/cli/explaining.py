@@ -36,7 +36,7 @@ def explain(services: Services, customer: str, as_json: bool) -> None:
     for delivery, clicks in told:
         click.echo(f"{output.moment(delivery.created_at)} UTC  {delivery.kind}")
         click.echo(f"  {sentence(delivery.reason)}")
-        click.echo(f"  {output.state(delivery.status.value)}: {_STORY[delivery.status]}")
+        click.echo(f"  {output.state(delivery.status.value)}: {_story(delivery)}")
         if delivery.detail:
             output.line(f"  Last word: {delivery.detail}")
         for one in clicks:
@@ -102,3 +102,9 @@ _STORY = {
     Status.WITHDRAWN: "the view failed after the commit; `flask s2s retry` sends it all the same.",
     Status.DRY_RUN: "S2S_DRY_RUN was on: it was recorded and not sent.",
 }
+
+
+def _story(delivery: Delivery) -> str:
+    if delivery.status is Status.WITHDRAWN and delivery.conversion is None:
+        return "it was not sent, and what it would have sent is erased."
+    return _STORY[delivery.status]

@@ -14,7 +14,7 @@ from tests.cli.runner import cli_runner
 Opening = Callable[..., Site]
 COMMANDS = (
     *("init-db", "upgrade-db", "work", "status", "list", "show", "explain", "credit"),
-    *("retry", "check", "rotate-identity-key", "sandbox"),
+    *("retry", "check", "rotate-identity-key", "forget", "export", "sandbox"),
 )
 
 
