@@ -12,11 +12,13 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+#: Seconds. Long, because a loaded machine takes its time; a wait that succeeds does not last so long.
+PATIENCE = 60.0
 
 
 def wait_until(
     condition: Callable[[], T],
-    timeout: float = 10.0,
+    timeout: float = PATIENCE,
     *,
     what: str | None = None,
     interval: float = 0.02,

@@ -8,34 +8,13 @@ from dataclasses import replace
 from datetime import timedelta
 from threading import Barrier
 
-from flask_s2s import Click, Delivery, Services, Signup, Status
-from flask_s2s.capture.attribution import Attribution, Reason
-from flask_s2s.delivery.drafting import Drafts
+from flask_s2s import Delivery, Services, Signup, Status
 from flask_s2s.delivery.outbox import new_token
 from flask_s2s.delivery.settlement import Settlement
 from flask_s2s.networks.exchange import Exchanged
-from flask_s2s.networks.network import Accepted, Ambiguous
+from flask_s2s.networks.network import Ambiguous
 from tests.delivery.shop import Shop
-
-LEASE = timedelta(seconds=60)
-DONE = Settlement(status=Status.DELIVERED, detail="empty answer")
-TAKEN = Exchanged(outcome=Accepted(detail="empty answer"), http_status=200, answer="")
-
-
-def claim(shop: Shop, services: Services | None = None, limit: int = 10) -> list[Delivery]:
-    outbox = (services or shop.services).outbox
-    return outbox.claim(limit=limit, now=shop.clock.now(), lease=LEASE)
-
-
-def settle(shop: Shop, delivery: Delivery, settlement: Settlement = DONE) -> bool:
-    (ours,) = shop.services.outbox.settle([(delivery, settlement, TAKEN)], shop.clock.now())
-    return ours
-
-
-def draft(shop: Shop, signup: Signup) -> Delivery:
-    click = Click(click_id="click1", at=shop.clock.now())
-    drafts = Drafts(shop.services.settings, shop.services.networks)
-    return drafts.draft(signup, Attribution(click, Reason.COOKIE), shop.clock.now())
+from tests.delivery.steps import DONE, LEASE, TAKEN, claim, draft, settle
 
 
 def arm(shop: Shop, key: str = "42") -> tuple[Delivery, str]:

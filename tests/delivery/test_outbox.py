@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from threading import Barrier
 from typing import Any
 
@@ -11,35 +10,10 @@ import pytest
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import DBAPIError
 
-from flask_s2s import Click, Delivery, Services, Signup, Status
-from flask_s2s.capture.attribution import Attribution, Reason
-from flask_s2s.delivery.drafting import Drafts
-from flask_s2s.delivery.settlement import Settlement
-from flask_s2s.networks.exchange import Exchanged
-from flask_s2s.networks.network import Accepted
+from flask_s2s import Click, Services, Signup, Status
 from flask_s2s.testing import answered
 from tests.delivery.shop import Shop
-
-LEASE = timedelta(seconds=60)
-DONE = Settlement(status=Status.DELIVERED, detail="empty answer")
-TAKEN = Exchanged(outcome=Accepted(detail="empty answer"), http_status=200, answer="")
-
-
-def claim(shop: Shop, services: Services | None = None, limit: int = 10) -> list[Delivery]:
-    outbox = (services or shop.services).outbox
-    return outbox.claim(limit=limit, now=shop.clock.now(), lease=LEASE)
-
-
-def settle(shop: Shop, delivery: Delivery, settlement: Settlement = DONE) -> bool:
-    (ours,) = shop.services.outbox.settle([(delivery, settlement, TAKEN)], shop.clock.now())
-    return ours
-
-
-def draft(shop: Shop, signup: Signup) -> Delivery:
-    click = Click(click_id="click1", at=shop.clock.now())
-    drafts = Drafts(shop.services.settings, shop.services.networks)
-    return drafts.draft(signup, Attribution(click, Reason.COOKIE), shop.clock.now())
-
+from tests.delivery.steps import claim, draft
 
 # -- adding ---------------------------------------------------------------------------------------
 

@@ -31,12 +31,15 @@ PATIENCE = 60.0
 class Site:
     """One site in this process, and its Celery workers in others."""
 
-    def __init__(self, folder: Path, network: SandboxServer, database: str, broker: str) -> None:
+    def __init__(
+        self, folder: Path, network: SandboxServer, database: str, broker: str, lease: int
+    ) -> None:
         self.about = {
             "SITE_NAME": f"s2s_test_{uuid.uuid4().hex[:12]}",
             "SITE_FOLDER": str(folder),
             "SITE_DATABASE": database,
             "SITE_BROKER": broker,
+            "SITE_LEASE": str(lease),
             "SITE_NETWORK": network.url,
         }
         self._folder = folder
@@ -137,12 +140,12 @@ def network() -> Iterator[SandboxServer]:
 
 
 @pytest.fixture
-def open_site(tmp_path: Path, network: SandboxServer) -> Iterator[Callable[[str, str], Site]]:
+def open_site(tmp_path: Path, network: SandboxServer) -> Iterator[Callable[..., Site]]:
     """Make a site of a database and a broker; at the end its workers are killed."""
     opened: list[Site] = []
 
-    def open_site(database: str, broker: str) -> Site:
-        opened.append(Site(tmp_path, network, database, broker))
+    def open_site(database: str, broker: str, lease: int = 3) -> Site:
+        opened.append(Site(tmp_path, network, database, broker, lease))
         return opened[-1]
 
     yield open_site

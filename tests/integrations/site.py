@@ -25,7 +25,7 @@ def make_site(about: Mapping[str, str]) -> tuple[Flask, Celery]:
         DEBUG=True,
         S2S_TOKEN="sandbox-token",
         S2S_WORKER="external",
-        S2S_LEASE=3,
+        S2S_LEASE=int(about["SITE_LEASE"]),
         S2S_DATABASE_URI=about["SITE_DATABASE"],
         S2S_PARTNERSTACK_URL=about["SITE_NETWORK"],
         S2S_PARTNERSTACK_API_URL=about["SITE_NETWORK"] + "/api/v2",

@@ -13,7 +13,7 @@ from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 
-OpenSite = Callable[[str, str], Site]
+OpenSite = Callable[..., Site]
 
 
 @pytest.fixture
@@ -55,11 +55,8 @@ def test_a_redis_killed_between_commit_and_hint_costs_nothing(
     site.sign_up("between")
     own_redis.kill()
     site.sign_up("without a broker")
-    assert site.statuses() == {
-        "before": "delivered",
-        "between": "pending",
-        "without a broker": "pending",
-    }
+    # Kept; whether a sweep that was under way has sent them already is all the same.
+    assert site.statuses().keys() == {"before", "between", "without a broker"}
     own_redis.start()
     wait_until(lambda: site.are_delivered("before", "between", "without a broker"), PATIENCE)
     assert [key for key, _ in site.credited()] == ["before", "between", "without a broker"]
@@ -80,7 +77,7 @@ def test_a_rabbitmq_that_is_cut_off_costs_nothing(
 
     wire.cut()
     site.sign_up("cut off")
-    assert site.statuses() == {"before": "delivered", "cut off": "pending"}
+    assert site.statuses().keys() == {"before", "cut off"}
     wire.mend()
     wait_until(lambda: site.are_delivered("before", "cut off"), PATIENCE)
     assert [key for key, _ in site.credited()] == ["before", "cut off"]
@@ -89,7 +86,8 @@ def test_a_rabbitmq_that_is_cut_off_costs_nothing(
 def test_a_worker_killed_in_the_middle_of_a_post_is_replaced_and_the_customer_counted_once(
     open_site: OpenSite, redis_url: str, sqlite_url: str
 ) -> None:
-    site = open_site(sqlite_url, redis_url)
+    # An attempt ends after a third of the lease: it must last until the kill.
+    site = open_site(sqlite_url, redis_url, lease=15)
     site.set_faults(timeout_after_write=1, hold_seconds=60)
     site.start_worker(beat=False)
     site.sign_up("42")

@@ -15,7 +15,7 @@ from flask_s2s.delivery.bell import Bell
 from flask_s2s.errors import TransportError
 from flask_s2s.networks.network import Request
 from tests.verification.site import Site
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def working(site: Site, poll: float = 0.05) -> Iterator[Bell]:
         yield bell
     finally:
         bell.stop()
-        thread.join(30)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
 
 
@@ -81,12 +81,12 @@ def test_an_api_that_never_answers_stops_no_sign_up(site: Site) -> None:
     def hold(request: Request) -> None:
         if "/api/" in request.url:
             asked.set()
-            hang_up.wait(60)
+            hang_up.wait(600)
             raise TransportError("no answer", sent=True)
 
     site.line.instead = hold
     with working(site):
-        assert asked.wait(10)
+        assert asked.wait(PATIENCE)
         later = [site.sign_up(f"later-{number}") for number in range(20)]
         wait_until(lambda: all(site.status(one) is Status.DELIVERED for one in later))
         assert not hang_up.is_set()
@@ -112,12 +112,12 @@ def test_stopping_does_not_wait_for_an_answer_of_the_api(site: Site) -> None:
 
     def hold(request: Request) -> None:
         asked.set()
-        hang_up.wait(120)
+        hang_up.wait(600)
 
     site.line.instead = hold
     try:
         with working(site):
-            assert asked.wait(10)
+            assert asked.wait(PATIENCE)
     finally:
         hang_up.set()
     wait_until(lambda: not verifying_threads())

@@ -27,6 +27,7 @@ from flask_s2s.networks.transport import MAX_ANSWER, HttpTransport, Transport
 from flask_s2s.sandbox import create_sandbox
 from flask_s2s.sandbox.server import SandboxServer, serve
 from tests.verification.site import CONFIG, KEYS
+from tests.waiting import PATIENCE
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 PAYMENT = Transaction(customer_key="42", amount=500, currency="USD", key="inv-1")
@@ -240,7 +241,7 @@ def server() -> Iterator[SandboxServer]:
 def test_any_customer_key_survives_the_way_into_a_path(server: SandboxServer, key: str) -> None:
     """Over real HTTP, where clients and servers normalise paths."""
     transport = HttpTransport()
-    landing = requests.get(f"{server.url}/go/ada", allow_redirects=False, timeout=5)
+    landing = requests.get(f"{server.url}/go/ada", allow_redirects=False, timeout=PATIENCE)
     xid = parse_qs(urlsplit(landing.headers["Location"]).query)["ps_xid"][0]
     sent = Request(
         method="POST",
