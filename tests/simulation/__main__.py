@@ -1,19 +1,25 @@
 """Play many histories: `python -m tests.simulation --histories 100000 --seed 1 --jobs 2`.
 
-Prints what was played, and for a broken promise its seed and the shortest history found that breaks
-it. Exits with 1 when one was broken; with `--plant NAME`, a bug is put into a copy of the package
-first, and it exits with 1 when no history shows that bug.
+Tells every half minute how far it is, and at the end, or when it is interrupted, what was played;
+and for a broken promise its seed and the shortest history found that breaks it. Exits with 1 when
+one was broken; with `--plant NAME`, a bug is put into a copy of the package first, and it exits with
+1 when no history shows that bug.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
+import os
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from pathlib import Path
 
 import flask_s2s
@@ -25,6 +31,8 @@ from tests.simulation.shrinking import shrink, sort_of
 
 #: Histories that one process plays before it reports.
 _BATCH = 50
+#: How often a long run tells how far it is, in seconds.
+_TELL_EVERY = 30.0
 
 _Batch = tuple[list[tuple[int, list[str]]], Counter[str]]
 
@@ -35,24 +43,56 @@ def main() -> int:
         return _planted(arguments)
     if arguments.planted:
         sys.stdout.write(f"the package: {Path(flask_s2s.__file__).parent}\n")
-    started, totals, broken = time.monotonic(), Counter[str](), list[tuple[int, list[str]]]()
-    for found, counts in _batches(arguments):
-        totals += counts
-        broken += found
-        if arguments.progress:
-            seconds = time.monotonic() - started
-            _say(f"{totals['histories']} histories, {len(broken)} broken, {seconds:.0f} s")
-        if broken and not arguments.all:
-            break
-    _report(totals, time.monotonic() - started)
-    if not broken:
-        _say("0 promises broken")
-        return 0
-    for seed, violations in broken:
-        _say(f"seed {seed}: {'; '.join(violations)}")
-    if not arguments.no_shrink:
-        _show_shortest(*broken[0])
-    return 1
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    tally = _Tally()
+    try:
+        _say(f"{arguments.histories} histories from seed {arguments.seed}")
+        with closing(_batches(arguments)) as batches:
+            for batch in batches:
+                tally.add(batch)
+                if tally.broken and not arguments.all:
+                    break
+    except (KeyboardInterrupt, BrokenProcessPool):
+        _say("interrupted; what was played until then:")
+        tally.report()
+        return 1 if tally.broken else 130
+    tally.report()
+    if tally.broken and not arguments.no_shrink:
+        _show_shortest(*tally.broken[0])
+    return 1 if tally.broken else 0
+
+
+class _Tally:
+    """What was played so far."""
+
+    def __init__(self) -> None:
+        self.broken: list[tuple[int, list[str]]] = []
+        self._totals: Counter[str] = Counter()
+        self._started = self._told = time.monotonic()
+
+    def add(self, batch: _Batch) -> None:
+        """Count a batch, and tell from time to time."""
+        broken, counts = batch
+        self.broken += broken
+        self._totals.update(counts)
+        if time.monotonic() - self._told >= _TELL_EVERY:
+            self._told = time.monotonic()
+            named = ("histories", "crashes", "outages of a week")
+            counted = ", ".join(f"{self._totals[name]} {name}" for name in named)
+            _say(f"{counted}, {len(self.broken)} broken, {self._rate():.0f} histories a minute")
+
+    def report(self) -> None:
+        """Say all that is known."""
+        for name, count in self._totals.items():
+            _say(f"{name}: {count}")
+        _say(f"histories a minute: {self._rate():.0f}")
+        _say(f"processor time: {sum(os.times()[:4]):.0f} s")
+        for seed, violations in self.broken:
+            _say(f"seed {seed}: {'; '.join(violations)}")
+        _say(f"{len(self.broken)} histories broke a promise")
+
+    def _rate(self) -> float:
+        return self._totals["histories"] * 60 / max(time.monotonic() - self._started, 1e-9)
 
 
 def _arguments() -> argparse.Namespace:
@@ -63,12 +103,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--plant", choices=sorted(PLANTS), help="put this bug in first")
     parser.add_argument("--all", action="store_true", help="go on after a broken promise")
     parser.add_argument("--no-shrink", action="store_true")
-    parser.add_argument("--progress", action="store_true")
     parser.add_argument("--planted", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def _batches(arguments: argparse.Namespace) -> Iterator[_Batch]:
+def _batches(arguments: argparse.Namespace) -> Generator[_Batch, None, None]:
     last = arguments.seed + arguments.histories
     seeds = [
         range(first, min(first + _BATCH, last)) for first in range(arguments.seed, last, _BATCH)
@@ -76,8 +115,14 @@ def _batches(arguments: argparse.Namespace) -> Iterator[_Batch]:
     if arguments.jobs == 1:
         yield from (_play_batch(batch, arguments.all) for batch in seeds)
         return
-    with ProcessPoolExecutor(arguments.jobs) as pool:
+    with ProcessPoolExecutor(arguments.jobs, initializer=_leave_interrupts) as pool:
         yield from pool.map(_play_batch, seeds, [arguments.all] * len(seeds))
+
+
+def _leave_interrupts() -> None:
+    """Whoever began this process ends it: both would get an interrupt from a terminal."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _folder() -> str | None:
@@ -87,6 +132,9 @@ def _folder() -> str | None:
 
 def _play_batch(seeds: range, go_on: bool = True) -> _Batch:
     quieten()
+    # What is there by now stays: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
     counts: Counter[str] = Counter()
     broken = []
     with tempfile.TemporaryDirectory(dir=_folder()) as folder:
@@ -97,8 +145,8 @@ def _play_batch(seeds: range, go_on: bool = True) -> _Batch:
             counts["histories"] += 1
             counts["deliveries"] += played.deliveries
             counts["attempts"] += played.attempts
-            counts["deaths"] += sum(played.deaths.values())
-            counts["deaths between write and settle"] += sum(
+            counts["crashes"] += sum(played.deaths.values())
+            counts["crashes between write and settle"] += sum(
                 played.deaths[label] for label in ("transport.written", "transport.after", "jitter")
             )
             counts["histories with skewed clocks"] += any(history.skews)
@@ -112,12 +160,6 @@ def _play_batch(seeds: range, go_on: bool = True) -> _Batch:
                     break
         database.close()
     return broken, counts
-
-
-def _report(totals: Counter[str], seconds: float) -> None:
-    for name, count in totals.items():
-        _say(f"{name}: {count}")
-    _say(f"histories a minute: {totals['histories'] * 60 / max(seconds, 1e-9):.0f}")
 
 
 def _show_shortest(seed: int, violations: list[str]) -> None:

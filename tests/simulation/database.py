@@ -3,19 +3,23 @@
 Every process of a history uses it through connections that belong to nobody for long: what a
 process that dies has not committed is rolled back, as the operating system would do it. Triggers
 write down what no row may ever do, so that a state that was wrong only for a while is seen too.
+Writing a row as it was is no fault: that is how it is locked here.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from copy import copy
 from pathlib import Path
 from typing import Any, ClassVar
 from weakref import WeakSet
 
-from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, create_engine, event
+from sqlalchemy import BigInteger, Column, Integer, String, Table, create_engine, event
 from sqlalchemy.engine import Engine
 
-from flask_s2s.tables import Tables, define_tables
+from flask_s2s.delivery.outbox import Outbox
+from flask_s2s.delivery.storage import Storage
+from flask_s2s.tables import Tables
 from tests.simulation.world import World
 
 _TRIGGERS = """
@@ -29,9 +33,11 @@ AND NOT (OLD.status = 'delivered' AND (NEW.resent = OLD.resent + 1 OR NEW.status
 BEGIN INSERT INTO sim_log VALUES ('a delivered row was reopened', NEW.id); END;
 CREATE TRIGGER sim_settled_twice AFTER UPDATE OF status ON s2s_delivery
 WHEN NEW.status = 'delivered' AND OLD.status != 'sending'
+AND (OLD.status != 'delivered' OR OLD.settled_at IS NOT NEW.settled_at)
 BEGIN INSERT INTO sim_log VALUES ('settled without a lease', NEW.id); END;
 CREATE TRIGGER sim_renewed AFTER UPDATE OF status ON s2s_delivery
 WHEN OLD.status = 'sending' AND NEW.status = 'sending' AND OLD.lease_token = NEW.lease_token
+AND OLD.due_at IS NOT NEW.due_at
 BEGIN INSERT INTO sim_log VALUES ('a lease was renewed', NEW.id); END;
 """
 _NEXT = {
@@ -144,8 +150,11 @@ class Database:
             pool_size=30,
         )
         event.listen(self.engine, "connect", _need_not_survive_a_power_cut)
-        self.metadata = MetaData()
-        self.tables: Tables = define_tables(self.metadata)
+        #: Of every process that records: making the tables takes longer than most histories.
+        self.storage = Storage(uri=None, host=lambda: self.engine, folder=folder)
+        self.metadata = self.storage.metadata
+        self.tables: Tables = self.storage.tables
+        self._outbox = Outbox(lambda: self.engine, self.tables)
         #: What a caller's own transaction wrote: the customers that really exist.
         self.truth = Table(
             "sim_truth",
@@ -170,6 +179,10 @@ class Database:
             self.raw.execute(f"DELETE FROM {table}")  # noqa: S608 - names of our own
         self.raw.execute("COMMIT")
         _Connection.changes += 1
+
+    def outbox(self) -> Outbox:
+        """Return an outbox that knows nothing yet, but whose statements are compiled."""
+        return copy(self._outbox)
 
     def next_work(self, sort: str) -> int | None:
         """Return when the next thing is due that a worker, or a verifier, would find."""

@@ -111,9 +111,10 @@ PLANTS = {
     ),
     "own-transaction": Plant(
         "delivery/recorder.py",
-        "            session.connection(), draft, conversion.identity, conversion.parent\n",
-        "            self._storage.engine().connect().execution_options("
-        'isolation_level="AUTOCOMMIT"), draft, conversion.identity, conversion.parent\n',
+        "        delivery = self.outbox.add(connection, draft,",
+        "        own = self._storage.engine().connect()\n"
+        '        own = own.execution_options(isolation_level="AUTOCOMMIT")\n'
+        "        delivery = self.outbox.add(own, draft,",
         ("sent, and never committed", "lost", "something is stuck"),
     ),
 }

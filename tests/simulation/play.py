@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sqlite3
 from collections import Counter
@@ -189,10 +190,15 @@ def play(history: History, database: Database) -> Played:
     """Play a history on an emptied database."""
     database.empty()
     running = Play(history, database)
+    # Collecting in the middle would close what another history has left, at any moment.
+    collecting = gc.isenabled()
+    gc.disable()
     try:
         return running.run()
     finally:
         running.world.end()
+        if collecting:
+            gc.enable()
 
 
 def quieten() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from flask_s2s.capture.attribution import Attribution, Reason
+from flask_s2s.capture.binding import Bindings
+from flask_s2s.capture.decision import Decision
 from flask_s2s.click import Click
 from flask_s2s.config import Settings
 from flask_s2s.conversion import Action, Conversion, Reversal, Signup, Transaction
@@ -18,11 +19,9 @@ from flask_s2s.delivery.arming import ArmedView
 from flask_s2s.delivery.databaseclock import DatabaseClock
 from flask_s2s.delivery.dispatch import Dispatch
 from flask_s2s.delivery.gate import Gates
-from flask_s2s.delivery.outbox import Outbox
 from flask_s2s.delivery.probation import Probation
 from flask_s2s.delivery.recorder import Recorder
 from flask_s2s.delivery.retry import RetryPolicy
-from flask_s2s.delivery.storage import Storage
 from flask_s2s.delivery.verification import Verifier
 from flask_s2s.delivery.worker import Worker
 from flask_s2s.networks.credentials import Credentials
@@ -100,7 +99,7 @@ class WorkerProcess:
         timed: dict[str, Any] = {"seconds": seconds, "monotonic": world.monotonic}
         exchange = Exchange(NETWORK, network, credentials, **timed)
         readers = {NETWORK.name: ReadBack(NETWORK, network, credentials, **timed)}
-        outbox = Outbox(lambda: engine, database.tables)
+        outbox = database.outbox()
         gates = Gates(lambda: engine, database.tables)
 
         def jitter() -> float:
@@ -162,19 +161,20 @@ class WebProcess:
     """A process that serves requests, with no worker of its own."""
 
     def __init__(self, world: World, process: Process, database: Database, ring: Any) -> None:
-        engine = database.engine
-        storage = Storage(uri=None, host=lambda: engine, folder=Path("."))
         clock = _clock(world, process)
         clock.measure()
         self.process = process
         self._world = world
         self._database = database
+        outbox, tables = database.outbox(), database.tables
+        bindings = Bindings(database.storage.engine, tables, SETTINGS)
         self._recorder = Recorder(
             settings=SETTINGS,
-            storage=storage,
-            outbox=Outbox(storage.engine, database.tables),
+            storage=database.storage,
+            outbox=outbox,
             networks={NETWORK.name: NETWORK},
             clock=clock,
+            resolve=Decision(tables, outbox.hashed, bindings, None),
             wake=ring,
             recorded=lambda delivery: None,
         )
@@ -197,7 +197,7 @@ class WebProcess:
         conversion = conversion_of(event)
         view = None
         if event.how == "view":
-            view = ArmedView(self._recorder, lambda: conversion, by, session)
+            view = ArmedView(self._recorder, lambda: conversion, lambda: by, session)
         session.execute(insert(self._database.truth), {"record": event.number})
         if event.how == "call":
             self._recorder.call(conversion, by, session)

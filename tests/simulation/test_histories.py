@@ -5,8 +5,10 @@ What runs here is short; `python -m tests.simulation --histories 100000 --jobs 2
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import pytest
 
@@ -18,6 +20,7 @@ from tests.simulation.shrinking import shrink
 from tests.simulation.world import World
 
 HISTORIES = 150
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_no_history_breaks_a_promise(database: Database) -> None:
@@ -65,6 +68,19 @@ def test_shrinking_leaves_only_what_a_failure_needs() -> None:
     needed = next(event for event in history.events if isinstance(event, Record))
     shortest = shrink(history, lambda candidate: needed in candidate.events)
     assert shortest.events == (needed,)
+
+
+def test_an_interrupted_run_tells_what_it_played() -> None:
+    command = [sys.executable, "-m", "tests.simulation", "--histories", "1000000"]
+    with Popen(command, cwd=_ROOT, stdout=PIPE, text=True) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "1000000 histories from seed 0\n"
+        run.terminate()
+        told = run.stdout.read()
+    assert run.returncode == 130
+    assert "interrupted" in told
+    assert "histories a minute: " in told
+    assert "0 histories broke a promise" in told
 
 
 @pytest.mark.slow
