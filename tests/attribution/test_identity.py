@@ -1,0 +1,314 @@
+"""A click that was bound to an e-mail address or a user's ID is found where the browser lost it."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from flask import Flask
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
+
+from flask_s2s import S2S, UsageError
+from flask_s2s.capture.identity import email_of, identities, user_of
+from flask_s2s.cli import s2s as commands
+from tests.attribution.conftest import MakeSite
+from tests.attribution.site import Browser, Site
+
+
+def test_cookies_are_lost_after_a_lead_form_and_the_sign_up_is_credited(
+    site: Site, browser: Browser
+) -> None:
+    browser.land("ps_xid=abc&gspk=MTIz")
+    assert browser.lead(email="Ada@Shop.Example ") is True
+    browser.cookies.clear()
+    site.clock.advance(days=60)
+
+    assert browser.sign_up("42", "ada@shop.example")[1:] == ("identity", "abc")
+    (row,) = site.rows()
+    assert row["click"]["partner_key"] == "123"
+
+
+def test_another_device_is_credited(site: Site, browser: Browser) -> None:
+    browser.land("ps_xid=abc")
+    browser.lead(email="ada@shop.example")
+
+    telephone = Browser(site)
+    assert telephone.sign_up("42", "ada@shop.example")[1:] == ("identity", "abc")
+
+
+def test_a_confirmation_that_is_opened_on_another_device_is_credited_by_the_users_id(
+    site: Site, browser: Browser
+) -> None:
+    """The visitor registers here; the link in the e-mail is opened there, and makes the customer."""
+    browser.land("ps_xid=abc")
+    browser.lead(user_id="42")
+
+    assert Browser(site).sign_up("42")[1:] == ("identity", "abc")
+
+
+def test_a_browser_without_cookies_binds_the_click_that_its_page_carries(site: Site) -> None:
+    browser = Browser(site, keeps_cookies=False)
+    handle = browser.land("ps_xid=abc")
+    assert browser.lead(handle, email="ada@shop.example") is True
+    site.clock.advance(days=1)
+
+    assert browser.sign_up("42", "ada@shop.example")[1:] == ("identity", "abc")
+
+
+def test_a_click_survives_a_session_that_rotates(site: Site, browser: Browser) -> None:
+    browser.land("ps_xid=abc")
+    browser.log_in("ada")
+    browser.log_in("grace")
+
+    assert browser.sign_up("42")[1:] == ("cookie", "abc")
+
+
+def test_a_webhook_is_credited_by_what_was_bound(site: Site, browser: Browser) -> None:
+    browser.land("ps_xid=abc")
+    browser.lead(email="ada@shop.example")
+
+    delivery = site.services.track_signup(customer_key="42", email="ada@shop.example")
+    assert delivery is not None
+    assert delivery.reason == "identity"
+    unknown = site.services.track_signup(customer_key="43", email="grace@shop.example")
+    assert unknown is not None
+    assert unknown.reason == "outside_request"
+
+
+def test_an_address_that_a_stranger_typed_never_outranks_a_click_of_the_browser(
+    site: Site, browser: Browser
+) -> None:
+    stranger, without_cookies = Browser(site), Browser(site, keeps_cookies=False)
+    browser.land("ps_xid=mine")
+    handle = without_cookies.land("ps_xid=carried")
+    site.clock.advance(hours=1)
+    stranger.land("ps_xid=theirs")
+    assert stranger.lead(email="ada@shop.example")
+
+    assert browser.sign_up("1", "ada@shop.example")[1:] == ("cookie", "mine")
+    assert without_cookies.sign_up("2", "ada@shop.example", handle)[1:] == ("carried", "carried")
+    assert Browser(site).sign_up("3", "ada@shop.example")[1:] == ("identity", "theirs")
+
+
+def test_the_networks_own_script_ranks_below_a_binding(site: Site, browser: Browser) -> None:
+    browser.land("ps_xid=bound")
+    browser.lead(email="ada@shop.example")
+
+    other = Browser(site)
+    other.cookies["ps_xid", ""] = "script"
+    assert other.sign_up("1", "ada@shop.example")[1:] == ("identity", "bound")
+    assert other.sign_up("2", "grace@shop.example")[1:] == ("script_cookie", "script")
+
+
+def test_a_binding_past_its_window_says_so(site: Site, browser: Browser) -> None:
+    browser.land("ps_xid=abc")
+    site.clock.advance(days=30)
+    browser.lead(email="ada@shop.example")
+    site.clock.advance(days=60)
+    assert Browser(site).sign_up("1", "ada@shop.example")[1:] == ("identity", "abc")
+    site.clock.advance(seconds=1)
+    assert Browser(site).sign_up("2", "ada@shop.example")[1:] == ("expired", None)
+    assert Browser(site).sign_up("3", "grace@shop.example")[1:] == ("no_click", None)
+
+
+@pytest.mark.parametrize(("policy", "expected"), [("last", "b"), ("first", "a")])
+def test_the_policy_decides_between_two_bindings(
+    make_site: MakeSite, policy: str, expected: str
+) -> None:
+    site = make_site(S2S_ATTRIBUTION=policy)
+    early, late = Browser(site), Browser(site)
+    early.land("ps_xid=a")
+    site.clock.advance(days=1)
+    late.land("ps_xid=b")
+    # Told in the other order: what counts is when the visitor came.
+    for browser in (late, early, late, early):
+        assert browser.lead(email="ada@shop.example") is True
+
+    assert Browser(site).sign_up("1", "ada@shop.example")[2] == expected
+    assert len(site.rows("binding")) == 1
+
+
+def test_an_old_first_click_gives_way_to_one_that_counts(make_site: MakeSite) -> None:
+    site = make_site(S2S_ATTRIBUTION="first")
+    early, late = Browser(site), Browser(site)
+    early.land("ps_xid=a")
+    early.lead(email="ada@shop.example")
+    site.clock.advance(days=91)
+    late.land("ps_xid=b")
+    late.lead(email="ada@shop.example")
+
+    assert Browser(site).sign_up("1", "ada@shop.example")[1:] == ("identity", "b")
+
+
+def test_without_a_click_or_an_identity_nothing_is_written(site: Site, browser: Browser) -> None:
+    assert browser.lead(email="ada@shop.example") is False
+    browser.land("ps_xid=abc")
+    for fields in (
+        {},
+        {"email": ""},
+        {"email": "no address"},
+        {"user_id": ""},
+        {"user_id": "None"},
+    ):
+        assert browser.lead(**fields) is False
+    with site.app.app_context():
+        assert site.s2s.identify(email="ada@shop.example") is False
+    assert site.rows("binding") == []
+
+
+def test_what_is_stored_names_nobody(site: Site, browser: Browser) -> None:
+    browser.land("ps_xid=abc")
+    browser.lead(email="ada@shop.example", user_id="customer-4711")
+    stored = repr(site.rows("binding"))
+    assert len(site.rows("binding")) == 2
+    assert "ada" not in stored
+    assert "4711" not in stored
+    named = identities("ada@shop.example", "customer-4711")
+    assert "ada" not in repr(named)
+    assert "4711" not in repr(named)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (" Ada@Shop.Example\n", "ada@shop.example"),
+        ("ada+news@shop.example", "ada+news@shop.example"),
+        ("a.da@gmail.com", "a.da@gmail.com"),
+        ("ada@BÜCHER.example.", "ada@xn--bcher-kva.example"),
+        ("ada@xn--bcher-kva.example", "ada@xn--bcher-kva.example"),
+        ("ju\u0308rgen@shop.example", "jürgen@shop.example"),
+        ('"a@b"@shop.example', '"a@b"@shop.example'),
+        ("ada@" + "x" * 70 + ".example", "ada@" + "x" * 70 + ".example"),
+        ("", None),
+        ("ada", None),
+        ("@shop.example", None),
+        ("ada@", None),
+        ("a\x00da@shop.example", None),
+        ("\ud800@shop.example", None),
+        ("x" * 320 + "@shop.example", None),
+        (None, None),
+        (42, None),
+    ],
+)
+def test_one_address_has_one_spelling(given: object, expected: str | None) -> None:
+    assert email_of(given) == expected
+
+
+def test_one_users_id_has_one_spelling() -> None:
+    assert user_of(42) == user_of("42") == user_of(" 42 ") == "42"
+    assert [user_of(none) for none in (None, "", "None", True, 4.2, object())] == [None] * 6
+
+
+def test_an_id_is_no_address(site: Site, browser: Browser) -> None:
+    """Else whoever may choose an ID could choose somebody's address."""
+    browser.land("ps_xid=abc")
+    browser.lead(user_id="ada@shop.example")
+    assert Browser(site).sign_up("1", "ada@shop.example")[1:] == ("no_click", None)
+
+
+# -- keys -----------------------------------------------------------------------------------------
+
+
+def test_rotating_secret_key_loses_nothing(make_site: MakeSite) -> None:
+    browser = Browser(make_site())
+    browser.land("ps_xid=abc")
+    browser.lead(email="ada@shop.example")
+
+    rotated = make_site(SECRET_KEY="another one, without any fallback")
+    browser.site = rotated
+    assert browser.sign_up("1", "ada@shop.example")[1:] == ("identity", "abc")
+
+
+def test_rotating_the_identity_key_loses_nothing(make_site: MakeSite) -> None:
+    site = make_site()
+    other_process = make_site()
+    browser = Browser(site)
+    browser.land("ps_xid=old")
+    browser.lead(email="ada@shop.example")
+
+    result = site.app.test_cli_runner().invoke(commands, ["rotate-identity-key"])
+
+    assert result.exit_code == 0, result.output
+    # A process that runs on has not been told.
+    assert Browser(other_process).sign_up("1", "ada@shop.example")[1:] == ("identity", "old")
+    site.clock.advance(hours=1)
+    browser.land("ps_xid=new")
+    browser.lead(email="ada@shop.example")
+    assert Browser(other_process).sign_up("2", "ada@shop.example")[1:] == ("identity", "new")
+    old, new = sorted(site.rows("binding"), key=lambda row: row["id"])
+    assert old["key_id"] != new["key_id"]
+    assert old["identity"] != new["identity"]
+
+
+def test_the_newest_key_writes_however_often_it_is_rotated(site: Site, browser: Browser) -> None:
+    runner = site.app.test_cli_runner()
+    made = [runner.invoke(commands, ["rotate-identity-key"]).output for _ in range(4)]
+    browser.land("ps_xid=abc")
+    browser.lead(email="ada@shop.example")
+    assert site.rows("binding")[0]["key_id"] in made[-1]
+
+
+# -- transactions ---------------------------------------------------------------------------------
+
+
+def _landed(site: Site) -> dict[str, str]:
+    browser = Browser(site)
+    browser.land("ps_xid=abc")
+    return {"Cookie": "; ".join(f"{name}={value}" for (name, _), value in browser.cookies.items())}
+
+
+@pytest.mark.parametrize("ends", ["commit", "rollback"])
+def test_with_a_session_it_is_one_with_its_transaction(
+    make_site: MakeSite, database_url: str, ends: str
+) -> None:
+    site = make_site(database_url)
+    engine = create_engine(database_url)
+    with site.app.test_request_context(headers=_landed(site)), Session(engine) as session:
+        assert site.s2s.identify(email="ada@shop.example", session=session) is True
+        getattr(session, ends)()
+    engine.dispose()
+
+    assert len(site.rows("binding")) == (1 if ends == "commit" else 0)
+
+
+def test_an_asynchronous_view_binds(site: Site) -> None:
+    async def lead() -> str:
+        return str(site.s2s.identify(email="ada@shop.example"))
+
+    site.app.add_url_rule("/async", view_func=lead, methods=["POST"])
+    answer = site.app.test_client(use_cookies=False).post("/async", headers=_landed(site))
+    assert answer.text == "True"
+    assert len(site.rows("binding")) == 1
+
+
+def test_a_session_that_cannot_be_joined_is_refused(site: Site) -> None:
+    with site.app.test_request_context(headers=_landed(site)), pytest.raises(UsageError):
+        site.s2s.identify(email="ada@shop.example", session=object())
+
+
+def test_a_database_that_fails_fails_no_page(
+    make_site: MakeSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = make_site(TESTING=False, S2S_WORKER="external")
+    browser = Browser(site)
+    browser.land("ps_xid=abc")
+    site.services.storage.tables.binding.drop(site.services.storage.engine())
+    site.services.storage.ours = False
+
+    with caplog.at_level(logging.ERROR):
+        assert browser.lead(email="ada@shop.example") is False
+    assert "s2s.identity.not_stored" in caplog.text
+    assert "ada" not in caplog.text
+
+
+def test_a_job_may_come_before_the_tables_of_our_own_file(tmp_path: object) -> None:
+    app = Flask("job", instance_path=str(tmp_path))
+    app.config.update(SECRET_KEY="for tests", TESTING=True)
+    s2s = S2S(app)
+    cookie = app.test_client(use_cookies=False).get("/?ps_xid=abc").headers["Set-Cookie"]
+    services = app.extensions["s2s"]
+    services.storage.metadata.drop_all(services.storage.engine())
+    with app.test_request_context(headers={"Cookie": cookie.partition(";")[0]}):
+        assert s2s.identify(email="ada@shop.example") is True
+    services.close()
