@@ -79,6 +79,12 @@ class Instant(TypeDecorator[datetime]):
 
     impl = BigInteger
     cache_ok = True
+    # Alembic writes a type into a migration by its module and its repr, and imports nothing for it:
+    # it is to read sa.BigInteger(), which needs nothing of ours.
+    __module__ = "sqlalchemy.types"
+
+    def __repr__(self) -> str:
+        return "BigInteger()"
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
         return None if value is None else (value - EPOCH) // _MICROSECOND

@@ -29,9 +29,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Dialect
 
-from ..errors import StorageError
 from ..tables import LEASED, Tables
 from . import claiming
+from .installation import Installation
 from .kin import call_children, has_moved
 from .listening import notification
 from .rows import Settled, closing, dedupe_hash, delivery_of, row_of, settling
@@ -61,7 +61,6 @@ class Outbox:
 
     def __init__(self, engine: Callable[[], Engine], tables: Tables) -> None:
         self._engine = engine
-        self._meta = tables.meta
         self._rows = tables.delivery
         self._attempts = tables.attempt
         self._moving = update(tables.delivery).where(*self._fence(_Held))
@@ -71,7 +70,7 @@ class Outbox:
             attempts.c.number == _Held.number,
             attempts.c.closed_at.is_(None),
         )
-        self._installation: str | None = None
+        self._installation = Installation(engine, tables.meta)
         self._upserts: WeakKeyDictionary[Dialect, Upsert] = WeakKeyDictionary()
 
     # -- adding -------------------------------------------------------------------------------
@@ -295,9 +294,4 @@ class Outbox:
         """Return the keyed hash of what makes a conversion itself; none is like an empty one's."""
         if not identity:
             return secrets.token_hex(32)
-        if self._installation is None:
-            named = select(self._meta.c.value).where(self._meta.c.name == "installation")
-            self._installation = connection.scalar(named)
-        if self._installation is None:
-            raise StorageError("s2s_meta has no installation key", "Run `flask s2s init-db`.")
-        return dedupe_hash(self._installation, identity)
+        return dedupe_hash(self._installation.key(connection), identity)
