@@ -27,8 +27,9 @@ MAX_CLICK_ID = 512
 MAX_SUB_ID = 255
 #: How many sub IDs of one click are kept.
 MAX_SUB_IDS = 10
+#: How much of a query string is read, in characters.
+MAX_QUERY = 65536
 
-_MAX_QUERY = 65536
 _CLICK_ID = re.compile(r"[A-Za-z0-9._~-]{1,512}\Z")
 _PARTNER_KEY = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::\d{1,5})?\Z")
@@ -186,8 +187,8 @@ def _parameters(query: str) -> dict[str, str]:
 
 
 def _pairs(query: str) -> Iterator[tuple[str, str]]:
-    pieces = query[:_MAX_QUERY].split("&")
-    if len(query) > _MAX_QUERY:
+    pieces = query[:MAX_QUERY].split("&")
+    if len(query) > MAX_QUERY:
         pieces.pop()
     for piece in pieces:
         name, equals, value = piece.partition("=")

@@ -24,7 +24,6 @@ from .capture.answering import (
 from .capture.cookie import (
     Headers,
     expire_cookie,
-    expire_host_only,
     for_one_visitor,
     read_cookies,
     set_cookie,
@@ -88,6 +87,8 @@ class Reply:
 
     def of(self, app: WSGIApplication) -> Iterable[bytes]:
         """Let the app answer."""
+        if self._visit.moved is not None:
+            app = _moved(self._visit.moved)
         if self._filler is not None:
             # A page that the app has compressed cannot be filled.
             self._environ.pop("HTTP_ACCEPT_ENCODING", None)
@@ -125,7 +126,7 @@ class Reply:
         self._fills = self._filler is not None and can_be_filled(status, headers)
         if not visit.landed and self._visit.click is not None:
             headers = discreet(headers)
-        if not status.startswith("3"):
+        if not status.startswith("3") or self._visit.moved is not None:
             return headers
         return redirected(
             headers,
@@ -161,7 +162,7 @@ class Reply:
         )
         if domain and read_cookies(self._environ.get("HTTP_COOKIE", ""), name):
             # What came may be one without a domain, and it would go on coming beside the new one.
-            return [expire_host_only(name, secure=secure), kept]
+            return [expire_cookie(name, domain=None, secure=secure), kept]
         return [kept]
 
     def _filled(self, body: Iterable[bytes]) -> Iterator[bytes]:
@@ -187,6 +188,14 @@ class Reply:
 
     def _fed(self, piece: bytes) -> bytes:
         return piece if self._filler is None else self._filler.feed(piece)
+
+
+def _moved(location: str) -> WSGIApplication:
+    def app(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("302 Found", [("Location", location), ("Content-Length", "0")])
+        return []
+
+    return app
 
 
 class _Page:

@@ -50,6 +50,7 @@ class Carried:
     to: str | None
     #: Its hash, under which it is spent.
     token: str
+    made: datetime
 
 
 class HandleSealer:
@@ -74,6 +75,10 @@ class HandleSealer:
         """Return a handle for `click`, good from `now` on. `nonce` is `NONCE` bytes of chance."""
         handle = self._seal(click, click.sub_ids, now, nonce, to)
         return handle if len(handle) <= _LONG else self._seal(click, (), now, nonce, to)
+
+    def settle(self, carried: Carried) -> str:
+        """Return the handle of this site that one bound to it becomes: always the same one."""
+        return self.seal(carried.click, carried.made, bytes.fromhex(carried.token)[:NONCE])
 
     def open(self, handle: str, now: datetime) -> Carried | None:
         """Return what a handle of ours carries, while it is good; None for anything else."""
@@ -108,7 +113,8 @@ class HandleSealer:
 
     def _read(self, text: bytes, token: str, now: datetime) -> Carried | None:
         network, click_id, at, made, partner_key, link_host, sub_ids, to = json.loads(text)
-        age = now - datetime.fromtimestamp(made, timezone.utc)
+        made_at = datetime.fromtimestamp(made, timezone.utc)
+        age = now - made_at
         if not -_SKEW <= age <= (LIFE if to is None else HAND_OVER_LIFE):
             return None
         click = Click(
@@ -122,7 +128,7 @@ class HandleSealer:
         window = self._windows.get(click.network, self._window)
         if not now - window <= click.at <= now + _SKEW:
             return None
-        return Carried(click, to, token)
+        return Carried(click, to, token, made_at)
 
 
 def _derive(key: str | bytes, purpose: str) -> bytes:

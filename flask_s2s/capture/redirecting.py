@@ -14,12 +14,13 @@ because nothing else is known to come back: so it can make no loop.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import SplitResult, quote, unquote_to_bytes, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, unquote_plus, unquote_to_bytes, urljoin, urlsplit
 
-from ..click import is_click_id, is_click_parameter
+from ..click import MAX_QUERY, is_click_id, is_click_parameter
 from .cookie import Headers
 from .domain import registrable_domain
 from .filling import Filler
+from .handle import PARAMETER as HANDLE
 
 #: Counts the redirects that were given the parameters.
 PARAMETER = "s2s_hop"
@@ -82,6 +83,26 @@ def redirected(
         return (filler and filler.carrying(location)) or location
 
     return [(n, further(v) if n.lower() == "location" else v) for n, v in headers]
+
+
+def cleaned(path: str, query: str, handle: str | None) -> str | None:
+    """Return the address of the same page without the click; all else stays byte for byte.
+
+    With `handle`, it goes along. None: the address cannot be written so.
+    """
+    if len(query) > MAX_QUERY or not (query.isascii() and query.isprintable()):
+        return None
+    kept = [part for part in query.split("&") if not _is_ours(part)]
+    if handle is not None:
+        kept.append(f"{HANDLE}={handle}")
+    # Relative, because a path may begin with two slashes, and an address that does is another host.
+    page = "./" + quote(path.rpartition("/")[2].encode("latin-1"))
+    return f"{page}?{'&'.join(kept)}" if kept else page
+
+
+def _is_ours(part: str) -> bool:
+    name = unquote_plus(_name(part), errors="replace")
+    return name in (HANDLE, PARAMETER) or is_click_parameter(name)
 
 
 def _with_parameters(location: str, url: SplitResult, asked: Asked, whole_domain: bool) -> str:

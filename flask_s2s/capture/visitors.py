@@ -15,14 +15,19 @@ from .attribution import Attribution, Reason, earlier, newest_click
 from .consent import has_withdrawn
 from .cookie import read_cookies
 from .handle import NONCE, PARAMETER, Carried, HandleSealer
+from .handover import host_of, with_handle
 from .landing import ignored_because, winner
-from .record import Kept, RecordSigner
+from .record import MAX_TOUCHES, Kept, RecordSigner
+from .redirecting import PARAMETER as HOPS
+from .redirecting import cleaned
 from .scripted import read_script_cookies
 from .touches import Touches
 
 #: What a request is found to have, and the handle that brought it.
 ATTRIBUTION = "flask_s2s.attribution"
 CARRIED = "flask_s2s.carried"
+#: Whether the click came from another site.
+_HANDED_OVER = "flask_s2s.handed_over"
 _SAME_SITE = ("same-origin", "same-site")
 Environ = dict[str, Any]
 NO_FORM: Callable[[], str | None] = lambda: None  # noqa: E731
@@ -42,6 +47,8 @@ class Visit:
     touches: tuple[Click, ...] = ()
     #: Whether the cookie that the browser has is to go.
     expires: bool = False
+    #: Where the browser is sent instead: to the same page, by an address without the click.
+    moved: str | None = None
 
 
 class Visitors:
@@ -71,13 +78,49 @@ class Visitors:
 
     def arrive(self, environ: Environ) -> Visit | None:
         """Decide on a request with a click or a handle in its URL; None: it changes nothing."""
-        landing = self._land(environ)
-        if landing is not None:
-            return landing
+        visit = self._land(environ) or self._carried(environ)
+        if self._settings.strip_params and not self.asks:
+            return self._stripped(environ, visit)
+        return visit
+
+    def _carried(self, environ: Environ) -> Visit | None:
         found = self._found(environ, NO_FORM)
         if found.reason is not Reason.CARRIED or found.click is None:
             return None
+        if environ.get(_HANDED_OVER):
+            self._brought(environ, found.click, self._clock.now())
+            self._accepted(found.click)
         return Visit(found.click, False, environ[CARRIED], found.touches)
+
+    def _stripped(self, environ: Environ, visit: Visit | None) -> Visit | None:
+        """Send the browser to the address without the click, once it is certain to keep it.
+
+        A cookie that came back proves that. Until then the click goes along in a handle for this
+        very page, because a browser that keeps no cookie would have lost it.
+        """
+        query, handle = environ.get("QUERY_STRING") or "", None
+        if self._is_proven(environ):
+            if visit is None:
+                visit = self._at_a_spent_address(environ)
+        elif visit is None or visit.click is None or visit.handle is None or PARAMETER in query:
+            return visit
+        else:
+            now, nonce = self._clock.now(), self._chance(NONCE)
+            handle = self._sealer.seal(visit.click, now, nonce, to=_page(environ))
+        path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+        moved = None if visit is None else cleaned(path, query, handle)
+        if visit is None or moved is None:
+            return visit
+        return replace(visit, handle=None, moved=moved)
+
+    def _at_a_spent_address(self, environ: Environ) -> Visit | None:
+        """Return a visit with a handle in its URL that the cookie has made unnecessary."""
+        found = self._found(environ, NO_FORM)
+        if PARAMETER not in environ["QUERY_STRING"] or found.reason is not Reason.COOKIE:
+            return None
+        if ignored_because(environ) is not None:
+            return None
+        return Visit(found.click, False, None, found.touches)
 
     def answer(self, environ: Environ, visit: Visit) -> Visit:
         """Return what the response does after all, now that it starts."""
@@ -134,6 +177,14 @@ class Visitors:
         cookies = environ.get("HTTP_COOKIE", "")
         return replace(found, fallback=read_script_cookies(cookies, self._clock.now()))
 
+    def hand_over(self, environ: Environ, url: str) -> str:
+        """Return `url` with this visitor's click in it, where it leads to another site."""
+        click, host = self.attribution_of(environ).click, host_of(url)
+        if click is None or host is None or host == environ.get("HTTP_HOST", "").lower():
+            return url
+        now, nonce = self._clock.now(), self._chance(NONCE)
+        return with_handle(url, self._sealer.seal(click, now, nonce, to=host))
+
     def _land(self, environ: Environ) -> Visit | None:
         if ignored_because(environ) is not None:
             return None
@@ -144,7 +195,11 @@ class Visitors:
         kept = self._found(environ, NO_FORM)
         self._brought(environ, new, now)
         if winner(kept.click, new, self._settings.attribution) is not new:
-            return None
+            if kept.click is None or kept.click.click_id != new.click_id:
+                return self._passed_over(environ, kept, new)
+            # A redirect of the site's own brought it: the next host may not have the cookie.
+            passed_on = HOPS in environ["QUERY_STRING"] and kept.reason is Reason.COOKIE
+            return Visit(kept.click, True, None, kept.touches) if passed_on else None
         touches = earlier(new, kept)
         environ[ATTRIBUTION] = Attribution(new, Reason.LANDING, touches=touches)
         self._accepted(new)
@@ -152,6 +207,17 @@ class Visitors:
         if self._settings.carry != "off" and self._is_carried(kept):
             handle = self._sealer.seal(new, now, self._chance(NONCE))
         return Visit(new, True, handle, touches)
+
+    def _passed_over(self, environ: Environ, kept: Attribution, new: Click) -> Visit | None:
+        """The first click counts, and the cookie keeps this one for the history."""
+        known = {(touch.network, touch.click_id) for touch in kept.touches}
+        if kept.click is None or kept.reason is not Reason.COOKIE:
+            return None
+        if (new.network, new.click_id) in known:
+            return None
+        touches = (new, *kept.touches)[:MAX_TOUCHES]
+        environ[ATTRIBUTION] = replace(kept, touches=touches)
+        return Visit(kept.click, True, None, touches)
 
     def _denies(self, environ: Environ) -> bool:
         return has_withdrawn(environ)
@@ -167,6 +233,11 @@ class Visitors:
     def _is_carried(self, kept: Attribution) -> bool:
         """Say whether a new click travels without the cookie: none has been seen to come back."""
         return kept.reason is not Reason.COOKIE
+
+    def _is_proven(self, environ: Environ) -> bool:
+        now = self._clock.now()
+        records = [self._signer.read(cookie, now) for cookie in self._cookies(environ)]
+        return newest_click(records).reason is Reason.COOKIE
 
     def _cookies(self, environ: Environ) -> list[str]:
         return read_cookies(environ.get("HTTP_COOKIE", ""), self._settings.cookie_name)
@@ -193,6 +264,12 @@ class Visitors:
         carried = self._sealer.open(handle, self._clock.now())
         if carried is None or not self._is_honoured(carried, environ):
             return None
+        if carried.to is not None:
+            # It was for the way here: what the pages carry from here on is a handle of this site,
+            # and always the same one, so that all that comes of it serves one customer.
+            environ[_HANDED_OVER] = carried.to == environ.get("HTTP_HOST", "").lower()
+            handle = self._sealer.settle(carried)
+            carried = self._sealer.open(handle, self._clock.now()) or carried
         environ[CARRIED] = handle
         return Attribution(carried.click, Reason.CARRIED, handle=carried.token)
 
@@ -200,7 +277,9 @@ class Visitors:
         """A handle counts where one of the site's own pages led here, or in the one host it is for."""
         host: str = environ.get("HTTP_HOST", "").lower()
         if carried.to is not None:
-            return carried.to == host
+            # A link that is opened by hand was copied: one that is followed says where from.
+            followed = environ.get("HTTP_SEC_FETCH_SITE") != "none"
+            return carried.to == _page(environ) or (carried.to == host and followed)
         came_from: str | None = environ.get("HTTP_SEC_FETCH_SITE")
         if came_from is not None:
             own = _SAME_SITE if self._settings.cookie_domain is not None else _SAME_SITE[:1]
@@ -209,3 +288,9 @@ class Visitors:
             return urlsplit(environ.get("HTTP_REFERER", "")).netloc.lower() == host != ""
         except ValueError:
             return False
+
+
+def _page(environ: Environ) -> str:
+    """Return what a handle for one page alone is bound to."""
+    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    return f"{environ.get('HTTP_HOST', '').lower()}{path or '/'}"
