@@ -15,7 +15,7 @@ from flask_s2s.errors import S2SError, TransportError
 from flask_s2s.networks.network import Request, Response
 from flask_s2s.networks.transport import HttpTransport
 from flask_s2s.testing import answered, no_answer
-from tests.delivery.shop import Shop
+from tests.delivery.conftest import Opening
 
 TOKEN = "tok-Geheim.7%s{}"
 SECRETS = {
@@ -39,10 +39,10 @@ def assert_discreet(text: str) -> None:
 
 
 def test_a_whole_run_tells_the_logs_nothing_secret(
-    sqlite_url: str, caplog: pytest.LogCaptureFixture
+    open_shop: Opening, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    shop = Shop(sqlite_url, **SECRETS)
+    shop = open_shop(**SECRETS)
     bad: list[Response | TransportError] = [
         answered(401, TOKEN),
         answered(403),
@@ -58,7 +58,6 @@ def test_a_whole_run_tells_the_logs_nothing_secret(
         shop.clock.advance(hours=1)
         shop.drain()
     shop.services.track_signup(customer_key="no click", **PERSON)
-    shop.close()
     assert len(caplog.records) > len(bad)
     records = [str({**vars(record), "text": record.getMessage()}) for record in caplog.records]
     own = [text for text, r in zip(records, caplog.records, strict=True) if "flask_s2s" in r.name]
@@ -67,7 +66,6 @@ def test_a_whole_run_tells_the_logs_nothing_secret(
         assert_discreet(text)
     for delivery in shop.services.ledger.find():
         assert_discreet(delivery.detail or "")
-    shop.close()
 
 
 class Breaking:
@@ -78,12 +76,11 @@ class Breaking:
 
 
 def test_a_request_that_ends_up_in_a_traceback_shows_neither_header_nor_body(
-    sqlite_url: str, caplog: pytest.LogCaptureFixture
+    open_shop: Opening, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shop = Shop(sqlite_url, **SECRETS)
+    shop = open_shop(**SECRETS)
     shop.sign_up("42", **PERSON)
     shop.another(SECRETS, transport=Breaking()).drain()
-    shop.close()
     assert "conversion/xid" in caplog.text
     assert_discreet(caplog.text)
 
@@ -131,28 +128,26 @@ def test_a_repr_shows_nothing_secret(what: str) -> None:
     assert_discreet(f"{made!r} {made!s}")
 
 
-def test_a_delivery_s_repr_shows_nothing_personal(sqlite_url: str) -> None:
-    shop = Shop(sqlite_url, **SECRETS)
+def test_a_delivery_s_repr_shows_nothing_personal(open_shop: Opening) -> None:
+    shop = open_shop(**SECRETS)
     delivery = shop.sign_up("42", **PERSON)
     assert_discreet(repr(delivery) + repr(shop.row()) + repr(shop.attempts()))
     shop.drain()
     assert_discreet(repr(shop.attempts()))
-    shop.close()
 
 
-def test_an_error_of_the_database_shows_no_values(sqlite_url: str) -> None:
-    shop = Shop(sqlite_url, **SECRETS)
+def test_an_error_of_the_database_shows_no_values(open_shop: Opening) -> None:
+    shop = open_shop(**SECRETS)
     rows = shop.services.storage.tables.delivery
     shop.services.storage.metadata.drop_all(shop.services.storage.engine())
     with pytest.raises(SQLAlchemyError, match="no such table") as caught:
         with shop.services.storage.engine().begin() as connection:
             connection.execute(rows.insert(), {"conversion": PERSON, "status": "pending"})
     assert_discreet(f"{caught.value}")
-    shop.close()
 
 
-def test_what_is_kept_of_an_attempt_names_fields_and_no_values(sqlite_url: str) -> None:
-    shop = Shop(sqlite_url, **SECRETS)
+def test_what_is_kept_of_an_attempt_names_fields_and_no_values(open_shop: Opening) -> None:
+    shop = open_shop(**SECRETS)
     shop.sign_up("42", **PERSON)
     shop.drain()
     table = shop.services.storage.tables.attempt
