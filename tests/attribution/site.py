@@ -54,10 +54,12 @@ class Site:
         with self.services.storage.engine().connect() as connection:
             return [dict(row) for row in connection.execute(select(wanted)).mappings()]
 
-    def reason_of(self, customer: str) -> tuple[str, str | None]:
-        """Why a customer was credited or not, and to which click."""
-        (row,) = [row for row in self.rows() if row["customer_key"] == customer]
-        return row["reason"], row["click_id"]
+    def row_of(self, customer: str) -> dict[str, Any]:
+        """The one row of a customer's sign-up."""
+        rows = self.services.storage.tables.delivery
+        wanted = select(rows).where(rows.c.customer_key == customer)
+        with self.services.storage.engine().connect() as connection:
+            return dict(connection.execute(wanted).mappings().one())
 
     def close(self) -> None:
         self.services.close()
