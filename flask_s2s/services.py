@@ -196,9 +196,9 @@ class Services:
         with the headers that `reply.expiring` returns.
         """
         clicks = self.visitors.presented(environ, form)
-        withdraw(environ)
         joined = None if session is None else self.recorder.joinable(session).connection()
         erased = self.withdrawals.now(clicks, joined)
+        withdraw(environ)
         return replace(erased, cookie=self.visitors.has_cookie(environ))
 
     # -- conversions --------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..click import Click, may_carry_click
 from .attribution import Attribution, Reason, newest_click
-from .consent import Consent, Permission
+from .consent import Consent, Permission, has_withdrawn
 from .visitors import ATTRIBUTION, CARRIED, NO_FORM, Environ, Visit, Visitors
 
 #: A landing's click that has no row yet.
@@ -100,7 +100,8 @@ class AskingVisitors(Visitors):
 
     def _erased(self, environ: Environ) -> bool:
         """Erase what the visitor presents; say whether its cookie may go now."""
-        if not self.has_cookie(environ) and CARRIED not in environ:
-            return False
+        has_cookie = self.has_cookie(environ)
+        if has_withdrawn(environ) or not (has_cookie or CARRIED in environ):
+            return has_cookie
         clicks = self.presented(environ)
-        return (not clicks or self._erase(clicks)) and self.has_cookie(environ)
+        return (not clicks or self._erase(clicks)) and has_cookie

@@ -1,0 +1,191 @@
+"""A shop that asks its visitors for consent, and visitors with and without cookies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+from click.testing import Result
+from flask import Flask, Response, jsonify, request, session
+from sqlalchemy import inspect, select
+from werkzeug.test import TestResponse
+
+from flask_s2s import S2S, Services
+from flask_s2s.cli import s2s as s2s_commands
+from flask_s2s.testing import ManualClock, ScriptedTransport
+from tests.cli.runner import cli_runner
+
+LANDING = "/?ps_xid=Click123456789&sid=newsletter"
+IP = "203.0.113.77"
+AGENT = "Mozilla/5.0 (X11; Linux x86_64) Visitors-Own-Browser/1.0"
+PAGE = '<a href="/next">on</a><form method="post" action="/signup"></form>'
+
+
+def consent(environ: dict[str, Any]) -> Any:
+    """What the shop's banner has stored, or what this very form says; needs the request's context."""
+    if "consent" in request.form:
+        return request.form["consent"]
+    return session.get("consent", "pending")
+
+
+class Shop:
+    """An app that asks, its clock and its network."""
+
+    def __init__(self, folder: Path, **config: Any) -> None:
+        self.clock = ManualClock()
+        self.network = ScriptedTransport()
+        self.s2s = S2S(clock=self.clock, transport=self.network)
+        self.app = Flask("shop", instance_path=str(folder))
+        self.app.config.update(
+            SECRET_KEY="k" * 32,
+            TESTING=True,
+            S2S_TOKEN="token",
+            S2S_CONSENT=consent,
+            S2S_CARRY="auto",
+        )
+        self.app.config.update(config)
+        self.s2s.init_app(self.app)
+        self.services: Services = self.app.extensions["s2s"]
+        self.services.storage.create()
+        self._add_views()
+
+    def _add_views(self) -> None:
+        app, s2s = self.app, self.s2s
+
+        @app.get("/")
+        @app.get("/next")
+        def page() -> str:
+            return PAGE
+
+        @app.get("/stream")
+        def stream() -> Response:
+            return Response(iter(["<a hre", 'f="/next">', "on</a>"]))
+
+        @app.get("/click")
+        def click() -> Response:
+            found = s2s.current_click()
+            return jsonify(found and found.click_id)
+
+        @app.get("/async-click")
+        async def async_click() -> Response:
+            found = s2s.current_click()
+            return jsonify(found and found.click_id)
+
+        @app.post("/banner")
+        def banner() -> str:
+            session["consent"] = request.form["answer"]
+            return PAGE
+
+        @app.post("/signup")
+        def signup() -> str:
+            s2s.track_signup(
+                customer_key=request.form.get("key", "42"), email=request.form.get("email")
+            )
+            return "welcome"
+
+        @app.post("/form")
+        def lead() -> Response:
+            return jsonify(s2s.identify(email=request.form["email"]))
+
+        @app.post("/withdraw")
+        def withdraw() -> Response:
+            erased = s2s.withdraw()
+            return jsonify({name: getattr(erased, name) for name in erased.__slots__})
+
+    def browser(self, *, blocked: bool = False, **headers: str) -> Browser:
+        return Browser(self, blocked=blocked, headers=headers)
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        wanted = getattr(self.services.storage.tables, table)
+        with self.services.storage.engine().connect() as connection:
+            return [dict(row) for row in connection.execute(select(wanted)).mappings()]
+
+    def everything(self) -> str:
+        """Return all that is stored, as text."""
+        engine = self.services.storage.engine()
+        with engine.connect() as connection:
+            there = set(inspect(connection).get_table_names())
+            tables = [t for t in self.services.storage.metadata.tables.values() if t.name in there]
+            rows = [row for table in tables for row in connection.execute(select(table))]
+        assert len(tables) == 7
+        return "\n".join(map(repr, rows))
+
+    def delivery(self) -> dict[str, Any]:
+        [row] = self.rows("delivery")
+        return row
+
+    def run(self, *command: str, **options: Any) -> Result:
+        """Run `flask s2s ...` in this process."""
+        return cli_runner(self.app).invoke(s2s_commands, list(command), **options)
+
+    def close(self) -> None:
+        self.services.close()
+
+
+class Browser:
+    """One visitor, who goes where the last page leads."""
+
+    def __init__(self, shop: Shop, *, blocked: bool, headers: dict[str, str]) -> None:
+        self._client = shop.app.test_client(use_cookies=not blocked)
+        self._headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        self._page = ""
+
+    def land(self, path: str = LANDING) -> TestResponse:
+        return self._went(self._client.get(path, **self._as("cross-site")))
+
+    def get(self, path: str) -> TestResponse:
+        """Open an address of the shop, as its own scripts and links do."""
+        return self._went(self._client.get(path, **self._as("same-origin")))
+
+    def follow(self) -> TestResponse:
+        """Follow the page's link."""
+        return self.get(self._leads(r'href="([^"]*)"'))
+
+    def submit(self, **form: str) -> TestResponse:
+        """Send the page's form."""
+        return self.post(self._leads(r'action="([^"]*)"'), **form)
+
+    def post(self, path: str, **form: str) -> TestResponse:
+        return self._went(self._client.post(path, data=form, **self._as("same-origin")))
+
+    def cookie(self, name: str = "s2s") -> Any:
+        return self._client.get_cookie(name)
+
+    def _leads(self, pattern: str) -> str:
+        found = re.search(pattern, self._page)
+        assert found is not None
+        return unescape(found[1])
+
+    def _as(self, came_from: str) -> dict[str, Any]:
+        headers = {"Sec-Fetch-Site": came_from, "User-Agent": AGENT, **self._headers}
+        return {"headers": headers, "environ_base": {"REMOTE_ADDR": IP}}
+
+    def _went(self, response: TestResponse) -> TestResponse:
+        self._page = response.text
+        return response
+
+
+def carried(response: TestResponse) -> bool:
+    """Say whether a page carries the click on."""
+    return "s2s_xid=" in response.text
+
+
+def cookies_of(response: TestResponse) -> list[str]:
+    """Return the headers that set or end our cookie."""
+    return [one for one in response.headers.getlist("Set-Cookie") if one.startswith("s2s=")]
+
+
+def open_shops(folder: Path) -> Iterator[Any]:
+    """Open shops with settings, and close them."""
+    opened: list[Shop] = []
+
+    def open_shop(**config: Any) -> Shop:
+        opened.append(Shop(folder / f"shop{len(opened)}", **config))
+        return opened[-1]
+
+    yield open_shop
+    for shop in opened:
+        shop.close()

@@ -1,0 +1,320 @@
+"""Before a visitor has said yes there is no cookie and no row; what they bring is only held."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import session
+
+from flask_s2s import Click
+from flask_s2s.signals import click_captured
+from tests.privacy.sites import LANDING, Browser, Shop, carried, cookies_of
+
+Opening = Callable[..., Shop]
+
+
+def answering(answer: Any) -> Callable[[dict[str, Any]], Any]:
+    return lambda environ: answer
+
+
+def arrive(shop: Shop, answer: str, **options: Any) -> Browser:
+    """Return a visitor who has answered the banner, and lands then."""
+    browser = shop.browser(**options)
+    if answer != "pending":
+        browser.post("/banner", answer=answer)
+    browser.land()
+    return browser
+
+
+# -- the landing ----------------------------------------------------------------------------------
+
+
+def test_a_landing_is_kept_once_it_is_granted(shop: Shop) -> None:
+    browser = shop.browser()
+    browser.post("/banner", answer="granted")
+    answer = browser.land()
+    assert len(cookies_of(answer)) == 1
+    assert [row["click_id"] for row in shop.rows("click")] == ["Click123456789"]
+    assert answer.headers["Cache-Control"] == "private, no-store"
+    assert carried(answer)
+
+
+def test_a_pending_landing_leaves_neither_cookie_nor_row(shop: Shop) -> None:
+    answer = shop.browser().land()
+    assert cookies_of(answer) == []
+    assert shop.rows("click") == []
+    assert carried(answer)
+    assert answer.headers["Cache-Control"] == "private, no-store"
+
+
+def test_a_denied_landing_leaves_nothing_at_all(shop: Shop) -> None:
+    browser = shop.browser()
+    browser.post("/banner", answer="denied")
+    answer = browser.land()
+    assert cookies_of(answer) == []
+    assert shop.rows("click") == []
+    assert not carried(answer)
+
+
+def test_without_carrying_a_pending_click_lives_in_its_request_only(open_shop: Opening) -> None:
+    shop = open_shop(S2S_CARRY="off")
+    browser = shop.browser()
+    assert not carried(browser.land())
+    browser.post("/banner", answer="granted")
+    assert browser.get("/click").json is None
+    browser.land()
+    assert browser.get("/click").json == "Click123456789"
+
+
+def test_a_signal_tells_of_a_click_that_may_be_kept_and_of_no_other(shop: Shop) -> None:
+    told: list[Click] = []
+
+    def note(sender: Any, click: Click) -> None:
+        told.append(click)
+
+    with click_captured.connected_to(note):
+        browser = arrive(shop, "pending")
+        assert told == []
+        browser.post("/banner", answer="granted")
+        browser.land()
+    assert [click.click_id for click in told] == ["Click123456789"]
+
+
+def test_a_streamed_page_is_asked_for_before_it_streams(shop: Shop) -> None:
+    path = LANDING.replace("/", "/stream", 1)
+    pending = shop.browser().land(path)
+    assert (cookies_of(pending), carried(pending)) == ([], True)
+    refusing = shop.browser()
+    refusing.post("/banner", answer="denied")
+    denied = refusing.land(path)
+    assert (cookies_of(denied), denied.text) == ([], '<a href="/next">on</a>')
+    agreeing = shop.browser()
+    agreeing.post("/banner", answer="granted")
+    granted = agreeing.land(path)
+    assert (len(cookies_of(granted)), carried(granted)) == (1, True)
+    assert len(shop.rows("click")) == 1
+
+
+# -- the pages after it ---------------------------------------------------------------------------
+
+
+def test_a_pending_click_is_carried_from_page_to_page(shop: Shop) -> None:
+    browser = arrive(shop, "pending")
+    for _ in range(3):
+        answer = browser.follow()
+        assert (cookies_of(answer), carried(answer)) == ([], True)
+    assert shop.rows("click") == []
+
+
+def test_consent_given_later_brings_cookie_and_row(shop: Shop) -> None:
+    browser = arrive(shop, "pending")
+    page = browser.follow()
+    assert carried(page)
+    path = browser._leads(r'href="([^"]*)"')
+    browser.post("/banner", answer="granted")
+    answer = browser.get(path)
+    assert len(cookies_of(answer)) == 1
+    assert [row["click_id"] for row in shop.rows("click")] == ["Click123456789"]
+    assert browser.get("/click").json == "Click123456789"
+
+
+def test_a_banner_that_reloads_the_landing_keeps_the_click(shop: Shop) -> None:
+    browser = arrive(shop, "pending")
+    browser.post("/banner", answer="granted")
+    browser.land()
+    assert browser.get("/click").json == "Click123456789"
+
+
+def test_consent_given_later_with_cookies_blocked_credits_the_sign_up(shop: Shop) -> None:
+    browser = shop.browser(blocked=True)
+    browser.land()
+    browser.follow()
+    browser.submit(consent="granted", key="42")
+    row = shop.delivery()
+    assert (row["status"], row["reason"], row["click_id"]) == (
+        "pending",
+        "carried",
+        "Click123456789",
+    )
+    assert len(shop.rows("click")) == 1
+
+
+def test_a_form_that_brings_a_handle_gets_its_cookie_when_it_grants(shop: Shop) -> None:
+    browser = arrive(shop, "pending")
+    answer = browser.submit(consent="granted")
+    assert len(cookies_of(answer)) == 1
+
+
+def test_denied_after_pending_is_carried_no_further(shop: Shop) -> None:
+    browser = arrive(shop, "pending")
+    path = browser._leads(r'href="([^"]*)"')
+    browser.post("/banner", answer="denied")
+    answer = browser.get(path)
+    assert (cookies_of(answer), carried(answer)) == ([], False)
+    assert shop.rows("click") == []
+
+
+def test_pending_leaves_a_cookie_of_before_alone(shop: Shop) -> None:
+    browser = arrive(shop, "granted")
+    browser.post("/banner", answer="pending")
+    assert cookies_of(browser.get("/next")) == []
+    assert browser.get("/click").json is None
+    browser.post("/banner", answer="granted")
+    assert browser.get("/click").json == "Click123456789"
+
+
+def test_a_page_of_who_brings_nothing_passes_unchanged(shop: Shop) -> None:
+    answer = shop.browser().get("/next")
+    assert "Cache-Control" not in answer.headers
+    browser = arrive(shop, "granted")
+    answer = browser.get("/next")
+    assert "Cache-Control" not in answer.headers
+    assert not carried(answer)
+
+
+# -- sign-ups -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "status"),
+    [
+        ("granted", "cookie", "pending"),
+        ("pending", "consent_pending", "unattributed"),
+        ("denied", "consent_denied", "unattributed"),
+    ],
+)
+def test_a_sign_up_says_what_its_visitor_had_said(
+    shop: Shop, answer: str, reason: str, status: str
+) -> None:
+    browser = arrive(shop, answer)
+    browser.post("/signup", email="visitor@example.com")
+    row = shop.delivery()
+    assert (row["reason"], row["status"]) == (reason, status)
+    if answer != "granted":
+        assert "visitor@example.com" not in shop.everything()
+        assert "Click123456789" not in shop.everything()
+
+
+@pytest.mark.parametrize(
+    ("answer", "bound"), [("granted", True), ("pending", False), ("denied", False)]
+)
+def test_nobody_is_bound_to_a_click_before_they_consent(
+    shop: Shop, answer: str, bound: bool
+) -> None:
+    browser = arrive(shop, answer)
+    assert browser.post("/form", email="visitor@example.com").json is bound
+    assert len(shop.rows("binding")) == bound
+
+
+@pytest.mark.parametrize("answer", ["pending", "denied"])
+def test_what_was_bound_with_consent_credits_nobody_without(shop: Shop, answer: str) -> None:
+    arrive(shop, "granted").post("/form", email="visitor@example.com")
+    other = shop.browser()
+    other.post("/banner", answer=answer)
+    other.post("/signup", email="visitor@example.com")
+    assert shop.delivery()["reason"] == f"consent_{answer}"
+
+
+def test_the_same_sign_up_with_consent_is_credited_in_its_row(shop: Shop) -> None:
+    browser = arrive(shop, "pending")
+    path = browser._leads(r'action="([^"]*)"')
+    browser.post(path, key="42")
+    before = shop.delivery()
+    browser.post(path, key="42", consent="granted")
+    after = shop.delivery()
+    assert (before["status"], after["status"]) == ("unattributed", "pending")
+    assert after["id"] == before["id"]
+
+
+def test_a_decorated_view_is_asked_when_it_has_succeeded(open_shop: Opening) -> None:
+    shop = open_shop()
+
+    @shop.app.post("/register")
+    @shop.s2s.conversion(customer_key=lambda: "42")
+    def register() -> str:
+        session["consent"] = "granted"
+        return "welcome"
+
+    browser = arrive(shop, "pending")
+    browser.post(browser._leads(r'action="([^"]*)"').replace("/signup", "/register"))
+    assert shop.delivery()["reason"] == "carried"
+
+
+@pytest.mark.parametrize("path", ["/click", "/async-click"])
+def test_a_view_is_told_the_click_that_may_be_known(shop: Shop, path: str) -> None:
+    browser = arrive(shop, "granted")
+    assert browser.get(path).json == "Click123456789"
+    browser.post("/banner", answer="pending")
+    assert browser.get(path).json is None
+
+
+# -- what the callable answers --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "cookies", "carries"),
+    [
+        *(("granted", 1, True), (True, 1, True)),
+        *(("pending", 0, True), (None, 0, True)),
+        *(("denied", 0, False), (False, 0, False)),
+    ],
+)
+def test_a_callable_may_answer_in_words_or_in_truth(
+    open_shop: Opening, answer: Any, cookies: int, carries: bool
+) -> None:
+    landed = open_shop(S2S_CONSENT=answering(answer)).browser().land()
+    assert (len(cookies_of(landed)), carried(landed)) == (cookies, carries)
+
+
+@pytest.mark.parametrize("answer", ["yes", "", 1, 0, object()])
+def test_any_other_answer_is_told_and_grants_nothing(
+    open_shop: Opening, answer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop = open_shop(S2S_CONSENT=answering(answer))
+    landed = shop.browser().land()
+    assert (landed.status_code, cookies_of(landed), carried(landed)) == (200, [], True)
+    assert shop.rows("click") == []
+    assert [record.action for record in caplog.records] == ["consent.failed"]  # type: ignore[attr-defined]
+
+
+def test_a_callable_that_fails_fails_no_page_and_grants_nothing(
+    open_shop: Opening, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(environ: dict[str, Any]) -> str:
+        raise LookupError("the banner's table is gone")
+
+    shop = open_shop(S2S_CONSENT=broken)
+    browser = shop.browser()
+    landed = browser.land()
+    browser.post("/signup")
+    assert (landed.status_code, cookies_of(landed)) == (200, [])
+    assert (shop.rows("click"), shop.delivery()["reason"]) == ([], "consent_pending")
+    assert {r.action for r in caplog.records} == {"consent.failed"}  # type: ignore[attr-defined]
+    assert {record.levelno for record in caplog.records} == {logging.ERROR}
+
+
+# -- Global Privacy Control -----------------------------------------------------------------------
+
+
+def test_global_privacy_control_denies_where_the_setting_says_so(open_shop: Opening) -> None:
+    shop = open_shop(S2S_CONSENT=None, S2S_GPC="deny")
+    browser = shop.browser(Sec_GPC="1")
+    landed = browser.land()
+    browser.post("/signup")
+    assert (cookies_of(landed), carried(landed), shop.rows("click")) == ([], False, [])
+    assert shop.delivery()["reason"] == "consent_denied"
+    assert len(cookies_of(shop.browser().land())) == 1
+
+
+def test_global_privacy_control_outranks_the_banner(open_shop: Opening) -> None:
+    shop = open_shop(S2S_CONSENT=answering("granted"), S2S_GPC="deny")
+    assert cookies_of(shop.browser(Sec_GPC="1").land()) == []
+    assert len(cookies_of(shop.browser().land())) == 1
+
+
+def test_global_privacy_control_is_ignored_by_default(open_shop: Opening) -> None:
+    shop = open_shop(S2S_CONSENT=None)
+    assert len(cookies_of(shop.browser(Sec_GPC="1").land())) == 1
