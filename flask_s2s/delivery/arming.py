@@ -6,6 +6,11 @@ during the view writes the row *armed*: leased to the view. Success releases it,
 it, and if the process dies in between the lease runs out and the row is sent, because the user
 really was committed.
 
+Where two views commit the same conversion, the second takes the row out of the first one's hands:
+either may succeed, or die with its user committed, so neither may withdraw it. The first success
+releases it; if none comes, the lease runs out and it is sent, even where both failed. The
+alternative was to lose a committed customer when one failed and the other's process was killed.
+
 Releasing and withdrawing are a transaction of our own. It waits until the session's has ended: that
 one may hold the lock which ours needs, and they would wait for each other in one thread.
 """
@@ -151,7 +156,9 @@ class ArmedView:
         elif delivery.lease_token == self._token:
             try:
                 if self._failed is None:
-                    outbox.release(delivery.id, self._token, now)
+                    if not outbox.release(delivery.id, self._token, now) and self._written:
+                        # Shared since with another view, which does not release it if it fails.
+                        self._recorder.alone(self._written, self._attribution())
                 else:
                     outbox.withdraw(delivery.id, self._token, now, self._failed)
             except SQLAlchemyError as error:

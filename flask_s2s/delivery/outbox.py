@@ -113,23 +113,30 @@ class Outbox:
         with self._engine().begin() as connection:
             return self.add(connection, draft(connection), identity, parent)
 
-    def release(self, delivery_id: int, token: str, now: datetime) -> None:
-        """The view that armed the row succeeded: send it now."""
-        self._leave_armed(delivery_id, token, status=Status.PENDING.value, due_at=now)
+    def share(self, connection: Connection, delivery: Delivery, token: str) -> None:
+        """Another view committed the same: the one that armed the row may not withdraw it now."""
+        rows = self._rows
+        armed = (rows.c.id == delivery.id, rows.c.status == Status.ARMED.value)
+        connection.execute(update(rows).where(*armed).values(lease_token=token))
+
+    def release(self, delivery_id: int, token: str, now: datetime) -> bool:
+        """The view that armed the row succeeded: send it now. Says whether it still held it."""
+        return self._leave_armed(delivery_id, token, status=Status.PENDING.value, due_at=now)
 
     def withdraw(self, delivery_id: int, token: str, now: datetime, why: str) -> None:
         """The view that armed the row failed: do not send it, but keep why."""
         values = {"due_at": None, "settled_at": now, "detail": why}
         self._leave_armed(delivery_id, token, status=Status.WITHDRAWN.value, **values)
 
-    def _leave_armed(self, delivery_id: int, token: str, **values: Any) -> None:
+    def _leave_armed(self, delivery_id: int, token: str, **values: Any) -> bool:
         rows = self._rows
         mine = (rows.c.id == delivery_id, rows.c.lease_token == token)
         armed = update(rows).where(*mine, rows.c.status == Status.ARMED.value)
         with self._engine().begin() as connection:
-            connection.execute(armed.values(lease_token=None, **values))
+            left = connection.execute(armed.values(lease_token=None, **values)).rowcount == 1
             if connection.dialect.name == "postgresql":
                 connection.execute(select(notification()))
+        return left
 
     # -- claiming -----------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ from ..errors import ConfigError, InvalidConversion, StorageError, UsageError
 from ..networks.network import Network
 from .drafting import Drafts
 from .enlist import End, commits, enlist, follow, has_writes, may_hold_locks, unwrap
-from .outbox import Draft, Identity, Outbox
+from .outbox import Draft, Identity, Outbox, new_token
 from .settlement import Delivery, Status
 from .storage import Storage
 
@@ -184,6 +184,8 @@ class Recorder:
             until = draft.created_at + ARMED
             draft = replace(draft, status=Status.ARMED, lease_token=armed, due_at=until)
         delivery = self.outbox.add(connection, draft, conversion.identity, conversion.parent)
+        if delivery.status is Status.ARMED and delivery.lease_token != armed:
+            self.outbox.share(connection, delivery, new_token())
         self._recorded(delivery)
         return delivery
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation.database import Database
-from tests.simulation.events import History, Record
+from tests.simulation.events import Event, History, Record, Strike
 from tests.simulation.play import play
 
 
-def both(first: Record, second: Record) -> History:
+def both(*events: Event) -> History:
     return History(
         seed=1,
-        events=(first, second),
+        events=events,
         skews=(0.0, 0.0, 0.0),
         second_reward=True,
         lag=60.0,
@@ -62,5 +62,14 @@ def test_a_second_view_that_fails_does_not_withdraw_what_the_first_recorded(
 ) -> None:
     succeeding = signing_up(0, "view", "commit", 10.0)
     played = play(both(succeeding, signing_up(1, "view", "fail", 1.0)), database)
+    assert not played.violations
+    assert played.statuses == {"confirmed": 1}
+
+
+def test_a_failing_view_does_not_withdraw_what_a_killed_one_committed(database: Database) -> None:
+    failing = signing_up(0, "view", "fail", 3.0)
+    strike = Strike(at=0.9, how="kill", victim=1, label="view", countdown=1, seconds=0.5)
+    played = play(both(failing, strike, signing_up(1, "view", "commit", 10.0)), database)
+    assert played.deaths == {"view": 1}
     assert not played.violations
     assert played.statuses == {"confirmed": 1}
