@@ -18,7 +18,8 @@ from tests.waiting import wait_until
 
 #: Seconds; a server that holds a piece back is waited for no longer.
 PATIENCE = 20.0
-REQUESTS = {"ordinary": "/", "landing": "/?ps_xid=abc"}
+#: What is asked for; a page of HTML may be filled on its way.
+REQUESTS = {"ordinary": "/", "landing": "/?ps_xid=abc", "page": "/page?ps_xid=abc"}
 
 
 class Breaks(Exception):
@@ -34,7 +35,8 @@ class Body:
         self.closed = 0
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        start_response("200 OK", [("Content-Type", "text/plain")])
+        kind = "text/html" if environ["PATH_INFO"] == "/page" else "text/plain"
+        start_response("200 OK", [("Content-Type", kind)])
         return self
 
     def __iter__(self) -> Iterator[bytes]:
@@ -81,9 +83,8 @@ def by_waitress(app: Any) -> Iterator[int]:
 
 @pytest.fixture
 def services(tmp_path: Path) -> Iterator[Services]:
-    services = Services.build(
-        Settings.from_mapping({"SECRET_KEY": "a", "TESTING": True}), folder=tmp_path
-    )
+    config = {"SECRET_KEY": "a", "S2S_CARRY": "auto", "TESTING": True}
+    services = Services.build(Settings.from_mapping(config), folder=tmp_path)
     services.prepare()
     yield services
     services.close()
