@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime
+from traceback import extract_tb
 
 from sqlalchemy import Connection, insert, select
 
@@ -90,9 +91,12 @@ class Decision:
             said = self._rule(conversion, found.click)
             if said is not None and not isinstance(said, str):
                 raise TypeError(f"None or text was expected, not {type(said).__name__}")
-        except Exception:
-            log.exception(
-                "s2s.rule.failed: the sign-up is credited", extra={"action": "rule.failed"}
+        except Exception as error:  # noqa: BLE001 - logged, without its text: it may be personal
+            log.error(
+                "s2s.rule.failed: %s in line %d of %s; the sign-up is credited",
+                type(error).__name__,
+                *_place(error),
+                extra={"action": "rule.failed"},
             )
             return found
         if said is None or not said.strip():
@@ -114,7 +118,13 @@ class Decision:
         return connection.scalar(whose) == customer
 
 
+def _place(error: Exception) -> tuple[int, str]:
+    """Return the line, and the file, in which an error was raised."""
+    frame = extract_tb(error.__traceback__)[-1]
+    return frame.lineno or 0, frame.filename
+
+
 def _storable(text: str) -> str:
     """Return a rule's reason as every database takes it."""
-    kept = "".join(letter if letter.isprintable() else " " for letter in text.strip())
-    return kept[:_LONGEST]
+    kept = "".join(letter if letter.isprintable() else " " for letter in text)
+    return kept.strip()[:_LONGEST]

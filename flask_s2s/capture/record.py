@@ -42,7 +42,7 @@ class Kept:
     """What a record keeps."""
 
     click: Click
-    #: The visitor's earlier clicks, newest first: their network, ID and time.
+    #: The visitor's other clicks, newest first: their network, ID and time.
     touches: tuple[Click, ...]
 
 
