@@ -11,6 +11,7 @@ import pytest
 from tests.simulation.database import Database
 from tests.simulation.events import Event, History, Record, Strike
 from tests.simulation.play import play
+from tests.simulation.world import SECOND, START
 
 
 def both(*events: Event) -> History:
@@ -73,3 +74,11 @@ def test_a_failing_view_does_not_withdraw_what_a_killed_one_committed(database: 
     assert played.deaths == {"view": 1}
     assert not played.violations
     assert played.statuses == {"confirmed": 1}
+
+
+def test_the_first_success_releases_what_two_views_share(database: Database) -> None:
+    succeeding = signing_up(0, "view", "commit", 3.0)
+    play(both(succeeding, signing_up(1, "view", "fail", 10.0)), database)
+    (attempt,) = database.rows("SELECT opened_at FROM s2s_attempt")
+    # Not only when the lease has run out, after a minute.
+    assert attempt["opened_at"] < START + 20 * SECOND
