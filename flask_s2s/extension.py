@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ from .conversion import Action, Conversion, Reversal, Signup, Transaction
 from .delivery.enlist import watch
 from .delivery.erasing import Erased
 from .delivery.settlement import Delivery
+from .elsewhere import CaptureBlueprint, hand_over, link
 from .errors import ConfigError, UsageError
 from .middleware import S2SMiddleware
 from .money import paid_back
@@ -79,7 +80,7 @@ class S2S:
         )
         services.sender = app
         services.static_path = app.static_url_path
-        app.context_processor(template_helpers)
+        app.context_processor(lambda: {**template_helpers(), "s2s_hand_over": link})
         app.extensions[host.NAME] = services
         app.extensions[_OWNER] = self
         app.wsgi_app = S2SMiddleware(app.wsgi_app, services, expose=False)  # type: ignore[method-assign]
@@ -92,6 +93,26 @@ class S2S:
     def services(self) -> Services:
         """The current app's `Services`."""
         return host.current_services()
+
+    def capture_blueprint(
+        self, *, rate: float = 20.0, origins: Sequence[str] | None = None
+    ) -> CaptureBlueprint:
+        """Return two addresses for pages that are not this app's, to register where you like.
+
+        `<prefix>/click` takes the query string of a landing page of the same site (a CMS, say) from
+        its script, and sets the cookie; `<prefix>/to/...` is where `s2s_hand_over` links to. `rate`
+        is how many clicks a second one process takes from scripts. `origins` narrows who may call
+        ("https://www.example.com"): by itself every host that the cookie is for.
+        """
+        return CaptureBlueprint(rate=rate, origins=origins)
+
+    def hand_over(self, url: str) -> str:
+        """Return `url`, on another site of yours, with the current visitor's click in it.
+
+        It is good for ten minutes and in that host alone, which must have the same S2S_SECRET_KEY.
+        The response is kept by no shared cache. Without a click, or for this very host, `url`.
+        """
+        return hand_over(url)
 
     def current_click(self) -> Click | None:
         """Return the visitor's click, or None. Never raises because of a cookie."""

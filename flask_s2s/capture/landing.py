@@ -31,13 +31,16 @@ _PURPOSES = ("HTTP_SEC_PURPOSE", "HTTP_PURPOSE", "HTTP_X_PURPOSE", "HTTP_X_MOZ")
 _EARLY = re.compile("prefetch|prerender|preview", re.IGNORECASE)
 
 
-def ignored_because(environ: Mapping[str, Any]) -> str | None:
-    """Return why this request must not make a click, or None when it may."""
+def ignored_because(environ: Mapping[str, Any], destination: str = "document") -> str | None:
+    """Return why this request must not make a click, or None when it may.
+
+    `destination` is what the browser must say that it is for, if it says so.
+    """
     if environ.get("REQUEST_METHOD") != "GET":
         return "not_get"
     if any(_EARLY.search(environ.get(header, "")) for header in _PURPOSES):
         return "prefetch"
-    if environ.get("HTTP_SEC_FETCH_DEST", "document") != "document":
+    if environ.get("HTTP_SEC_FETCH_DEST", destination) != destination:
         return "not_navigation"
     if _ROBOT.search(environ.get("HTTP_USER_AGENT", "")[:1024].lower()):
         return "robot"

@@ -134,10 +134,11 @@ def _shares(url: SplitResult, host: str, whole_domain: bool) -> bool:
     domain = registrable_domain(here)
     if domain is None or registrable_domain(there) != domain:
         return False
-    return whole_domain or _without_www(there) == _without_www(here)
+    return whole_domain or without_www(there) == without_www(here)
 
 
-def _without_www(host: str) -> str:
+def without_www(host: str) -> str:
+    """Return the host's name, the same for a site with and without its www."""
     return host.partition(":")[0].removeprefix("www.")
 
 

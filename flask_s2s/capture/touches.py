@@ -23,6 +23,7 @@ from sqlalchemy.pool import QueuePool, StaticPool
 
 from ..click import Click
 from ..tables import Tables, inserting
+from .bucket import Bucket
 from .patience import WAIT, InThread, Late
 
 log = logging.getLogger("flask_s2s.capture")
@@ -47,7 +48,7 @@ class Touches:
         self._engine = engine
         self._begun = begun
         self._rows = tables.click
-        self._bucket = _Bucket(rate)
+        self._bucket = Bucket(rate)
         self._write: Write | None = None
         self._pid = 0
         self._own: Engine | None = None
@@ -155,28 +156,6 @@ def _without_fsync(connection: Any, _record: Any) -> None:
     if cursor.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
         cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
-
-
-class _Bucket:
-    """At most `rate` a second, with a second's worth (but one at least) saved up."""
-
-    def __init__(self, rate: float) -> None:
-        self._rate = rate
-        self._most = max(rate, 1.0) if rate else 0.0
-        self._left = self._most
-        self._at: datetime | None = None
-        self._lock = Lock()
-
-    def take(self, now: datetime) -> bool:
-        with self._lock:
-            if self._at is not None:
-                gained = (now - self._at).total_seconds() * self._rate
-                self._left = min(self._most, self._left + max(gained, 0.0))
-            self._at = now
-            if self._left < 1:
-                return False
-            self._left -= 1
-            return True
 
 
 def _row_of(click: Click) -> dict[str, Any]:

@@ -185,8 +185,12 @@ class Visitors:
         now, nonce = self._clock.now(), self._chance(NONCE)
         return with_handle(url, self._sealer.seal(click, now, nonce, to=host))
 
-    def _land(self, environ: Environ) -> Visit | None:
-        if ignored_because(environ) is not None:
+    def fetch(self, environ: Environ) -> Visit | None:
+        """Decide on a click that the script of a landing page tells of."""
+        return self._land(environ, "empty")
+
+    def _land(self, environ: Environ, destination: str = "document") -> Visit | None:
+        if ignored_because(environ, destination) is not None:
             return None
         now = self._clock.now()
         new = read_click(environ.get("QUERY_STRING", ""), now)

@@ -1,0 +1,158 @@
+"""Visitors who land on, or leave for, a page that is not this app's.
+
+A landing page of a CMS tells the app of the click by one `fetch` from its own script: for a page of
+the same site alone, because a browser stores no Lax cookie that another site's script brings. To
+another site a click goes by a link with a handle for that host. On a page the link leads to this app
+first, which makes the handle when it is followed: so the page is the same for everybody, any cache
+may keep it, and the handle's ten minutes begin with the click.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from flask import (
+    Blueprint,
+    Response,
+    abort,
+    after_this_request,
+    current_app,
+    redirect,
+    request,
+    url_for,
+)
+from itsdangerous import BadData, URLSafeSerializer
+from werkzeug.datastructures import Headers
+
+from .capture.bucket import Bucket
+from .capture.calling import refused_because
+from .capture.cookie import for_one_visitor
+from .capture.handle import PARAMETER
+from .capture.handover import host_of
+from .capture.landing import ignored_because
+from .capture.visitors import Visit
+from .host import current_services
+from .reply import Reply
+from .services import Services
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+log = logging.getLogger("flask_s2s.capture")
+
+NAME = "s2s_elsewhere"
+#: How long a browser may remember the answer to its preflight, in seconds.
+_PREFLIGHT = "600"
+
+
+class CaptureBlueprint(Blueprint):
+    """Two addresses: `click` for the pages' script, and `to/...` for links to another site."""
+
+    def __init__(self, *, rate: float, origins: Sequence[str] | None) -> None:
+        super().__init__(NAME, __name__)
+        self._bucket = Bucket(rate)
+        self._origins = None if origins is None else frozenset(origins)
+        #: Calls that were refused since the process started, by why: `rate`, or who called.
+        self.refused: Counter[str] = Counter()
+        add: dict[str, Any] = {"provide_automatic_options": False}
+        self.add_url_rule("/click", "click", self._click, methods=["GET", "OPTIONS"], **add)
+        # With a slash, because what follows a dot would look like the name of a file.
+        self.add_url_rule("/to/<to>/", "leave", self._leave)
+
+    def _click(self) -> Any:
+        services, origin = current_services(), request.headers.get("Origin")
+        why = refused_because(
+            scheme=request.scheme,
+            host=request.environ.get("HTTP_HOST", ""),
+            origin=origin,
+            came_from=request.headers.get("Sec-Fetch-Site"),
+            whole_domain=services.settings.cookie_domain is not None,
+            allowed=self._origins,
+        )
+        if why is not None:
+            return self._refuse(why, 403)
+        headers = {"Vary": "Origin", "Cache-Control": "private, no-store"}
+        if origin is not None:
+            headers |= {
+                "Access-Control-Allow-Origin": origin,
+                "Access-Control-Allow-Credentials": "true",
+            }
+        if request.method == "OPTIONS":
+            headers |= {
+                "Access-Control-Allow-Methods": "GET",
+                "Access-Control-Max-Age": _PREFLIGHT,
+            }
+            return Response(status=204, headers=headers)
+        if not self._bucket.take(services.clock.now()):
+            return self._refuse("rate", 429, {**headers, "Retry-After": "1"})
+        return self._capture(services, headers)
+
+    def _capture(self, services: Services, headers: dict[str, str]) -> Any:
+        environ, said = request.environ, Headers(headers)
+        # A navigation has been dealt with on its way here.
+        fetched = ignored_because(environ, "empty") is None
+        visit = services.visitors.fetch(environ) if fetched else None
+        if visit is None:
+            return Response(status=204, headers=said)
+        return _replied(services, replace(visit, handle=None), said)
+
+    def _refuse(self, why: str, status: int, headers: dict[str, str] | None = None) -> Response:
+        self.refused[why] += 1
+        log.info("s2s.capture.refused: %s", why, extra={"action": "capture.refused"})
+        return Response(status=status, headers={"Vary": "Origin", **(headers or {})})
+
+    def _leave(self, to: str) -> Any:
+        services = current_services()
+        try:
+            url: str = _addresses(services).loads(to)
+        except BadData:
+            abort(404)
+        return redirect(hand_over(url))
+
+
+def hand_over(url: str) -> str:
+    """Return `url` with the current visitor's click for its host; see `S2S.hand_over`."""
+    services = current_services()
+    over = services.visitors.hand_over(request.environ, url)
+    if over != url:
+
+        @after_this_request
+        def for_them_alone(response: Response) -> Response:
+            response.headers = Headers(for_one_visitor(response.headers.to_wsgi_list()))
+            return response
+
+    return over
+
+
+def link(url: str) -> str:
+    """Return what a page links to, for a click to reach `url`: `{{ s2s_hand_over(url) }}`."""
+    services = current_services()
+    if host_of(url) in (None, request.host.lower()):
+        return url
+    if NAME not in current_app.blueprints:
+        return hand_over(url)
+    room: dict[str, Any] = {} if services.settings.carry == "off" else {PARAMETER: ""}
+    return url_for(f"{NAME}.leave", to=_addresses(services).dumps(url), **room)
+
+
+def _addresses(services: Services) -> URLSafeSerializer:
+    """Signs addresses, so that nobody else's link is redirected from here."""
+    keys: list[Any] = list(services.settings.secret_keys)
+    return URLSafeSerializer(keys, salt="flask-s2s.to")
+
+
+def _replied(services: Services, visit: Visit, headers: Headers) -> WSGIApplication:
+    """Return an empty answer that does for the visit what a landing page's does."""
+
+    def nothing(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("204 NO CONTENT", headers.to_wsgi_list())
+        return []
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return Reply(services, environ, start_response, visit).of(nothing)
+
+    return app
