@@ -30,7 +30,7 @@ from ..capture.binding import Bindings
 from ..capture.identity import Identity, identities
 from ..conversion import Signup
 from ..tables import OPEN, Tables
-from .erasing import PERSONAL, Erasing
+from .erasing import PERSONAL, Erasing, visit_of
 from .settlement import Status
 
 #: Forgetting ends these; all others keep their status.
@@ -97,10 +97,11 @@ class Dossiers:
         tables = self._tables
         with self._engine().begin() as connection:
             # Also where there is none: a transaction that begins by reading may not be let write.
-            connection.execute(delete(tables.handle).where(tables.handle.c.customer.in_(tokens)))
+            used = delete(tables.handle).where(tables.handle.c.customer.in_(tokens))
+            handles = connection.execute(used).rowcount
             dossier = self._read(connection, who, customers, lock=True)
             self._empty(connection, dossier, now)
-        return dossier.counts()
+        return {**dossier.counts(), "handles": handles}
 
     def _empty(self, connection: Connection, dossier: Dossier, now: datetime) -> None:
         rows, attempts = self._tables.delivery, self._tables.attempt
@@ -143,7 +144,7 @@ class Dossiers:
         deliveries = _rows(connection, theirs.with_for_update() if lock else theirs)
         self._add_attempts(connection, deliveries)
         used = handles.c.customer.in_(self._tokens(connection, customers))
-        bindings = self._bound(connection, self._known(who, customers, deliveries))
+        bindings = self._bound(connection, self._known(who, customers, deliveries), deliveries)
         return Dossier(
             deliveries=deliveries,
             clicks=self._clicks(connection, [*deliveries, *bindings]),
@@ -170,10 +171,16 @@ class Dossiers:
             for one in identities(email, user)
         }
 
-    def _bound(self, connection: Connection, known: set[Identity]) -> list[Row]:
+    def _bound(
+        self, connection: Connection, known: set[Identity], deliveries: Sequence[Row]
+    ) -> list[Row]:
+        """Return what the customer is known to be bound by, or was in the visit of a delivery."""
         table = self._tables.binding
-        hashes = [key.hash(one) for key in self._bindings.keys(connection) for one in known]
-        return _rows(connection, select(table).where(table.c.identity.in_(hashes)))
+        hashes = {key.hash(one) for key in self._bindings.keys(connection) for one in known}
+        visits = {visit_of(row) for row in deliveries if row["click"]}
+        near = table.c.click_id.in_({row["click_id"] for row in deliveries if row["click"]})
+        found = _rows(connection, select(table).where(or_(table.c.identity.in_(hashes), near)))
+        return [row for row in found if row["identity"] in hashes or visit_of(row) in visits]
 
     def _clicks(self, connection: Connection, brought: Sequence[Row]) -> list[Row]:
         table = self._tables.click

@@ -111,9 +111,9 @@ class Erasing:
         )
         visits = {(one.network, one.click_id, _second(one.at.timestamp())) for one in clicks}
         theirs = [
-            (network, customer, click_id)
-            for network, customer, click_id, click in connection.execute(named)
-            if (network, click_id, _second((click or {}).get("at", 0))) in visits
+            (row["network"], row["customer_key"], row["click_id"])
+            for row in connection.execute(named).mappings()
+            if visit_of(row) in visits
         ]
         if not theirs:
             return [], 0
@@ -194,6 +194,11 @@ class Withdrawals:
             erased.in_flight,
             extra={"action": "consent.erased"},
         )
+
+
+def visit_of(row: Any) -> tuple[str, str | None, int]:
+    """Return which visit a row's click belongs to: a record has whole seconds of its time."""
+    return row["network"], row["click_id"], _second((row["click"] or {}).get("at", 0))
 
 
 def has_something(rows: Any, names: Iterable[str]) -> ColumnElement[bool]:
