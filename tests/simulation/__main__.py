@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import os
 import signal
 import sys
 import tempfile
@@ -45,17 +44,18 @@ def main() -> int:
         sys.stdout.write(f"the package: {Path(flask_s2s.__file__).parent}\n")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     tally = _Tally()
-    try:
-        _say(f"{arguments.histories} histories from seed {arguments.seed}")
-        with closing(_batches(arguments)) as batches:
+    with closing(_batches(arguments)) as batches:
+        try:
+            _say(f"{arguments.histories} histories from seed {arguments.seed}")
             for batch in batches:
                 tally.add(batch)
                 if tally.broken and not arguments.all:
                     break
-    except (KeyboardInterrupt, BrokenProcessPool):
-        _say("interrupted; what was played until then:")
-        tally.report()
-        return 1 if tally.broken else 130
+        except (KeyboardInterrupt, BrokenProcessPool):
+            # At once: what others are playing has to come to its end before they leave.
+            _say("interrupted; what was played until then:")
+            tally.report()
+            return 1 if tally.broken else 130
     tally.report()
     if tally.broken and not arguments.no_shrink:
         _show_shortest(*tally.broken[0])
@@ -86,7 +86,6 @@ class _Tally:
         for name, count in self._totals.items():
             _say(f"{name}: {count}")
         _say(f"histories a minute: {self._rate():.0f}")
-        _say(f"processor time: {sum(os.times()[:4]):.0f} s")
         for seed, violations in self.broken:
             _say(f"seed {seed}: {'; '.join(violations)}")
         _say(f"{len(self.broken)} histories broke a promise")
@@ -136,6 +135,7 @@ def _play_batch(seeds: range, go_on: bool = True) -> _Batch:
     gc.collect()
     gc.freeze()
     counts: Counter[str] = Counter()
+    began = time.process_time()
     broken = []
     with tempfile.TemporaryDirectory(dir=_folder()) as folder:
         database = Database(Path(folder))
@@ -159,6 +159,7 @@ def _play_batch(seeds: range, go_on: bool = True) -> _Batch:
                 if not go_on:
                     break
         database.close()
+    counts["milliseconds of processor time"] = round((time.process_time() - began) * 1000)
     return broken, counts
 
 
