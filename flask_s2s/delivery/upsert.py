@@ -34,7 +34,7 @@ _GIVES_WAY = ("unattributed", "withdrawn")
 _TAKES_OVER = ("pending", "armed", "dry_run")
 #: A takeover keeps these; the rest are not known when a delivery is added.
 _KEPT = ("id", "network", "dedupe", "created_at")
-_UNKNOWN = ("ambiguous_at", "verify_at", "checks", "resent")
+_UNKNOWN = ("ambiguous_at", "verify_at", "checks", "resent", "read_to")
 
 
 class Upsert:
