@@ -79,7 +79,7 @@ class Attribution:
     handle: str | None = None
     #: The click of the network's own script, for where nothing better is found.
     fallback: Click | None = None
-    #: The visitor's earlier clicks, newest first.
+    #: The other clicks that the visitor came by, newest first.
     touches: tuple[Click, ...] = ()
 
     @property

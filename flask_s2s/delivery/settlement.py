@@ -70,7 +70,7 @@ class Delivery:
     #: None for a row that only tells why there is nothing to send.
     conversion: Conversion | None
     click: Click | None
-    #: The visitor's clicks before that one, newest first; not read back with a row.
+    #: The other clicks that the visitor came by, newest first; not read back with a row.
     touches: tuple[Click, ...] = ()
     #: Attempts opened so far.
     attempts: int

@@ -100,9 +100,10 @@ class Play:
 
 #: Every end that the steps can have.
 ENDS = {"cookie", "carried", "identity", "expired", "handle_used", "no_click"}
-#: Two that chance comes by too seldom.
+#: Some that chance comes by too seldom.
 LATE = [("land", 0, 0, "a"), ("wait", 91 * 86400)]
 SHARED = [("land", 2, 0, "a"), ("sign_up", 2, 0, None), ("sign_up", 2, 0, None)]
+SHARED_AND_BOUND = [("land", 2, 0, "a"), ("identify", 2, 0, "ada"), ("sign_up", 2, 0, None)]
 
 
 @pytest.mark.slow
@@ -116,6 +117,7 @@ def test_any_sequence_ends_as_the_rules_say(make_site: MakeSite, policy: str) ->
     )
     @example(steps=LATE)
     @example(steps=SHARED)
+    @example(steps=SHARED_AND_BOUND)
     @given(steps=st.lists(STEPS, min_size=3, max_size=25))
     def check(steps: list[tuple[Any, ...]]) -> None:
         played = Play(site, policy, next(numbers), ended)
