@@ -4,6 +4,7 @@ declare -A debian_packages=(
     [chromium]=chromium
     [valgrind]=valgrind
     [strace]=strace
+    [nginx]=nginx-light
     [fc-match]=fontconfig
 )
 

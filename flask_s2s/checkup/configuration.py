@@ -20,6 +20,8 @@ def look(services: Services, wsgi_app: Any, site: str | None) -> Iterator[Findin
     yield from _keys(services)
     yield from _token(services)
     yield from _cookie(services, site)
+    yield from _tenants(services)
+    yield from _address(services)
     yield from _proxy(wsgi_app)
 
 
@@ -98,6 +100,39 @@ def _cookie(services: Services, site: str | None) -> Iterator[Finding]:
 def _covers(domain: str, site: str) -> bool:
     host = site.rsplit(":", 1)[0].lower()
     return host == domain.lower() or host.endswith("." + domain.lower())
+
+
+def _tenants(services: Services) -> Iterator[Finding]:
+    """Look for hosts of other people's under the site's domain, as far as its routes tell."""
+    url_map = getattr(services.sender, "url_map", None)
+    settings = services.settings
+    if url_map is None or settings.cookie_domain is None:
+        return
+    where = sorted({rule.host or rule.subdomain or "" for rule in url_map.iter_rules()})
+    tenants = [place for place in where if "<" in place]
+    if tenants:
+        yield Finding.note(
+            "tenants",
+            f"{tenants[0]!r} is a host for each tenant, and all of them share the cookie: a tenant's"
+            " page can give a visitor a click of its own",
+            "Set S2S_COOKIE_DOMAIN to None; with S2S_COOKIE_NAME = '__Host-s2s' (https only) browsers"
+            " also refuse a cookie that another host sets for the whole domain.",
+        )
+    else:
+        yield Finding.ok(
+            "tenants", "no route has one (what others serve under the domain is not seen from here)"
+        )
+
+
+def _address(services: Services) -> Iterator[Finding]:
+    settings = services.settings
+    if settings.strip_params and services.visitors.asks:
+        yield Finding.note(
+            "address",
+            "S2S_STRIP_PARAMS does nothing on a site that asks for consent: before the visitor's"
+            " answer the click is nowhere but in the address",
+            "Leave it out, or clean the address in the page once the visitor has agreed.",
+        )
 
 
 def _proxy(wsgi_app: Any) -> Iterator[Finding]:
