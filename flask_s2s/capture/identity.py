@@ -65,11 +65,12 @@ def email_of(value: object) -> str | None:
     """Return an address as it is hashed, or None where it is none."""
     if not isinstance(value, str):
         return None
-    text = unicodedata.normalize("NFC", value.strip())
-    local, at, domain = text.rpartition("@")
-    if not at or not local or not domain or len(text) > _LONGEST or not text.isprintable():
+    text = value.strip()
+    if len(text) > _LONGEST or not text.isprintable():
         return None
-    return f"{local.lower()}@{_domain(domain)}"
+    local, _, domain = text.rpartition("@")
+    local, domain = unicodedata.normalize("NFC", local.lower()), _domain(domain)
+    return f"{local}@{domain}" if local and domain else None
 
 
 def user_of(value: object) -> str | None:

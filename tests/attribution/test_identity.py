@@ -6,11 +6,14 @@ import logging
 
 import pytest
 from flask import Flask
+from hypothesis import example, given
+from hypothesis import strategies as st
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
+from werkzeug.test import create_environ
 
 from flask_s2s import S2S, UsageError
-from flask_s2s.capture.identity import email_of, identities, user_of
+from flask_s2s.capture.identity import Identity, IdentityKey, email_of, identities, user_of
 from flask_s2s.cli import s2s as commands
 from tests.attribution.conftest import MakeSite
 from tests.attribution.site import Browser, Site
@@ -184,6 +187,7 @@ def test_what_is_stored_names_nobody(site: Site, browser: Browser) -> None:
         ("ada", None),
         ("@shop.example", None),
         ("ada@", None),
+        ("ada@.", None),
         ("a\x00da@shop.example", None),
         ("\ud800@shop.example", None),
         ("x" * 320 + "@shop.example", None),
@@ -193,6 +197,16 @@ def test_what_is_stored_names_nobody(site: Site, browser: Browser) -> None:
 )
 def test_one_address_has_one_spelling(given: object, expected: str | None) -> None:
     assert email_of(given) == expected
+
+
+@given(st.one_of(st.text(), st.tuples(st.text(), st.text()).map("@".join)))
+@example("\u212aate@\u212a.example")
+@example("a@\u3002")
+def test_the_one_spelling_is_its_own(text: str) -> None:
+    """Whatever somebody typed; else the same address, stored and given back, would be another."""
+    address = email_of(text)
+    assert address is None or email_of(address) == address
+    IdentityKey("id", 0, b"key").hash(Identity("email", address or ""))
 
 
 def test_one_users_id_has_one_spelling() -> None:
@@ -280,6 +294,12 @@ def test_an_asynchronous_view_binds(site: Site) -> None:
     answer = site.app.test_client(use_cookies=False).post("/async", headers=_landed(site))
     assert answer.text == "True"
     assert len(site.rows("binding")) == 1
+
+
+def test_without_flask_the_services_bind(site: Site) -> None:
+    environ = create_environ("/lead", headers=_landed(site))
+    assert site.services.identify(email="ada@shop.example", environ=environ) is True
+    assert site.services.identify(email="ada@shop.example") is False
 
 
 def test_a_session_that_cannot_be_joined_is_refused(site: Site) -> None:
