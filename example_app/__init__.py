@@ -1,13 +1,16 @@
 """Tallyfern, a small invoicing site whose partner programme runs on Flask-S2S.
 
-This file is the application factory. What concerns partners is in three places, one for each way to
+This file is the application factory. What concerns partners is in four places. One for each way to
 report a conversion:
 
 - ``joining.py``: the **call** in ``POST /signup`` and the **decorator** on ``POST /trial``;
 - ``studio.py`` sends an ordinary Blinker **signal** and knows nothing about partners; ``create_app``
   connects it below.
 
-The rest is what any Flask site has. ``python -m example_app`` starts it with a stand-in network.
+And ``letter.py``, whose readers may become customers weeks later: they are **identified**.
+
+Nothing a visitor needs before they join needs a cookie: ``sameorigin.py`` guards the forms without
+one, and ``S2S_CARRY`` takes the click from page to page. The rest is what any Flask site has. ``python -m example_app`` starts it with a stand-in network.
 """
 
 import secrets
@@ -17,8 +20,8 @@ from typing import Any
 
 from flask import Flask
 
-from example_app import joining, members, pages, studio
-from example_app.extensions import csrf, db, s2s
+from example_app import joining, letter, members, pages, sameorigin, studio
+from example_app.extensions import db, s2s
 from flask_s2s import Signup, define_tables
 
 define_tables(db.metadata)
@@ -39,6 +42,8 @@ def create_app(config: Mapping[str, Any] | None = None, data: str | Path = "inst
         SQLALCHEMY_DATABASE_URI="sqlite:///site.db",
         SESSION_COOKIE_NAME="tallyfern",  # cookies ignore ports: the network next door has its own
         SESSION_COOKIE_SAMESITE="Lax",
+        WTF_CSRF_ENABLED=False,  # its token needs a cookie; `sameorigin` needs none
+        S2S_CARRY="auto",
         S2S_TOKEN="sandbox-token",
         S2S_PARTNERSTACK_URL="http://127.0.0.1:5001",
         S2S_PARTNERSTACK_API_URL="http://127.0.0.1:5001/api/v2",
@@ -51,9 +56,8 @@ def create_app(config: Mapping[str, Any] | None = None, data: str | Path = "inst
         app.config["SECRET_KEY"] = lasting_secret(Path(app.instance_path))
 
     db.init_app(app)
-    csrf.init_app(app)
     s2s.init_app(app)
-    for module in (pages, joining, studio, members):
+    for module in (sameorigin, pages, joining, studio, letter, members):
         app.register_blueprint(module.bp)
     with app.app_context():
         db.create_all()

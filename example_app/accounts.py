@@ -13,7 +13,8 @@ from werkzeug.security import check_password_hash, generate_password_hash
 from example_app.extensions import db
 
 
-def _now() -> datetime:
+def now() -> datetime:
+    """Return the time, as rows keep it."""
     return datetime.now(timezone.utc)
 
 
@@ -27,7 +28,7 @@ class User(db.Model):  # type: ignore[name-defined,misc]
     #: None until somebody who joined without a password chooses one.
     password_hash: Mapped[str | None]
     plan: Mapped[str]
-    joined: Mapped[datetime] = mapped_column(default=_now)
+    joined: Mapped[datetime] = mapped_column(default=now)
 
 
 class EmailTaken(Exception):

@@ -1,7 +1,6 @@
 """The extensions, made here without an application so that every module can import them."""
 
 from flask_sqlalchemy import SQLAlchemy
-from flask_wtf import CSRFProtect
 from sqlalchemy.orm import DeclarativeBase
 
 from flask_s2s import S2S
@@ -12,5 +11,4 @@ class Base(DeclarativeBase):
 
 
 db = SQLAlchemy(model_class=Base)
-csrf = CSRFProtect()
 s2s = S2S()

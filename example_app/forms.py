@@ -85,11 +85,21 @@ class StudioForm(TrialForm):
     action = "Get early access"
 
 
+class LetterForm(FlaskForm):  # type: ignore[misc]
+    """Ask for the monthly letter."""
+
+    heading = "The Tallyfern letter"
+    lead = "One page a month on getting paid in time, and a word when something new opens."
+    action = "Write to me"
+
+    email = _email()
+
+
 class LoginForm(FlaskForm):  # type: ignore[misc]
     """Log in."""
 
     heading = "Welcome back"
-    lead = "Log in to your account."
+    lead = "Log in to your account. This is the one thing here that needs a cookie."
     action = "Log in"
 
     email = _email()

@@ -1,10 +1,10 @@
 """What a customer sees: log-in, welcome, account, log-out."""
 
-from flask import Blueprint, flash, redirect, render_template, session, url_for
+from flask import Blueprint, flash, make_response, redirect, render_template, session, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.security import generate_password_hash
 
-from example_app.accounts import User, find_account, log_in, login_required
+from example_app.accounts import User, current_user, find_account, log_in, login_required
 from example_app.extensions import db
 from example_app.forms import LoginForm, PasswordForm
 
@@ -32,10 +32,16 @@ def logout() -> ResponseReturnValue:
 
 
 @bp.get("/welcome")
-@login_required
-def welcome(user: User) -> ResponseReturnValue:
-    """Greet a new customer."""
-    return render_template("welcome.html", user=user)
+def welcome() -> ResponseReturnValue:
+    """Greet a new customer, also one whose browser keeps no cookies and so no session.
+
+    A log-in page would look to them as if joining had failed. Who is greeted without a session is
+    not known, so that page shows nothing of anybody's account.
+    """
+    user = current_user()
+    response = make_response(render_template("welcome.html", user=user))
+    response.headers["Cache-Control"] = "private, no-store"
+    return response
 
 
 @bp.route("/account", methods=["GET", "POST"])

@@ -31,7 +31,7 @@ def pricing() -> str:
 
 @bp.app_errorhandler(HTTPException)
 def error(problem: HTTPException) -> ResponseReturnValue:
-    """Show an error as a page of the site, a missing CSRF token (400) included."""
+    """Show an error as a page of the site, a form that another site sent (403) included."""
     if problem.code is None or problem.code < 400:
         return problem.get_response()
     return render_template("error.html", problem=problem), problem.code

@@ -19,6 +19,13 @@ def conversions(app: Flask) -> list[tuple[str, str | None, str]]:
         return [(row.kind, row.click_id, row.status) for row in rows]
 
 
+def reasons(app: Flask) -> list[tuple[str | None, str]]:
+    """Return click ID and reason code of every conversion."""
+    with app.app_context():
+        rows = db.session.execute(select(DELIVERY.click_id, DELIVERY.reason).order_by(DELIVERY.id))
+        return [(row.click_id, row.reason) for row in rows]
+
+
 def accounts(app: Flask) -> int:
     """Return how many accounts there are."""
     with app.app_context():

@@ -19,6 +19,18 @@ WAYS_IN = [
     pytest.param("/studio", {k: ADA[k] for k in ("name", "email")}, id="signal"),
 ]
 
+#: What browsers say of a form on a page that is not the site's.
+SENT_ELSEWHERE = [
+    pytest.param({"Sec-Fetch-Site": "cross-site"}, id="another site"),
+    pytest.param({"Sec-Fetch-Site": "same-site"}, id="another port or subdomain"),
+    pytest.param(
+        {"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost"}, id="the newer header counts"
+    ),
+    pytest.param({"Origin": "http://localhost.other.example"}, id="plain http"),
+    pytest.param({"Origin": "null"}, id="a page that hides where it is"),
+    pytest.param({}, id="nothing said"),
+]
+
 
 @pytest.mark.parametrize(("path", "fields"), WAYS_IN)
 def test_joining_after_a_partner_link_records_the_click(
@@ -68,15 +80,22 @@ def test_an_invalid_form_says_what_to_do_and_records_nothing(
 
 
 @pytest.mark.parametrize(("path", "fields"), WAYS_IN)
-def test_a_form_without_its_csrf_token_is_refused(
-    app: Flask, client: FlaskClient, path: str, fields: dict[str, str]
+@pytest.mark.parametrize("said", SENT_ELSEWHERE)
+def test_a_form_that_another_site_sent_is_refused(
+    app: Flask, client: FlaskClient, path: str, fields: dict[str, str], said: dict[str, str]
 ) -> None:
     client.get(LINK)
-    answer = client.post(path, data=fields)
-    assert answer.status_code == 400
+    answer = client.post(path, data=fields, headers=said)
+    assert answer.status_code == 403
     assert "Nothing was saved" in answer.text
     assert accounts(app) == 0
     assert conversions(app) == []
+
+
+def test_over_plain_http_the_origin_says_who_sent_the_form(app: Flask, client: FlaskClient) -> None:
+    answer = client.post("/signup", data=ADA, headers={"Origin": "http://localhost"})
+    assert answer.status_code == 303
+    assert accounts(app) == 1
 
 
 def test_a_short_password_is_refused_and_not_shown_again(app: Flask, client: FlaskClient) -> None:

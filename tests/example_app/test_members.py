@@ -18,15 +18,24 @@ def member(app: Flask) -> FlaskClient:
     return client
 
 
-@pytest.mark.parametrize("path", ["/welcome", "/account"])
-def test_pages_of_members_ask_others_to_log_in(client: FlaskClient, path: str) -> None:
-    answer = client.get(path)
+def test_a_members_account_asks_others_to_log_in(client: FlaskClient) -> None:
+    answer = client.get("/account")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/login")
+
+
+def test_who_has_no_session_is_welcomed_and_told_how_to_get_one(
+    member: FlaskClient, app: Flask
+) -> None:
+    assert f"Welcome, {ADA['name']}" in member.get("/welcome").text
+    page = app.test_client().get("/welcome").text
+    assert "your account is open" in page
+    assert "allow them for this site and log in" in page
+    assert ADA["name"] not in page
 
 
 def test_log_out_and_log_in_again(member: FlaskClient) -> None:
     assert ADA["email"] in member.get("/account").text
-    assert send(member, "/logout", {}, page="/account").headers["Location"] == "/"
+    assert send(member, "/logout", {}).headers["Location"] == "/"
     assert member.get("/account").status_code == 303
     answer = send(member, "/login", LOGIN | {"email": "Ada.Rowe@Example.com"})
     assert (answer.status_code, answer.headers["Location"]) == (303, "/account")
@@ -59,8 +68,9 @@ def test_logging_in_starts_a_fresh_session(app: Flask, member: FlaskClient) -> N
         assert set(session) == {"user_id"}
 
 
-def test_account_pages_are_not_kept_by_the_browser(member: FlaskClient) -> None:
-    assert member.get("/account").headers["Cache-Control"] == "private, no-store"
+@pytest.mark.parametrize("path", ["/welcome", "/account"])
+def test_account_pages_are_not_kept_by_the_browser(member: FlaskClient, path: str) -> None:
+    assert member.get(path).headers["Cache-Control"] == "private, no-store"
 
 
 @pytest.mark.parametrize("path", ["/trial", "/studio"])
@@ -72,20 +82,20 @@ def test_who_joined_without_a_password_can_choose_one_once(client: FlaskClient, 
     assert "Your password is set." in page
     assert "Choose a password" not in page
     send(client, "/account", {"password": "somebody else's"})
-    send(client, "/logout", {}, page="/account")
+    send(client, "/logout", {})
     assert send(client, "/login", LOGIN).status_code == 303
 
 
 def test_an_account_without_a_password_cannot_be_logged_into(client: FlaskClient) -> None:
     send(client, "/trial", {"name": ADA["name"], "email": ADA["email"]})
-    send(client, "/logout", {}, page="/account")
+    send(client, "/logout", {})
     for guess in ("nobody", "None", "a quiet garden"):
         assert send(client, "/login", LOGIN | {"password": guess}).status_code == 422
 
 
 def test_upgrading_changes_the_plan(member: FlaskClient) -> None:
     assert "Seedling" in member.get("/account").text
-    assert send(member, "/upgrade", {}, page="/account").status_code == 303
+    assert send(member, "/upgrade", {}).status_code == 303
     page = member.get("/account").text
     assert "You are on the Solo plan now." in page
     assert "Seedling" not in page

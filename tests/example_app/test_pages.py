@@ -6,7 +6,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-PUBLIC = ["/", "/pricing", "/signup", "/trial", "/studio", "/login", "/no-such-page"]
+FORMS = ["/signup", "/trial", "/studio", "/letter", "/login"]
+PUBLIC = ["/", "/pricing", "/letter/thanks", "/welcome", *FORMS, "/no-such-page"]
 
 
 @pytest.mark.parametrize("path", PUBLIC)
@@ -25,7 +26,7 @@ def test_pages_have_landmarks_and_one_heading(client: FlaskClient, path: str) ->
         assert page.count(once) == 1, once
 
 
-@pytest.mark.parametrize("path", ["/signup", "/trial", "/studio", "/login"])
+@pytest.mark.parametrize("path", FORMS)
 def test_every_field_has_a_label_and_tells_what_may_fill_it(client: FlaskClient, path: str) -> None:
     page = client.get(path).text
     fields = re.findall(r'<input (?![^>]*type="hidden")[^>]*>', page)
