@@ -19,7 +19,8 @@ _signals = Namespace()
 #: kwargs: the fields of `Signup`, and `session` (optional).
 signup_completed = _signals.signal("signup-completed")
 
-#: A landing's click was accepted. kwargs: `click` (`Click`).
+#: A landing's click was accepted; where consent is asked for, once it is given (and again on each
+#: page while no cookie comes back). kwargs: `click` (`Click`).
 click_captured = _signals.signal("click-captured")
 
 #: A conversion was stored (with `session=`: in a transaction that may still roll back).

@@ -14,12 +14,14 @@ from datetime import datetime
 from typing import Any
 
 from ..click import Click, may_carry_click
-from .attribution import Attribution, Reason, newest_click
+from .attribution import Attribution, Reason
 from .consent import Consent, Permission, has_withdrawn
 from .visitors import ATTRIBUTION, CARRIED, NO_FORM, Environ, Visit, Visitors
 
 #: A landing's click that has no row yet.
 _HELD = "flask_s2s.held"
+#: A click that is the visitor's, once it may be kept.
+_ACCEPTED = "flask_s2s.accepted"
 #: A handle in a form's field is known only once the app has read the form.
 _WITH_FORMS = ("POST", "PUT", "PATCH")
 
@@ -75,8 +77,8 @@ class AskingVisitors(Visitors):
     def _brought(self, environ: Environ, click: Click, now: datetime) -> None:
         environ[_HELD] = click
 
-    def _accepted(self, click: Click) -> None:
-        """Not before it may be kept."""
+    def _accepted(self, environ: Environ, click: Click) -> None:
+        environ[_ACCEPTED] = click
 
     def _is_carried(self, kept: Attribution) -> bool:
         """It may be the only way, until the response starts."""
@@ -89,14 +91,11 @@ class AskingVisitors(Visitors):
         row = environ.get(_HELD) or visit.click
         if row is not None:
             self._touches.remember(row, self._clock.now())
-        if visit.click is not None:
-            self._captured(visit.click)
+        # Carried here it may be new: nobody was told when it came.
+        new = environ.get(_ACCEPTED) or (None if visit.landed else visit.click)
+        if new is not None:
+            self._captured(new)
         return replace(visit, handle=None) if self._is_proven(environ) else visit
-
-    def _is_proven(self, environ: Environ) -> bool:
-        now = self._clock.now()
-        records = [self._signer.read(cookie, now) for cookie in self._cookies(environ)]
-        return newest_click(records).reason is Reason.COOKIE
 
     def _erased(self, environ: Environ) -> bool:
         """Erase what the visitor presents; say whether its cookie may go now."""

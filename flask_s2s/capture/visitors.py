@@ -89,7 +89,7 @@ class Visitors:
             return None
         if environ.get(_HANDED_OVER):
             self._brought(environ, found.click, self._clock.now())
-            self._accepted(found.click)
+            self._accepted(environ, found.click)
         return Visit(found.click, False, environ[CARRIED], found.touches)
 
     def _stripped(self, environ: Environ, visit: Visit | None) -> Visit | None:
@@ -206,7 +206,7 @@ class Visitors:
             return Visit(kept.click, True, None, kept.touches) if passed_on else None
         touches = earlier(new, kept)
         environ[ATTRIBUTION] = Attribution(new, Reason.LANDING, touches=touches)
-        self._accepted(new)
+        self._accepted(environ, new)
         handle = None
         if self._settings.carry != "off" and self._is_carried(kept):
             handle = self._sealer.seal(new, now, self._chance(NONCE))
@@ -230,7 +230,7 @@ class Visitors:
         """A landing brought a click."""
         self._touches.remember(click, now)
 
-    def _accepted(self, click: Click) -> None:
+    def _accepted(self, environ: Environ, click: Click) -> None:
         """It is the visitor's from now on."""
         self._captured(click)
 

@@ -83,6 +83,38 @@ def test_a_signal_tells_of_a_click_that_may_be_kept_and_of_no_other(shop: Shop) 
     assert [click.click_id for click in told] == ["Click123456789"]
 
 
+def test_a_link_that_changes_nothing_tells_of_no_new_click(open_shop: Opening) -> None:
+    shop = open_shop(S2S_ATTRIBUTION="first")
+    told: list[str] = []
+
+    def note(sender: Any, click: Click) -> None:
+        told.append(click.click_id)
+
+    with click_captured.connected_to(note):
+        browser = arrive(shop, "granted")
+        shop.clock.advance(minutes=1)
+        browser.land("/?ps_xid=Another2345678")
+    assert told == ["Click123456789"]
+    assert len(shop.rows("click")) == 2
+
+
+def test_a_page_carries_nothing_for_a_browser_whose_cookie_comes_back(shop: Shop) -> None:
+    browser = arrive(shop, "granted")
+    shop.clock.advance(minutes=1)
+    again = browser.land("/?ps_xid=Another2345678")
+    assert (len(cookies_of(again)), carried(again)) == (1, False)
+
+
+def test_a_script_of_a_landing_page_keeps_a_click_once_it_is_granted(shop: Shop) -> None:
+    shop.app.register_blueprint(shop.s2s.capture_blueprint(), url_prefix="/told")
+    for answer, kept in (("pending", 0), ("denied", 0), ("granted", 1)):
+        browser = shop.browser(Sec_Fetch_Dest="empty")
+        browser.post("/banner", answer=answer)
+        told = browser.get("/told/click?ps_xid=Click123456789")
+        assert (told.status_code, len(cookies_of(told))) == (204, kept)
+        assert len(shop.rows("click")) == kept
+
+
 def test_a_streamed_page_is_asked_for_before_it_streams(shop: Shop) -> None:
     path = LANDING.replace("/", "/stream", 1)
     pending = shop.browser().land(path)
