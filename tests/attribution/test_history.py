@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 from datetime import datetime, timedelta, timezone
+from string import ascii_letters
 from typing import Any
 
 import pytest
@@ -31,15 +33,21 @@ def test_a_record_keeps_the_last_five() -> None:
 
 
 def test_the_oldest_are_left_out_first_and_sub_ids_after_all_of_them() -> None:
-    long = clicks(*(letter * 512 for letter in "abcde"))
-    full = Click(click_id="now", sub_ids=tuple("0123456789"), at=NOW)
-    for click in (full, Click(click_id="n" * 512, sub_ids=("日本語" * 80,) * 4, at=NOW)):
+    # Nothing that a record could be made shorter of.
+    chance = random.Random(1)
+    long = clicks(*("".join(chance.choices(ascii_letters, k=512)) for _ in range(5)))
+    many = tuple("".join(chance.choices(ascii_letters, k=255)) for _ in range(10))
+    every = [chr(number) for number in range(0x4E00, 0x9FA5)]
+    wide = tuple("".join(chance.choices(every, k=255)) for _ in range(10))
+    for sub_ids, touches in ((many[:1], 5), (many[:4], 4), (many, 1), (wide, 0)):
+        click = Click(click_id="now", sub_ids=sub_ids, at=NOW)
         record = SIGNER.dumps(click, long)
         kept = SIGNER.read(record, NOW)
         assert len(record) <= MAX_RECORD
         assert isinstance(kept, Kept)
-        assert kept.touches == long[: len(kept.touches)]
-        assert kept.click.sub_ids == click.sub_ids or not kept.touches
+        assert kept.touches == long[:touches]
+        assert kept.click.sub_ids == sub_ids[: len(kept.click.sub_ids)]
+        assert (len(kept.click.sub_ids) == len(sub_ids)) == (touches > 0)
 
 
 def test_a_sign_up_stores_what_the_visitor_came_by(site: Site, browser: Browser) -> None:
