@@ -116,6 +116,7 @@ def test_a_rollback_in_the_sites_transaction_records_nothing(
     visitor = Visitor(serve(SITES[name][0], "wsgiref"), proxied=False)
     visitor.land(network)
     assert visitor.sign_up(taken_back).text == "sorry"
+    assert recorded(tmp_path, name) == []
     key = customer_of(visitor.sign_up("grace").text)
     assert recorded(tmp_path, name) == [key]
 
