@@ -2,6 +2,7 @@
 
 declare -A debian_packages=(
     [chromium]=chromium
+    [firefox-esr]=firefox-esr
     [valgrind]=valgrind
     [strace]=strace
     [nginx]=nginx-light

@@ -1,4 +1,4 @@
-"""Where tests get their services from: databases, Redis, RabbitMQ, Chromium.
+"""Where tests get their services from: databases, Redis, RabbitMQ, Chromium, Firefox.
 
 Each fixture answers an address that works, or skips the test with what to set. `S2S_TEST_REQUIRE`
 turns such a skip into a failure: `all`, or names with commas between them (`postgresql,chromium`).
@@ -36,8 +36,11 @@ DROP = {
     # A transaction left open holds a lock that DROP waits for, a day by default.
     "mariadb": "SET STATEMENT lock_wait_timeout=10 FOR DROP DATABASE IF EXISTS {}",
 }
-CHROMIUM = "S2S_TEST_CHROMIUM"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+#: name -> (variable, commands to look for)
+BROWSERS = {
+    "chromium": ("S2S_TEST_CHROMIUM", ("chromium", "chromium-browser", "google-chrome")),
+    "firefox": ("S2S_TEST_FIREFOX", ("firefox-esr", "firefox")),
+}
 DEFAULT_PORTS = {"postgresql": 5432, "mariadb": 3306, "redis": 6379, "rabbitmq": 5672}
 
 
@@ -123,13 +126,23 @@ def rabbitmq_url() -> str:
     return reachable("rabbitmq").render_as_string(hide_password=False)
 
 
-@pytest.fixture(scope="session")
-def chromium_path() -> str:
-    """The browser's executable; Playwright downloads none of its own here."""
-    candidates = [os.environ[CHROMIUM]] if os.environ.get(CHROMIUM) else list(BROWSERS)
+def installed(name: str) -> str:
+    """The browser's executable; neither it nor Playwright is downloaded here."""
+    variable, commands = BROWSERS[name]
+    candidates = [os.environ[variable]] if os.environ.get(variable) else list(commands)
     for candidate in candidates:
         found = shutil.which(candidate)
         if found:
             return found
-    unavailable("chromium", CHROMIUM, f"none of {', '.join(candidates)} is installed")
+    unavailable(name, variable, f"none of {', '.join(candidates)} is installed")
     raise AssertionError("unreachable")
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    return installed("chromium")
+
+
+@pytest.fixture(scope="session")
+def firefox_path() -> str:
+    return installed("firefox")

@@ -40,12 +40,17 @@ def test_a_database_is_dropped_while_a_connection_is_open(name: str, listing: st
 
 
 @pytest.mark.browser
-def test_the_browser_says_its_version(chromium_path: str, tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize(
+    ("browser", "name"), [("chromium_path", "Chrom"), ("firefox_path", "Firefox")]
+)
+def test_a_browser_says_its_version(
+    request: pytest.FixtureRequest, browser: str, name: str, tmp_path: pathlib.Path
+) -> None:
     done = subprocess.run(
-        [chromium_path, "--version", f"--user-data-dir={tmp_path}"],
+        [request.getfixturevalue(browser), "--version", f"--user-data-dir={tmp_path}"],
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
     )
-    assert "Chrom" in done.stdout
+    assert name in done.stdout
