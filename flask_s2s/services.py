@@ -30,9 +30,9 @@ from .click import Click
 from .clock import Clock, SystemClock
 from .config import Settings
 from .conversion import Conversion, Signup
+from .delivery import annexe
 from .delivery.crew import Crew
 from .delivery.databaseclock import DatabaseClock
-from .delivery.dossier import Dossiers
 from .delivery.erasing import Erased, Erasing, Withdrawals
 from .delivery.outbox import Outbox
 from .delivery.recorder import Recorder
@@ -77,7 +77,6 @@ class Services:
         self.attribution_of = self.visitors.attribution_of
         self.outbox = Outbox(engine, tables)
         self.bindings = Bindings(engine, tables, settings)
-        self.dossiers = Dossiers(engine, tables, self.bindings, self.outbox.hashed)
         self.crew = crew = Crew(
             settings=settings,
             storage=storage,
@@ -91,7 +90,6 @@ class Services:
                 delivery_settled, self.sender, delivery=delivery, status=status
             ),
         )
-        self.gates, self.ledger, self.probation = crew.gates, crew.ledger, crew.probation
         self.worker, self.verifier, self.work = crew.worker, crew.verifier, crew.work
         self.prepare, self.drain, self.summary = crew.prepare, crew.drain, crew.summary
         self.wake, self.on_wake = crew.wake, crew.on_wake
@@ -180,7 +178,11 @@ class Services:
             return self.bindings.bind(joined.connection(), who, found, now)
         storage = self.storage
         return self.bindings.bind_alone(
-            who, found, now, lambda: storage.ours and bool(storage.create())
+            who,
+            found,
+            now,
+            create=lambda: storage.ours and bool(storage.create()),
+            ready=storage.refuse_while_begun,
         )
 
     def withdraw(
@@ -248,6 +250,23 @@ class Services:
         if recorded.click != click or recorded.reason != Reason.CREDITED.value:
             return None
         return recorded
+
+    # -- for people ---------------------------------------------------------------------------
+
+    @property
+    def ledger(self) -> annexe.Ledger:
+        """The deliveries."""
+        return annexe.Ledger(self.storage.engine, self.storage.tables)
+
+    @property
+    def gates(self) -> annexe.Gates:
+        """The closed lanes."""
+        return self.crew.gates
+
+    @property
+    def probation(self) -> annexe.Probation:
+        """The sign-ups that are still to be confirmed."""
+        return self.crew.probation
 
     # -- the process --------------------------------------------------------------------------
 

@@ -104,6 +104,60 @@ def test_the_extension_loads_no_part_that_a_site_may_never_use(module: str) -> N
     assert of_package(f"flask_s2s.{module}", loaded) == set()
 
 
+#: What sends, and what looks at, verifies or changes deliveries by hand.
+APART = {
+    "dispatch", "dossier", "gate", "ledger", "moving", "ordering", "pace", "probation", "retention",
+    "senders", "verdict", "verification", "worker",
+}  # fmt: skip
+VERIFYING = {"probation", "verdict", "verification"}
+FOR_PEOPLE = {"dossier", "ledger", "moving", "retention"}
+A_SITE = """
+import tempfile
+from flask import Flask
+from flask_s2s import S2S
+app = Flask("shop", instance_path=tempfile.mkdtemp())
+app.config.update(SECRET_KEY="a-key-for-tests-only-0123456789", S2S_TOKEN="tok")
+"""
+KEYS = 'app.config.update(S2S_PARTNERSTACK_PUBLIC_KEY="pk", S2S_PARTNERSTACK_SECRET_KEY="sk")\n'
+
+
+@pytest.mark.parametrize(
+    ("code", "needed"),
+    [
+        pytest.param("import flask_s2s.extension", set(), id="only imported"),
+        pytest.param(
+            f"{A_SITE}{KEYS}app.config['S2S_WORKER'] = 'external'\nS2S(app)",
+            set(),
+            id="another process delivers",
+        ),
+        pytest.param(f"{A_SITE}S2S(app)", APART - VERIFYING - FOR_PEOPLE, id="it delivers itself"),
+        pytest.param(f"{A_SITE}{KEYS}S2S(app)", APART - FOR_PEOPLE, id="and verifies"),
+    ],
+)
+def test_a_process_loads_what_it_will_use_before_it_serves(code: str, needed: set[str]) -> None:
+    loaded = modules_after(code)
+    assert {room for room in APART if f"flask_s2s.delivery.{room}" in loaded} == needed
+    # What reads the network's records is a part of sending: some conversions must be looked for.
+    assert ("flask_s2s.networks.records" in loaded) is bool(needed)
+
+
+def test_a_web_process_beside_a_worker_serves_and_records_without_the_worker_s_rooms() -> None:
+    serving = f"""{A_SITE}app.config['S2S_WORKER'] = 'external'
+s2s = S2S(app)
+@app.post("/signup")
+def signup():
+    s2s.track_signup(customer_key="42", email="a@shop.example")
+    return "welcome"
+client = app.test_client()
+client.get("/?ps_xid=a1B2c3D4e5F6g7")
+assert client.post("/signup").text == "welcome"
+with app.app_context():
+    assert s2s.services.summary().counts == {{"pending": 1}}
+"""
+    loaded = modules_after(serving)
+    assert {room for room in APART if f"flask_s2s.delivery.{room}" in loaded} == set()
+
+
 def test_flask_finds_the_commands() -> None:
     (found,) = importlib.metadata.entry_points(group="flask.commands", name="s2s")
     assert isinstance(found.load(), click.Group)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal
 
 from ..click import Click
@@ -17,7 +18,7 @@ from ..click import Click
 #: ("Googlebot/2.1"), except CUBOT, a maker of telephones. Each alternative begins with a letter and
 #: none ignores case: so the search goes from one possible beginning to the next, and does not try
 #: forty words at every character, which took a fifth of a landing.
-_ROBOT = re.compile(
+_ROBOT = (
     r"bot(?<!cubot)(?:\b|[/_;-])|crawl|spider|slurp|facebookexternalhit|facebookcatalog"
     r"|meta-external|whatsapp/|skypeuripreview|embedly|outbrain|pinterest/0|vkshare|w3c_validator"
     r"|quora link|google-(?:read-aloud|inspectiontool|safety|pagerenderer)|mediapartners-google"
@@ -42,9 +43,14 @@ def ignored_because(environ: Mapping[str, Any], destination: str = "document") -
         return "prefetch"
     if environ.get("HTTP_SEC_FETCH_DEST", destination) != destination:
         return "not_navigation"
-    if _ROBOT.search(environ.get("HTTP_USER_AGENT", "")[:1024].lower()):
+    if _robot().search(environ.get("HTTP_USER_AGENT", "")[:1024].lower()):
         return "robot"
     return None
+
+
+@cache
+def _robot() -> re.Pattern[str]:
+    return re.compile(_ROBOT)
 
 
 def winner(kept: Click | None, new: Click, policy: Literal["last", "first"]) -> Click:

@@ -12,8 +12,9 @@ from flask import current_app
 from ..capture.attribution import sentence
 from ..checkup import TEST_ALARM, Level
 from ..checkup import check as check_everything
-from ..delivery.ledger import Summary
-from ..delivery.settlement import Attempt, Delivery, Status
+from ..delivery.ledger import Attempt
+from ..delivery.settlement import Delivery, Status
+from ..delivery.vitals import Summary
 from ..delivery.watchman import SILENCE
 from ..services import Services
 from . import output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ..delivery.dossier import Dossiers
 from ..services import Services
 from . import output
 from .context import as_json, prepared
@@ -29,13 +30,13 @@ def forget(services: Services, customer: str, yes: bool, as_json: bool) -> None:
     It shows first what that is. A row that was delivered still keeps its customer from being sent
     twice. What the network has got stays there: ask it for that.
     """
-    counts = services.dossiers.read(customer).counts()
+    counts = _dossiers(services).read(customer).counts()
     if not any(counts.values()):
         raise click.ClickException("Nothing is kept about this customer.")
     if not yes:
         _print(counts, err=True)
         click.confirm("Forget all of this?", abort=True, err=True)
-    counts = services.dossiers.forget(customer, services.clock.now())
+    counts = _dossiers(services).forget(customer, services.clock.now())
     if as_json:
         output.dump(counts)
         return
@@ -49,7 +50,7 @@ def forget(services: Services, customer: str, yes: bool, as_json: bool) -> None:
 @prepared
 def export(services: Services, customer: str) -> None:
     """Print everything that is kept about a customer, as JSON."""
-    dossier = services.dossiers.read(customer)
+    dossier = _dossiers(services).read(customer)
     if not any(dossier.counts().values()):
         raise click.ClickException("Nothing is kept about this customer.")
     for row in dossier.deliveries:
@@ -59,6 +60,11 @@ def export(services: Services, customer: str) -> None:
             del attempt["lease_token"]
     kept = ("deliveries", "clicks", "bindings", "handles")
     output.dump({name: getattr(dossier, name) for name in kept})
+
+
+def _dossiers(services: Services) -> Dossiers:
+    storage = services.storage
+    return Dossiers(storage.engine, storage.tables, services.bindings, services.outbox.hashed)
 
 
 def _print(counts: dict[str, int], *, err: bool = False) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from threading import Condition, RLock
 
+#: Longest sleep of an idle worker, in seconds: how late work is found that nobody rang for.
+POLL = 5.0
+
 
 class Bell:
     """Wakes a worker, or stops it: sleeping and stopping are one thing."""

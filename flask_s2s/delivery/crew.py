@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from datetime import datetime
 from threading import Thread
 
@@ -20,24 +21,17 @@ from ..errors import S2SError
 from ..networks.credentials import Credentials
 from ..networks.exchange import Exchange
 from ..networks.partnerstack import PartnerStack
-from ..networks.readback import ReadBack
-from ..networks.reading import Reader
 from ..networks.transport import LoopbackOnly, Transport
-from .bell import Bell
+from . import annexe
+from .bell import POLL, Bell
 from .databaseclock import DatabaseClock
-from .dispatch import Dispatch
 from .embedded import EmbeddedWorker, threads_are_frozen, warn_of_frozen_threads
-from .gate import Gates
-from .ledger import Ledger, Summary
 from .outbox import Outbox
-from .pace import Pace
-from .probation import Probation
 from .retry import RetryPolicy
 from .settlement import Delivery, Status
 from .storage import Storage
-from .verification import Verifier
+from .vitals import Summary, Vitals
 from .watchman import Watchman
-from .worker import EXPIRING, POLL, Worker
 
 log = logging.getLogger("flask_s2s")
 
@@ -61,28 +55,28 @@ class Crew:
         self._settings = settings
         self._storage = storage
         self._outbox = outbox
+        self._networks = networks
         self._transport = transport
+        self._credentials = credentials
         self._clock = clock
         self._database_clock = database_clock
         self._settled = settled
-        engine, tables = storage.engine, storage.tables
-        self.gates = Gates(engine, tables)
-        self.ledger = Ledger(engine, tables)
-        self.probation = Probation(engine, tables)
-        seconds = settings.lease.total_seconds() / 3
+        self.vitals = Vitals(storage.engine, storage.tables)
+        self._verifies = bool(settings.partnerstack_secret_key)
+        self._seconds = settings.lease.total_seconds() / 3
         self.exchanges = {
-            name: Exchange(network, transport, credentials, seconds=seconds)
+            name: Exchange(network, transport, credentials, seconds=self._seconds)
             for name, network in networks.items()
         }
-        self.readers: dict[str, Reader] = {
-            name: ReadBack(network, transport, credentials, seconds=seconds)
-            for name, network in networks.items()
-        }
+        self._gates: annexe.Gates | None = None
+        self._readers: Mapping[str, annexe.ReadBack] | None = None
         self.embedded = EmbeddedWorker(self._work_embedded)
         self._embeds = settings.worker == "embedded" and not settings.testing
         if self._embeds and threads_are_frozen():
             self._embeds = False
             warn_of_frozen_threads()
+        if self._embeds:
+            annexe.furnish(verifying=self._verifies)
         #: Called after each commit of something due, within the visitor's request: an engine's hook.
         #: It returns at once, and raises nothing.
         self.on_wake: list[Callable[[], None]] = []
@@ -92,7 +86,30 @@ class Crew:
 
     # -- who delivers -------------------------------------------------------------------------
 
-    def worker(self, *, poll: float = POLL, gates: Gates | None = None) -> Worker:
+    @property
+    def gates(self) -> annexe.Gates:
+        """The closed lanes, as this process has seen them last."""
+        if self._gates is None:
+            self._gates = annexe.Gates(self._storage.engine, self._storage.tables)
+        return self._gates
+
+    @property
+    def readers(self) -> Mapping[str, annexe.ReadBack]:
+        """What reads each network's records."""
+        if self._readers is None:
+            sending = (self._transport, self._credentials)
+            self._readers = {
+                name: annexe.ReadBack(annexe.Records(network), *sending, seconds=self._seconds)
+                for name, network in self._networks.items()
+            }
+        return self._readers
+
+    @property
+    def probation(self) -> annexe.Probation:
+        """The sign-ups that are still to be confirmed."""
+        return annexe.Probation(self._storage.engine, self._storage.tables)
+
+    def worker(self, *, poll: float = POLL, gates: annexe.Gates | None = None) -> annexe.Worker:
         """Return a worker of this app's outbox; `poll` is its longest sleep, in seconds.
 
         `gates` is its view of the closed lanes, where that is not the ordinary one. Raises
@@ -102,7 +119,7 @@ class Crew:
         if isinstance(self._transport, LoopbackOnly):
             self._transport.refuse_live(settings.partnerstack_url)
         gates = gates or self.gates
-        dispatch = Dispatch(
+        dispatch = annexe.Dispatch(
             outbox=self._outbox,
             gates=gates,
             exchanges=self.exchanges,
@@ -113,7 +130,7 @@ class Crew:
             on_settled=self._settled,
             attempt=settings.lease / 3,
         )
-        return Worker(
+        return annexe.Worker(
             outbox=self._outbox,
             gates=gates,
             dispatch=dispatch,
@@ -121,17 +138,17 @@ class Crew:
             lease=settings.lease,
             concurrency=settings.concurrency,
             poll=poll,
-            pace=Pace(
+            pace=annexe.Pace(
                 settings.concurrency,
-                lanes=2 if settings.partnerstack_secret_key else 1,
+                lanes=2 if self._verifies else 1,
                 rate=settings.rate,
             ),
             on_alive=self._alive,
         )
 
-    def verifier(self) -> Verifier:
+    def verifier(self) -> annexe.Verifier:
         """Return what asks the networks for their records of what was delivered."""
-        return Verifier(
+        return annexe.Verifier(
             probation=self.probation,
             readers=self.readers,
             clock=self._clock,
@@ -144,11 +161,12 @@ class Crew:
         self.prepare()
         worker = self.worker()
         tried = worker.run_once()
-        return tried + (worker.run_once() if self.verifier().run_once() else 0)
+        verified = self._verifies and self.verifier().run_once()
+        return tried + (worker.run_once() if verified else 0)
 
     def work(self, bell: Bell, *, poll: float = POLL) -> None:
         """Deliver, and verify beside it, until the bell says stop."""
-        with self.verifier().beside(bell):
+        with self.verifier().beside(bell) if self._verifies else nullcontext():
             self.worker(poll=poll).run(bell)
 
     # -- in a process that serves -------------------------------------------------------------
@@ -183,7 +201,7 @@ class Crew:
 
     def summary(self) -> Summary:
         """Return the outbox at a glance."""
-        return self.ledger.summary(self._clock.now() + EXPIRING)
+        return self.vitals.summary(self._clock.now())
 
     def _prepare_quietly(self) -> bool:
         try:
@@ -207,5 +225,5 @@ class Crew:
         self.work(bell)
 
     def _alive(self, now: datetime) -> None:
-        self.ledger.seen(now)
+        self.vitals.seen(now)
         self._database_clock.measure()

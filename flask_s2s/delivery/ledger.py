@@ -6,27 +6,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Engine, case, func, literal, select, update
+from sqlalchemy import ColumnElement, Engine, RowMapping, case, func, literal, select, update
 
 from ..click import Click, load_click
 from ..tables import OPEN, Tables
-from .rows import attempt_of, delivery_of
-from .settlement import Attempt, Delivery, Status
+from .rows import delivery_of
+from .settlement import Delivery, Status
 
 _RETRIABLE = ("pending", "held", "refused", "expired", "withdrawn", "missing")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """The outbox at a glance."""
+class Attempt:
+    """One try at a delivery. `outcome` None: never closed, so nobody knows."""
 
-    counts: dict[str, int]
-    #: The earliest `due_at` of anything open.
-    oldest_due: datetime | None
-    #: How many open ones pass their deadline within the next days.
-    expiring: int
-    #: When a worker last said that it lives.
-    worker_seen: datetime | None
+    number: int
+    opened_at: datetime
+    closed_at: datetime | None
+    outcome: str | None
+    http_status: int | None
+    duration_ms: int | None
+    answer: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,33 +46,6 @@ class Ledger:
         self._engine = engine
         self._rows = tables.delivery
         self._attempts = tables.attempt
-        self._meta = tables.meta
-
-    def summary(self, expiring_before: datetime) -> Summary:
-        """Count deliveries by status, and say since when work waits."""
-        rows = self._rows
-        soon = select(func.count()).select_from(rows).where(rows.c.due_at.is_not(None))
-        counted = select(rows.c.status, func.count()).group_by(rows.c.status)
-        with self._engine().connect() as connection:
-            counts = {status: number for status, number in connection.execute(counted)}
-            oldest = connection.scalar(select(func.min(rows.c.due_at)))
-            expiring = connection.scalar(soon.where(rows.c.deadline_at <= expiring_before))
-            seen = connection.scalar(
-                select(self._meta.c.value).where(self._meta.c.name == "worker_seen")
-            )
-        return Summary(
-            counts=counts,
-            oldest_due=oldest,
-            expiring=expiring or 0,
-            worker_seen=datetime.fromisoformat(seen) if seen else None,
-        )
-
-    def seen(self, now: datetime) -> None:
-        """A worker lives. Its row is made with the table: two workers must not race to insert it."""
-        meta = self._meta
-        mine = update(meta).where(meta.c.name == "worker_seen").values(value=now.isoformat())
-        with self._engine().begin() as connection:
-            connection.execute(mine)
 
     def find(
         self,
@@ -109,7 +82,7 @@ class Ledger:
             if found is None:
                 return None
             listed = connection.execute(tried.order_by(attempts.c.number)).mappings()
-            return delivery_of(found), [attempt_of(one) for one in listed]
+            return delivery_of(found), [_attempt_of(one) for one in listed]
 
     def retriable(self, wanted: Wanted) -> int:
         """Count what `retry` would send again."""
@@ -156,3 +129,7 @@ class Ledger:
         if wanted.network is not None:
             found.append(rows.c.network == wanted.network)
         return found
+
+
+def _attempt_of(row: RowMapping) -> Attempt:
+    return Attempt(**{name: row[name] for name in Attempt.__slots__})

@@ -15,9 +15,10 @@ from datetime import datetime, timedelta
 from .settlement import Delivery, Status
 
 
-@dataclass(frozen=True, slots=True)
 class Go:
     """Nothing stands in the way."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,10 @@ class Stop:
     parent: Delivery | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class Ask:
     """Nobody here knows the customer (older than the installation): ask the network."""
+
+    __slots__ = ()
 
 
 Decision = Go | Wait | Stop | Ask

@@ -14,7 +14,7 @@ from ..click import Click, dump_click, load_click
 from ..conversion import Conversion, dump_conversion, load_conversion
 from ..errors import InvalidConversion
 from ..networks.exchange import Exchanged
-from .settlement import Attempt, Delivery, Settlement, Status
+from .settlement import Delivery, Settlement, Status
 
 Settled = tuple[Delivery, Settlement, Exchanged]
 
@@ -120,11 +120,6 @@ def delivery_of(row: RowMapping) -> Delivery:
         resent=row["resent"],
         read_to=row["read_to"],
     )
-
-
-def attempt_of(row: RowMapping) -> Attempt:
-    """Return the attempt of a whole row."""
-    return Attempt(**{name: row[name] for name in Attempt.__slots__})
 
 
 def _sendable(row: RowMapping) -> tuple[Conversion | None, Click | None]:

@@ -108,19 +108,6 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """One try at a delivery. `outcome` None: never closed, so nobody knows."""
-
-    number: int
-    opened_at: datetime
-    closed_at: datetime | None
-    outcome: str | None
-    http_status: int | None
-    duration_ms: int | None
-    answer: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
     """A delivery's next state."""
 

@@ -42,31 +42,34 @@ class LookAgain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SendAgain:
+class _Told:
+    """What is said of a verdict. Those that say no more share its methods: made once, not for each."""
+
+    detail: str
+
+
+class SendAgain(_Told):
     """The network surely does not have it."""
 
-    detail: str
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Missing:
+class Missing(_Told):
     """The network does not have it, however often it was sent."""
 
-    detail: str
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unproven:
+class Unproven(_Told):
     """The deadline came, and the network never told. It stays delivered."""
 
-    detail: str
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unmoved:
+class Unmoved(_Told):
     """Asked out of turn, and the answer proves nothing."""
 
-    detail: str
+    __slots__ = ()
 
 
 Verdict = Confirmed | LookAgain | SendAgain | Missing | Unproven | Unmoved

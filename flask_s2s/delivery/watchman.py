@@ -15,7 +15,7 @@ from threading import Thread
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..clock import Clock
-from .ledger import Summary
+from .vitals import Summary
 
 log = logging.getLogger("flask_s2s")
 

@@ -17,24 +17,21 @@ from datetime import datetime, timedelta
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..clock import Clock
-from .bell import Bell
+from .bell import POLL, Bell
 from .dispatch import Dispatch, Flown
 from .gate import Closed, Gates
 from .outbox import Outbox
 from .pace import Pace
 from .senders import Senders
 from .settlement import Delivery
+from .vitals import EXPIRING
 
 log = logging.getLogger("flask_s2s.worker")
 
 _GATHER = 0.02
 #: Pauses between tries to settle what was sent, in seconds.
 _SETTLE_AGAIN = (0.1, 0.5, 2.0)
-#: Longest sleep of an idle worker, in seconds: how late work is found that nobody rang for.
-POLL = 5.0
 _SWEEP = timedelta(minutes=5)
-#: How long before its deadline an undelivered conversion raises the alarm.
-EXPIRING = timedelta(days=5)
 _HEARTBEAT = timedelta(seconds=20)
 
 

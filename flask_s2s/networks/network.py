@@ -36,19 +36,24 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
+class _Told:
+    """What is said of an outcome. Those that say no more share its methods: made once, not for each."""
+
+    detail: str
+
+
+class Accepted(_Told):
     """The network took it. Not yet proof that it has it."""
 
+    __slots__ = ()
     word: ClassVar[str] = "accepted"
-    detail: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Duplicate:
+class Duplicate(_Told):
     """The network says that it has this customer already."""
 
+    __slots__ = ()
     word: ClassVar[str] = "duplicate"
-    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,20 +66,18 @@ class RetryLater:
     alarm: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unauthorised:
+class Unauthorised(_Told):
     """The credential is missing, wrong or revoked: hold everything that needs it."""
 
+    __slots__ = ()
     word: ClassVar[str] = "unauthorised"
-    detail: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class Refused(_Told):
     """A final no, recognised as one by the network module."""
 
+    __slots__ = ()
     word: ClassVar[str] = "refused"
-    detail: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

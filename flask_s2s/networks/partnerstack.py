@@ -24,7 +24,6 @@ from urllib.parse import quote
 
 from ..click import PARTNERSTACK, Click
 from ..conversion import Action, Conversion, Reversal, Signup, Transaction
-from . import records
 from .network import (
     Accepted,
     Ambiguous,
@@ -36,7 +35,6 @@ from .network import (
     RetryLater,
     Unauthorised,
 )
-from .reading import More, Page, Reading
 
 TRACKING = "partnerstack/tracking"
 API = "partnerstack/api"
@@ -84,12 +82,12 @@ class PartnerStack:
                     raise ValueError("a sign-up is credited through a click")
                 return self._conversion(conversion, click, credential)
             case Action():
-                return self._api("POST", "/actions", credential, _action(conversion))
+                return self.api("POST", "/actions", credential, _action(conversion))
             case Transaction():
-                return self._api("POST", "/transactions", credential, _transaction(conversion))
+                return self.api("POST", "/transactions", credential, _transaction(conversion))
             case Reversal():
                 key = quote(conversion.transaction_key, safe="")
-                return self._api("DELETE", f"/transactions/{key}", credential, None)
+                return self.api("DELETE", f"/transactions/{key}", credential, None)
 
     def read(self, kind: str, response: Response) -> Outcome:
         status = response.status
@@ -112,29 +110,6 @@ class PartnerStack:
         detail = f"unexpected answer {status}"
         return RetryLater(detail=detail, after=retry_after(response), alarm=True)
 
-    # -- reading back -------------------------------------------------------------------------
-
-    @property
-    def reading_lane(self) -> str:
-        return API
-
-    def customer_request(self, customer_key: str, credential: str) -> Request:
-        return self._api("GET", records.customer_path(customer_key), credential, None)
-
-    def read_customer(self, customer_key: str, response: Response) -> Reading:
-        return records.read_customer(customer_key, response)
-
-    def records_request(
-        self, conversion: Conversion, page: Page, credential: str
-    ) -> Request | None:
-        path = records.records_path(conversion, page)
-        return None if path is None else self._api("GET", path, credential, None)
-
-    def read_records(self, conversion: Conversion, response: Response) -> Reading | More:
-        return records.read_records(conversion, response)
-
-    # -----------------------------------------------------------------------------------------
-
     def _conversion(self, signup: Signup, click: Click, token: str) -> Request:
         body: dict[str, Any] = {"xid": click.click_id, "customer_key": signup.customer_key}
         body.update(_set_fields(signup, _SIGNUP_OPTIONAL))
@@ -145,7 +120,8 @@ class PartnerStack:
         headers = {"Authorization": f"Bearer {token}"}
         return Request(method="POST", url=f"{self._url}/conversion/xid", headers=headers, body=body)
 
-    def _api(self, method: str, path: str, pair: str, body: dict[str, Any] | None) -> Request:
+    def api(self, method: str, path: str, pair: str, body: dict[str, Any] | None) -> Request:
+        """Build a request to the vendor API; `pair` is its credential."""
         encoded = base64.b64encode(pair.encode()).decode("ascii")
         headers = {"Authorization": f"Basic {encoded}"}
         return Request(method=method, url=self._api_url + path, headers=headers, body=body)

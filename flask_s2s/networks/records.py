@@ -18,7 +18,8 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from ..conversion import Action, Conversion, Transaction
-from .network import Response
+from .network import Request, Response
+from .partnerstack import API, PartnerStack
 from .reading import Absent, More, Page, Present, Reading, Unknown
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -31,12 +32,38 @@ _DECODED_TWICE = frozenset("/\\%")
 _OUR_KEYS = ("customer_key", "customer_external_key", "external_key")
 
 
-def customer_path(customer_key: str) -> str:
+class Records:
+    """Asks for PartnerStack's records: its `Readable`."""
+
+    def __init__(self, network: PartnerStack) -> None:
+        self._network = network
+
+    @property
+    def reading_lane(self) -> str:
+        return API
+
+    def customer_request(self, customer_key: str, credential: str) -> Request:
+        return self._network.api("GET", _customer_path(customer_key), credential, None)
+
+    def read_customer(self, customer_key: str, response: Response) -> Reading:
+        return read_customer(customer_key, response)
+
+    def records_request(
+        self, conversion: Conversion, page: Page, credential: str
+    ) -> Request | None:
+        path = _records_path(conversion, page)
+        return None if path is None else self._network.api("GET", path, credential, None)
+
+    def read_records(self, conversion: Conversion, response: Response) -> Reading | More:
+        return read_records(conversion, response)
+
+
+def _customer_path(customer_key: str) -> str:
     """Return the path of one customer, by our key."""
     return f"/customers/{quote(customer_key, safe='')}"
 
 
-def records_path(conversion: Conversion, page: Page) -> str | None:
+def _records_path(conversion: Conversion, page: Page) -> str | None:
     """Return the path of one page of the list that `conversion` would be in."""
     since, until = page.since, page.until
     match conversion:

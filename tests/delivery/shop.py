@@ -10,7 +10,7 @@ from sqlalchemy import delete, select
 
 from flask_s2s import Click, Delivery, Services, Settings, Status
 from flask_s2s.clock import Clock
-from flask_s2s.delivery.settlement import Attempt
+from flask_s2s.delivery.ledger import Attempt
 from flask_s2s.networks.transport import Transport
 from flask_s2s.testing import ManualClock, ScriptedTransport
 

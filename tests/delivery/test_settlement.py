@@ -42,8 +42,8 @@ SECOND = timedelta(seconds=1)
 @pytest.mark.parametrize(
     ("outcome", "status", "wait", "ambiguous", "alarm"),
     [
-        pytest.param(Accepted(), Status.DELIVERED, None, False, False, id="accepted"),
-        pytest.param(Duplicate(), Status.DELIVERED, None, False, False, id="duplicate"),
+        pytest.param(Accepted(detail="d"), Status.DELIVERED, None, False, False, id="accepted"),
+        pytest.param(Duplicate(detail="d"), Status.DELIVERED, None, False, False, id="duplicate"),
         pytest.param(Refused(detail="d"), Status.REFUSED, None, False, True, id="refused"),
         pytest.param(
             Unauthorised(detail="d"), Status.HELD, 0 * SECOND, False, True, id="unauthorised"

@@ -44,7 +44,7 @@ def test_work_that_is_not_overdue_is_not(site: Site, caplog: pytest.LogCaptureFi
 def test_a_worker_that_lives_is_trusted(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     site.clock.advance(minutes=3)
     services = site.app.extensions["s2s"]
-    services.ledger.seen(site.clock.now() - timedelta(minutes=1))
+    services.crew.vitals.seen(site.clock.now() - timedelta(minutes=1))
     watchman(site).look()
     assert not caplog.records
 

@@ -28,6 +28,7 @@ from flask_s2s.networks.credentials import Credentials
 from flask_s2s.networks.exchange import Exchange
 from flask_s2s.networks.partnerstack import PartnerStack
 from flask_s2s.networks.readback import ReadBack
+from flask_s2s.networks.records import Records
 from flask_s2s.tables import EPOCH
 from tests.simulation.database import Database
 from tests.simulation.events import Record
@@ -98,7 +99,7 @@ class WorkerProcess:
         seconds = LEASE.total_seconds() / 3
         timed: dict[str, Any] = {"seconds": seconds, "monotonic": world.monotonic}
         exchange = Exchange(NETWORK, network, credentials, **timed)
-        readers = {NETWORK.name: ReadBack(NETWORK, network, credentials, **timed)}
+        readers = {NETWORK.name: ReadBack(Records(NETWORK), network, credentials, **timed)}
         outbox = database.outbox()
         gates = Gates(lambda: engine, database.tables)
 

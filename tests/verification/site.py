@@ -12,7 +12,7 @@ from flask import Flask
 from flask_s2s import Click, Delivery, Services, Settings, Status
 from flask_s2s.clock import Clock
 from flask_s2s.conversion import Conversion
-from flask_s2s.delivery.settlement import Attempt
+from flask_s2s.delivery.ledger import Attempt
 from flask_s2s.errors import TransportError
 from flask_s2s.networks.network import Request, Response
 from flask_s2s.networks.transport import Transport, WsgiTransport

@@ -150,7 +150,7 @@ def test_a_test_record_is_loud_for_a_week(open_site: Opening) -> None:
     site.services.drain()
     code, told = answer(site)
     assert (code, told["test record"]) == (1, 1)
-    site.services.ledger.seen(site.clock.now())
+    site.services.crew.vitals.seen(site.clock.now())
     status = run(site, "status")
     assert (status.exit_code, "test records" in status.output) == (1, True)
     assert "as a test" in run(site, "check").output

@@ -22,7 +22,7 @@ from flask_s2s.networks.network import Request, Response
 from flask_s2s.networks.partnerstack import PartnerStack
 from flask_s2s.networks.readback import MOST_PAGES, ReadBack
 from flask_s2s.networks.reading import Absent, More, Present, Reading, Unknown
-from flask_s2s.networks.records import read_customer, read_records
+from flask_s2s.networks.records import Records, read_customer, read_records
 from flask_s2s.networks.transport import MAX_ANSWER, HttpTransport, Transport
 from flask_s2s.sandbox import create_sandbox
 from flask_s2s.sandbox.server import SandboxServer, serve
@@ -151,7 +151,7 @@ class Answers:
 def reader(transport: Transport, url: str = "http://127.0.0.1:1", **config: Any) -> ReadBack:
     network = PartnerStack(url=url, api_url=f"{url}/api/v2")
     credentials = Credentials(Settings.from_mapping({**CONFIG, **KEYS, **config}))
-    return ReadBack(network, transport, credentials, seconds=10)
+    return ReadBack(Records(network), transport, credentials, seconds=10)
 
 
 def test_without_keys_nothing_is_asked() -> None:
