@@ -33,7 +33,6 @@ from .capture.calling import refused_because
 from .capture.cookie import for_one_visitor
 from .capture.handle import PARAMETER
 from .capture.handover import host_of
-from .capture.landing import ignored_because
 from .capture.visitors import Visit
 from .host import current_services
 from .reply import Reply
@@ -93,9 +92,7 @@ class CaptureBlueprint(Blueprint):
 
     def _capture(self, services: Services, headers: dict[str, str]) -> Any:
         environ, said = request.environ, Headers(headers)
-        # A navigation has been dealt with on its way here.
-        fetched = ignored_because(environ, "empty") is None
-        visit = services.visitors.fetch(environ) if fetched else None
+        visit = services.visitors.fetch(environ)
         if visit is None:
             return Response(status=204, headers=said)
         return _replied(services, replace(visit, handle=None), said)

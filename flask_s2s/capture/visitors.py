@@ -79,7 +79,8 @@ class Visitors:
     def arrive(self, environ: Environ) -> Visit | None:
         """Decide on a request with a click or a handle in its URL; None: it changes nothing."""
         visit = self._land(environ) or self._carried(environ)
-        if self._settings.strip_params and not self.asks:
+        # A script's request has an Origin, and does not follow a redirect to a page.
+        if self._settings.strip_params and not self.asks and "HTTP_ORIGIN" not in environ:
             return self._stripped(environ, visit)
         return visit
 
@@ -107,18 +108,14 @@ class Visitors:
         else:
             now, nonce = self._clock.now(), self._chance(NONCE)
             handle = self._sealer.seal(visit.click, now, nonce, to=_page(environ))
-        path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-        moved = None if visit is None else cleaned(path, query, handle)
-        if visit is None or moved is None:
-            return visit
-        return replace(visit, handle=None, moved=moved)
+        moved = visit and cleaned(_path(environ), query, handle)
+        return replace(visit, handle=None, moved=moved) if visit and moved else visit
 
     def _at_a_spent_address(self, environ: Environ) -> Visit | None:
         """Return a visit with a handle in its URL that the cookie has made unnecessary."""
         found = self._found(environ, NO_FORM)
-        if PARAMETER not in environ["QUERY_STRING"] or found.reason is not Reason.COOKIE:
-            return None
-        if ignored_because(environ) is not None:
+        spent = PARAMETER in environ["QUERY_STRING"] and found.reason is Reason.COOKIE
+        if not spent or ignored_because(environ) is not None:
             return None
         return Visit(found.click, False, None, found.touches)
 
@@ -296,5 +293,8 @@ class Visitors:
 
 def _page(environ: Environ) -> str:
     """Return what a handle for one page alone is bound to."""
-    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-    return f"{environ.get('HTTP_HOST', '').lower()}{path or '/'}"
+    return f"{environ.get('HTTP_HOST', '').lower()}{_path(environ) or '/'}"
+
+
+def _path(environ: Environ) -> str:
+    return f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"

@@ -209,3 +209,12 @@ def test_a_plain_link_from_such_a_page_needs_nothing_of_this(site: Site) -> None
     answer = site.visit(QUERY, path="/pricing", host=HOST, **clicked)
     assert answer.cookie is not None
     assert site.click_seen(cookie=cookie_of(answer))[0] == "aBc"
+
+
+def test_an_older_browsers_script_is_not_sent_to_a_clean_address(make_site: MakeSite) -> None:
+    site = make_site(S2S_STRIP_PARAMS=True)
+    opened(site)
+    says = {name: FETCHED[name] for name in ("HTTP_ORIGIN",)}
+    answer = site.visit(QUERY, path="/_s2s/click", host=HOST, scheme="https", **says)
+    assert answer.status == "204 NO CONTENT"
+    assert answer.cookie is not None
