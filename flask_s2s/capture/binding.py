@@ -56,12 +56,15 @@ class Bindings:
         found: Attribution,
         now: datetime,
         create: Callable[[], object],
+        ready: Callable[[], object] = bool,
     ) -> bool:
         """Bind in a transaction of our own; False where the database did not take it (logged).
 
-        `create` makes the tables of a file of ours, and says whether it did.
+        `create` makes the tables of a file of ours, and says whether it did; `ready` raises
+        `StorageError` where a commit of our own would be a caller's.
         """
         try:
+            ready()
             try:
                 return self._bind_alone(who, found, now)
             except (SQLAlchemyError, StorageError):

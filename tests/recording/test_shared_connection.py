@@ -58,6 +58,22 @@ def test_a_call_without_a_session_is_recorded_where_nothing_was_written(kind: st
     assert rows(desk) == (0, 1)
 
 
+@pytest.mark.parametrize(("ending", "users"), [("rollback", 0), ("commit", 1)])
+def test_nor_does_a_lead_form(ending: str, users: int) -> None:
+    desk = Desk("sqlite://")
+    bound = []
+
+    def view() -> None:
+        desk.new_user()
+        desk.db.session.flush()
+        bound.append(desk.s2s.identify(email="ada@shop.example"))
+        getattr(desk.db.session, ending)()
+
+    desk.post(view)
+    assert bound == [False]
+    assert rows(desk) == (users, 0)
+
+
 def test_in_production_it_is_said_and_the_page_and_its_transaction_are_fine(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
