@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,18 +14,17 @@ from .carrying import template_helpers
 from .click import Click
 from .clock import Clock
 from .config import Settings
-from .conversion import Action, Conversion, Reversal, Signup, Transaction
+from .conversion import Conversion
 from .delivery.enlist import watch
 from .delivery.erasing import Erased
-from .delivery.settlement import Delivery
 from .elsewhere import CaptureBlueprint, hand_over, link
 from .errors import ConfigError, UsageError
 from .middleware import S2SMiddleware
-from .money import paid_back
 from .networks.transport import Transport
 from .reply import expiring
 from .services import Services
 from .signals import signup_completed
+from .tracking import Tracking
 from .views import ConversionView
 
 #: Two apps in one process may each have an S2S that listens to the same signal.
@@ -42,7 +40,7 @@ def _without_cookie(response: Response, services: Services, environ: dict[str, A
     return response
 
 
-class S2S:
+class S2S(Tracking):
     """Flask-S2S. `S2S(app)`, or `S2S()` and later `init_app(app)`.
 
     `transport` and `clock` replace HTTP and the machine's clock, for tests.
@@ -88,11 +86,6 @@ class S2S:
         signup_completed.connect(host.on_signup_completed)
         if "sqlalchemy" in app.extensions:
             watch(getattr(app.extensions["sqlalchemy"], "session", None))
-
-    @property
-    def services(self) -> Services:
-        """The current app's `Services`."""
-        return host.current_services()
 
     def capture_blueprint(
         self, *, rate: float = 20.0, origins: Sequence[str] | None = None
@@ -160,115 +153,6 @@ class S2S:
         if erased.cookie and not services.visitors.asks:
             after_this_request(lambda response: _without_cookie(response, services, environ))
         return erased
-
-    def track_signup(
-        self,
-        *,
-        customer_key: object,
-        email: str | None = None,
-        name: str | None = None,
-        session: Any = None,
-        click: Click | None = None,
-        **fields: Any,
-    ) -> Delivery | None:
-        """Record that the visitor became customer `customer_key`.
-
-        With `session=` the row is written in that session's transaction, by one statement that
-        neither flushes nor commits: user and conversion commit together, or not at all. Without it
-        the row is written at once in a transaction of its own; None is returned when the database
-        did not take it (that is logged, and the page goes on).
-
-        `customer_key` must be the key that your billing uses too. The same customer twice is one
-        delivery: the first is returned. Without a click the row says why, and keeps nothing
-        personal. `fields` are the other fields of `Signup`; `click` overrides what the visitor
-        brought, for calls outside a request.
-
-        Raises `InvalidConversion` while developing or testing (in production a missing key becomes
-        a row `invalid`), `UsageError` for an AsyncSession, `ConfigError` for a session of another
-        database, and with `session=` what the database raises.
-        """
-        values = {"customer_key": customer_key, "email": email, "name": name, **fields}
-        return self._track(lambda: Signup(**values), session, click)
-
-    def track_action(
-        self,
-        *,
-        customer_key: object,
-        type: str,
-        value: int = 1,
-        key: str | None = None,
-        session: Any = None,
-    ) -> Delivery | None:
-        """Record that a customer reached a milestone of this `type`.
-
-        It is sent once the customer's sign-up is accepted. Without a `key` of your own a customer
-        has one action of a type. Returns and raises like `track_signup`.
-        """
-        values: dict[str, Any] = {"customer_key": customer_key, "type": type, "value": value}
-        return self._track(lambda: Action(**values, key=key), session)
-
-    def track_transaction(
-        self,
-        *,
-        customer_key: object,
-        amount: int | Decimal,
-        currency: str,
-        key: str,
-        session: Any = None,
-        **fields: Any,
-    ) -> Delivery | None:
-        """Record that a customer paid `amount`: whole minor units (cents), or a `Decimal`.
-
-        `key` is your ID of the transaction (4 to 255 characters): the same key is the same
-        transaction. It is sent once the sign-up is accepted, with the time it has now. `fields` are
-        the others of `Transaction`. Returns and raises like `track_signup`.
-        """
-        values: dict[str, Any] = {"customer_key": customer_key, "amount": amount, "key": key}
-        return self._track(lambda: Transaction(currency=currency, **values, **fields), session)
-
-    def track_refund(
-        self,
-        *,
-        customer_key: object,
-        transaction_key: str,
-        amount: int | Decimal | None = None,
-        currency: str | None = None,
-        key: str | None = None,
-        session: Any = None,
-    ) -> Delivery | None:
-        """Record that a transaction was paid back: as a whole, or `amount` of it.
-
-        The whole reverses the transaction at the network. A part (a positive `amount`, with its
-        `currency` and a `key` of its own) is a transaction with a negative amount. Both wait until
-        the transaction is accepted. Returns and raises like `track_signup`.
-        """
-        values: dict[str, Any] = {"customer_key": customer_key}
-        if amount is None:
-            return self._track(lambda: Reversal(**values, transaction_key=transaction_key), session)
-        values |= {
-            "amount": paid_back(amount),
-            "currency": currency,
-            "key": key,
-            "refunds": transaction_key,
-        }
-        return self._track(lambda: Transaction(**values), session)
-
-    def _track(
-        self, make: Callable[[], Conversion], session: Any, click: Click | None = None
-    ) -> Delivery | None:
-        services = self.services
-        try:
-            conversion = make()
-        except UsageError as error:
-            services.recorder.invalid_call(error, host.current_attribution(services), session)
-            return None
-        return services.track(
-            conversion,
-            session=session,
-            environ=host.current_environ(),
-            click=click,
-            form=host.handle_in_form,
-        )
 
     def conversion(
         self,
