@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -158,22 +159,30 @@ class Withdrawals:
         now = self._clock.now()
         if self._paused_until is not None and now < self._paused_until:
             return False
+        late: Future[None] | None = None
         try:
             if self._storage.begun:
                 return False
             self._get_writer()(clicks)
             return True
-        except Late:
-            problem = "no answer in time; it goes on"
+        except Late as error:
+            problem, late = "no answer in time", error.write
         except Exception as error:  # noqa: BLE001 - logged below; the visitor's cookie stays for it
-            self._paused_until = now + _PAUSE
             problem = type(error).__name__
+        self._paused_until = now + _PAUSE
         log.warning(
-            "s2s.consent.not_erased: %s; the visitor's next request tries again",
+            "s2s.consent.not_erased: %s; a later request of the visitor's tries again",
             problem,
             extra={"action": "consent.not_erased"},
         )
+        if late is not None:
+            late.add_done_callback(self._ended)
         return False
+
+    def _ended(self, write: Future[None]) -> None:
+        """Erasing that no page waited for has ended: where it was only slow, go on as before."""
+        if write.exception() is None:
+            self._paused_until = None
 
     def _get_writer(self) -> Callable[[Sequence[Click]], None]:
         if self._write is None or self._pid != os.getpid():

@@ -10,6 +10,7 @@ from typing import Any
 
 from click.testing import Result
 from flask import Flask, Response, jsonify, request, session
+from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import inspect, select
 from werkzeug.test import TestResponse
 
@@ -34,7 +35,8 @@ def consent(environ: dict[str, Any]) -> Any:
 class Shop:
     """An app that asks, its clock and its network."""
 
-    def __init__(self, folder: Path, **config: Any) -> None:
+    def __init__(self, folder: Path, database: SQLAlchemy | None = None, **config: Any) -> None:
+        """`database` is the shop's own, which the extension is to use."""
         self.clock = ManualClock()
         self.network = ScriptedTransport()
         self.s2s = S2S(clock=self.clock, transport=self.network)
@@ -47,6 +49,8 @@ class Shop:
             S2S_CARRY="auto",
         )
         self.app.config.update(config)
+        if database is not None:
+            database.init_app(self.app)
         self.s2s.init_app(self.app)
         self.services: Services = self.app.extensions["s2s"]
         self.services.storage.create()
