@@ -143,7 +143,8 @@ class S2S(Tracking):
         its rows here until `flask s2s forget`. From now on this request has no click.
 
         `S2S_CONSENT` should answer "denied" afterwards: the next partner's link begins anew.
-        Raises what the database raises, and `UsageError` outside a request.
+        Raises what the database raises, `UsageError` outside a request, and `StorageError` without
+        `session=` while a transaction is open on the one connection that all share.
         """
         environ = host.current_environ()
         if environ is None:

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from flask_s2s import Services
+from flask_s2s.errors import StorageError
 from flask_s2s.networks.network import Request, Response
 from flask_s2s.testing import ScriptedTransport, accepted, answered
 from tests.privacy.sites import LANDING, Browser, Shop, cookies_of
@@ -266,11 +267,19 @@ def test_a_denial_commits_nothing_of_a_view_on_one_shared_connection(open_shop: 
         session.execute(text("INSERT INTO notes VALUES (1)"))
         return "not committed"
 
+    @shop.app.post("/withdraw-open")
+    def withdraw_open() -> str:
+        session.execute(text("INSERT INTO notes VALUES (1)"))
+        with pytest.raises(StorageError, match="session="):
+            shop.s2s.withdraw()
+        return "not committed"
+
     with shop.app.app_context():
         session.execute(text("CREATE TABLE notes (n INTEGER)"))
         session.commit()
     browser = customer(shop)
     browser.post("/leave-open", consent="denied")
+    browser.post("/withdraw-open")
     with shop.app.app_context():
         assert session.execute(text("SELECT count(*) FROM notes")).scalar() == 0
     assert browser.cookie() is not None
