@@ -4,16 +4,10 @@ Decisions: times are whole microseconds since 1970 (one type that three database
 no time zone to lose). `due_at` is NULL exactly when a row has nothing left to do, so one plain index
 on it stays as small as the work that is left, with ten settled rows or ten million. Click IDs and
 customer keys are case-sensitive, which MariaDB's default collation is not.
-
-`s2s_meta` gets its rows with the table: the schema version, and the installation's own random key,
-which keys the de-duplication hashes so that rotating SECRET_KEY does not forget a customer; and a
-first key that hashes identities (`identity_key:` and its ID).
 """
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from importlib import import_module
@@ -24,7 +18,6 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
-    Connection,
     ForeignKey,
     Index,
     Integer,
@@ -34,20 +27,13 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
-    event,
-    insert,
-    select,
 )
 from sqlalchemy.engine import Dialect
 
-#: Raised whenever a table below changes; `flask s2s upgrade-db` carries a database forward.
-SCHEMA_VERSION = 1
+from .meta import define_meta
 
 #: The longest key of a network's record that is remembered.
 READ_TO = 255
-
-#: Names in `s2s_meta` that begin with this have a key that hashes identities: `made:secret`.
-IDENTITY_KEY = "identity_key:"
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
@@ -111,7 +97,7 @@ def define_tables(metadata: MetaData) -> Tables:
     if "s2s_delivery" in metadata.tables:
         return Tables(**{n: metadata.tables[f"s2s_{n}"] for n in Tables.__slots__})
     return Tables(
-        meta=_meta(metadata),
+        meta=define_meta(metadata),
         click=_click(metadata),
         handle=_handle(metadata),
         binding=_binding(metadata),
@@ -144,40 +130,6 @@ def _key() -> Column[int]:
 
 def _quoted(values: tuple[str, ...]) -> str:
     return ", ".join(f"'{value}'" for value in values)
-
-
-def _meta(metadata: MetaData) -> Table:
-    table = Table(
-        "s2s_meta",
-        metadata,
-        Column("name", String(32), primary_key=True),
-        Column("value", String(255), nullable=False),
-    )
-
-    @event.listens_for(table, "after_create")
-    def _fill(table: Table, connection: Connection, **_: Any) -> None:
-        fill_meta(table, connection)
-
-    return table
-
-
-def fill_meta(meta: Table, connection: Connection) -> None:
-    """Write the rows of `s2s_meta` that are not there (a migration makes the table only)."""
-    present = set(connection.scalars(select(meta.c.name)))
-    rows = {"schema_version": str(SCHEMA_VERSION), "installation": secrets.token_hex(16)}
-    rows["worker_seen"] = ""
-    if not any(name.startswith(IDENTITY_KEY) for name in present):
-        rows[f"{IDENTITY_KEY}{secrets.token_hex(4)}"] = f"0:{secrets.token_hex(32)}"
-    for name in rows.keys() - present:
-        connection.execute(insert(meta), {"name": name, "value": rows[name]})
-
-
-def is_filled(names: Iterable[str]) -> bool:
-    """Say whether `s2s_meta` has its rows."""
-    present = set(names)
-    return present >= {"installation", "schema_version", "worker_seen"} and any(
-        name.startswith(IDENTITY_KEY) for name in present
-    )
 
 
 def _click(metadata: MetaData) -> Table:

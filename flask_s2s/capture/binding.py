@@ -32,7 +32,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from ..click import Click, dump_click, load_click
 from ..config import Settings
 from ..errors import StorageError
-from ..tables import IDENTITY_KEY, Tables, fill_meta, inserting
+from ..meta import IDENTITY_KEY, fill_meta
+from ..tables import Tables, inserting
 from .attribution import Attribution, Reason
 from .identity import Identity, IdentityKey
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, Table, select
 from sqlalchemy.exc import IntegrityError
 
 from ..errors import StorageError
-from ..tables import fill_meta
+from ..meta import fill_meta
 
 
 class Installation:

@@ -28,7 +28,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from ..errors import StorageError
-from ..tables import IDENTITY_KEY, LEASED, OPEN, Tables
+from ..meta import IDENTITY_KEY
+from ..tables import LEASED, OPEN, Tables
 
 #: Added to `due_at` of a frozen row: nobody claims in the year 3000.
 _FROZEN = timedelta(days=365_000)

@@ -26,7 +26,8 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from ..errors import ConfigError, StorageError
-from ..tables import SCHEMA_VERSION, Tables, define_tables, fill_meta, is_filled
+from ..meta import SCHEMA_VERSION, fill_meta, is_filled
+from ..tables import Tables, define_tables
 
 FILE_NAME = "flask_s2s.sqlite3"
 

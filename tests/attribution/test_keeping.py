@@ -13,7 +13,7 @@ from flask_s2s import Click
 from flask_s2s.capture.attribution import Attribution, Reason
 from flask_s2s.capture.identity import identities
 from flask_s2s.cli import s2s as commands
-from flask_s2s.tables import IDENTITY_KEY
+from flask_s2s.meta import IDENTITY_KEY
 from tests.attribution.conftest import MakeSite
 from tests.attribution.site import Browser, Site
 
