@@ -18,8 +18,10 @@ from flask_s2s import S2S, Services
 from flask_s2s.cli import s2s as s2s_commands
 from flask_s2s.testing import ManualClock, ScriptedTransport
 from tests.cli.runner import cli_runner
+from tests.waiting import wait_until
 
 LANDING = "/?ps_xid=Click123456789&sid=newsletter"
+EMAIL = "visitor@example.com"
 IP = "203.0.113.77"
 AGENT = "Mozilla/5.0 (X11; Linux x86_64) Visitors-Own-Browser/1.0"
 PAGE = '<a href="/next">on</a><form method="post" action="/signup"></form>'
@@ -170,6 +172,28 @@ class Browser:
     def _went(self, response: TestResponse) -> TestResponse:
         self._page = response.text
         return response
+
+
+def customer(shop: Shop, key: str = "42", landing: str = LANDING, email: str = EMAIL) -> Browser:
+    """Return a visitor who consented, came by a link, gave an address and signed up."""
+    browser = shop.browser()
+    browser.post("/banner", answer="granted")
+    browser.land(landing)
+    browser.post("/form", email=email)
+    browser.post("/signup", key=key, email=email)
+    return browser
+
+
+def deny(browser: Browser) -> None:
+    """Answer the banner, and go on until the cookie is gone: erasing may take longer than a page."""
+    browser.post("/banner", answer="denied")
+
+    def gone() -> bool:
+        if browser.cookie() is not None:
+            browser.get("/next")
+        return browser.cookie() is None
+
+    wait_until(gone, what="the cookie is gone")
 
 
 def carried(response: TestResponse) -> bool:

@@ -10,23 +10,12 @@ import pytest
 from flask_s2s import Services
 from flask_s2s.networks.network import Request, Response
 from flask_s2s.testing import ScriptedTransport, answered
-from tests.privacy.sites import LANDING, Browser, Shop
+from tests.privacy.sites import EMAIL, Shop, customer
 
 Opening = Callable[..., Shop]
-EMAIL = "visitor@example.com"
 NOBODYS = dict.fromkeys(
     ("emptied", "withdrawn", "in_flight", "attempts", "clicks", "bindings", "handles"), 0
 )
-
-
-def customer(shop: Shop, key: str = "42", email: str = EMAIL, landing: str = LANDING) -> Browser:
-    """Return a visitor who came by a link, gave an address and signed up."""
-    browser = shop.browser()
-    browser.post("/banner", answer="granted")
-    browser.land(landing)
-    browser.post("/form", email=email)
-    browser.post("/signup", key=key, email=email)
-    return browser
 
 
 def forget(shop: Shop, who: str) -> dict[str, int]:
@@ -81,7 +70,7 @@ def test_a_customer_is_known_by_key_or_address_and_others_are_left(
 ) -> None:
     shop = open_shop(S2S_SEND_PII=pii)
     customer(shop)
-    customer(shop, "43", "other@example.com", "/?ps_xid=Another2345678")
+    customer(shop, "43", "/?ps_xid=Another2345678", "other@example.com")
     shop.services.drain()
     assert forget(shop, who)["emptied"] == 1
     left = [row["customer_key"] for row in shop.rows("delivery") if row["customer_key"]]
@@ -169,7 +158,7 @@ def test_a_forgotten_customer_is_nobody(shop: Shop) -> None:
 def test_an_export_has_everything_that_is_kept(any_shop: Shop) -> None:
     customer(any_shop, landing="/?ps_xid=Another2345678")
     any_shop.clock.advance(minutes=1)
-    customer(any_shop, "43", "other@example.com")
+    customer(any_shop, "43", email="other@example.com")
     any_shop.services.drain()
     result = any_shop.run("export", "42")
     assert result.exit_code == 0, result.output

@@ -10,10 +10,9 @@ import pytest
 from sqlalchemy import make_url
 
 from flask_s2s.testing import answered
-from tests.privacy.sites import AGENT, IP, Shop
+from tests.privacy.sites import AGENT, EMAIL, IP, Shop
 
 Opening = Callable[..., Shop]
-EMAIL = "visitor@example.com"
 
 
 def journey(shop: Shop, **form: str) -> None:
