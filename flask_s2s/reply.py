@@ -192,7 +192,9 @@ class Reply:
 
 def _moved(location: str) -> WSGIApplication:
     def app(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        start_response("302 Found", [("Location", location), ("Content-Length", "0")])
+        # A cache that kept it would send others away from an address that is theirs.
+        headers = [("Location", location), ("Content-Length", "0"), ("Cache-Control", "no-store")]
+        start_response("302 Found", headers)
         return []
 
     return app

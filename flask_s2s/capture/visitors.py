@@ -28,6 +28,8 @@ ATTRIBUTION = "flask_s2s.attribution"
 CARRIED = "flask_s2s.carried"
 #: Whether the click came from another site.
 _HANDED_OVER = "flask_s2s.handed_over"
+#: Whether it has a good handle that no page of this site led here with.
+_COPIED = "flask_s2s.copied"
 _SAME_SITE = ("same-origin", "same-site")
 Environ = dict[str, Any]
 NO_FORM: Callable[[], str | None] = lambda: None  # noqa: E731
@@ -78,7 +80,7 @@ class Visitors:
 
     def arrive(self, environ: Environ) -> Visit | None:
         """Decide on a request with a click or a handle in its URL; None: it changes nothing."""
-        visit = self._land(environ) or self._carried(environ)
+        visit = self._land(environ) or self._carried(environ) or self._copied(environ)
         # A script's request has an Origin, and does not follow a redirect to a page.
         if self._settings.strip_params and not self.asks and "HTTP_ORIGIN" not in environ:
             return self._stripped(environ, visit)
@@ -92,6 +94,17 @@ class Visitors:
             self._brought(environ, found.click, self._clock.now())
             self._accepted(environ, found.click)
         return Visit(found.click, False, environ[CARRIED], found.touches)
+
+    def _copied(self, environ: Environ) -> Visit | None:
+        """Send whoever opened a copied address to the same page without its handle.
+
+        Left there it would count after all, once a form of that page is sent to its own address: it
+        would be the site's own page that led there.
+        """
+        if not environ.get(_COPIED) or environ.get("REQUEST_METHOD") != "GET":
+            return None
+        moved = cleaned(_path(environ), environ["QUERY_STRING"], None)
+        return Visit(None, False, None, moved=moved) if moved else None
 
     def _stripped(self, environ: Environ, visit: Visit | None) -> Visit | None:
         """Send the browser to the address without the click, once it is certain to keep it.
@@ -263,7 +276,10 @@ class Visitors:
 
     def _open(self, environ: Environ, handle: str) -> Attribution | None:
         carried = self._sealer.open(handle, self._clock.now())
-        if carried is None or not self._is_honoured(carried, environ):
+        if carried is None:
+            return None
+        if not self._is_honoured(carried, environ):
+            environ[_COPIED] = carried.to in (None, environ.get("HTTP_HOST", "").lower())
             return None
         if carried.to is not None:
             # It was for the way here: what the pages carry from here on is a handle of this site,

@@ -77,6 +77,24 @@ def test_a_copied_link_hands_nothing_to_whoever_opens_it(
     assert site.reason("42") == "carried"
 
 
+@pytest.mark.parametrize("came_from", ["none", "cross-site"])
+def test_a_copied_address_of_a_form_is_cleaned_before_the_form_is_sent_to_it(
+    site: Site, browser: Browser, came_from: str
+) -> None:
+    site.template = """
+        <a id="join" href="/signup?plan=solo">Join</a>
+        <form id="here" method="post"><input name="customer"></form>
+    """
+    copied = browser.type(LANDING, "cross-site").click("join").url
+    assert "s2s_xid=" in copied
+    other = Browser(site.app).type(copied.removeprefix(ORIGIN), came_from)
+    assert other.url == f"{ORIGIN}/signup?plan=solo"
+    other.submit("here", customer="someone else")
+    assert site.reason("someone else") == "no_click"
+    browser.submit("here", customer="42")
+    assert site.reason("42") == "carried"
+
+
 def test_one_handle_serves_one_customer(site: Site, browser: Browser) -> None:
     browser.type(LANDING, "cross-site")
     page = browser.url, browser.answer
