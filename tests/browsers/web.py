@@ -9,8 +9,9 @@ import socket
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from werkzeug.serving import WSGIRequestHandler, generate_adhoc_ssl_context, make_server
 
@@ -85,7 +86,8 @@ class Asked:
 class Witness:
     """A server of both sites that tells what browsers send. Its page asks for what it may not get.
 
-    The page sets a cookie, has a script that asks for `/ran`, and a picture of the other site.
+    The page sets a cookie, has a script that asks for `/ran`, and a picture of the other site. Asked
+    with `?to=`, it has a link to there.
     """
 
     def __init__(self) -> None:
@@ -123,10 +125,12 @@ class Witness:
                 cookies=environ.get("HTTP_COOKIE", ""),
             )
         )
+        to = parse_qs(query).get("to", [])
+        link = "".join(f'<a href="{escape(address)}">There</a>' for address in to)
         cookie = "witness=1; Max-Age=86400; Path=/; Secure; SameSite=Lax"
         start_response("200 OK", [("Content-Type", "text/html"), ("Set-Cookie", cookie)])
         return [
-            b"<!doctype html><title>Witness</title>"
-            b'<script>document.write(\'<img alt="" src="/ran">\')</script>'
-            b'<img alt="" src="' + self.partner.encode() + b'/picture"><p>Seen.'
+            b"<!doctype html><title>Witness</title>",
+            b'<script>document.write(\'<img alt="" src="/ran">\')</script>',
+            f'<img alt="" src="{self.partner}/picture">{link}'.encode(),
         ]
