@@ -36,6 +36,20 @@ def requests() -> list[Figure]:
             bare=landing,
             cost=cost["landing-row"],
         ),
+        Ratio(
+            what='ordinary, S2S_CARRY = "auto"',
+            against="the same on a bare app",
+            budget=1.01,
+            bare=bare,
+            cost=cost["ordinary-carrying"],
+        ),
+        Ratio(
+            what="landing, a page of 20 KB filled",
+            against="the same template on a bare app",
+            budget=None,
+            bare=cost["page-bare"],
+            cost=cost["page-filled"],
+        ),
     ]
 
 
@@ -62,7 +76,7 @@ def conversions() -> list[Figure]:
 
 def imports() -> list[Figure]:
     """Importing on top of flask, sqlalchemy.orm and requests."""
-    base, package, extension = measure_steps("importing")
+    base, package, extension, delivering = measure_steps("importing")
     against = "flask + sqlalchemy.orm + requests"
     return [
         Ratio(
@@ -78,6 +92,13 @@ def imports() -> list[Figure]:
             budget=1.15,
             bare=base,
             cost=base + package + extension,
+        ),
+        Ratio(
+            what="and what delivers and verifies",
+            against=against,
+            budget=1.2,
+            bare=base,
+            cost=base + package + extension + delivering,
         ),
     ]
 

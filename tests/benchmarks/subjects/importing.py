@@ -27,8 +27,14 @@ def main(folder: Path) -> None:
 
     moments.append(perf_counter())
     mark()
+    from flask_s2s.delivery import annexe
+
+    # What `S2S(app)` does where the process delivers by itself, and has keys to verify with.
+    annexe.furnish(verifying=True)
+    moments.append(perf_counter())
+    mark()
     seconds = [after - before for before, after in pairwise(moments)]
-    write_result(folder, [1, 1, 1], seconds)
+    write_result(folder, [1] * len(seconds), seconds)
 
 
 if __name__ == "__main__":
