@@ -30,7 +30,7 @@ from .capture.cookie import (
 )
 from .capture.domain import registrable_domain
 from .capture.filling import Filler
-from .capture.redirecting import Asked, redirected
+from .capture.redirecting import Asked, lands_secure, redirected
 from .capture.visitors import Visit
 from .services import Services
 
@@ -122,24 +122,28 @@ class Reply:
         self._fills = False
         if not (visit.landed or visit.click or visit.expires or self._filler):
             return headers
-        headers = [*for_one_visitor(headers), *self._cookies(visit)]
+        headers = for_one_visitor(headers)
         self._fills = self._filler is not None and can_be_filled(status, headers)
         if not visit.landed and self._visit.click is not None:
             headers = discreet(headers)
         if not status.startswith("3") or self._visit.moved is not None:
-            return headers
-        return redirected(
+            return [*headers, *self._cookies(visit)]
+        asked = Asked(
+            scheme=environ.get("wsgi.url_scheme", "http"),
+            host=environ.get("HTTP_HOST", ""),
+            path=environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""),
+            query=environ.get("QUERY_STRING") or "",
+        )
+        headers = redirected(
             headers,
-            Asked(
-                scheme=environ.get("wsgi.url_scheme", "http"),
-                host=environ.get("HTTP_HOST", ""),
-                path=environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""),
-                query=environ.get("QUERY_STRING") or "",
-            ),
+            asked,
             landed=visit.landed,
             whole_domain=self._services.settings.cookie_domain is not None,
             filler=self._filler,
         )
+        if visit.landed and lands_secure(headers, asked):
+            return headers
+        return [*headers, *self._cookies(visit)]
 
     def _cookies(self, visit: Visit) -> Headers:
         settings, click = self._services.settings, visit.click

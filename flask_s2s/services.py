@@ -21,11 +21,12 @@ from .capture.attribution import Attribution, Reason
 from .capture.binding import Bindings
 from .capture.consent import Consent, withdraw
 from .capture.decision import Decision
+from .capture.evidence import NO_FORM, Environ, Evidence
 from .capture.handle import HandleSealer
 from .capture.identity import identities
 from .capture.record import RecordSigner
 from .capture.touches import Touches
-from .capture.visitors import NO_FORM, Environ, Visitors
+from .capture.visitors import Visitors
 from .click import Click
 from .clock import Clock, SystemClock
 from .config import Settings
@@ -142,10 +143,13 @@ class Services:
 
     def _visitors(self) -> Visitors:
         settings = self.settings
+        sealer = HandleSealer(settings.secret_keys, settings.window, settings.windows)
         needs: dict[str, Any] = {
             "settings": settings,
-            "signer": self.signer,
-            "sealer": HandleSealer(settings.secret_keys, settings.window, settings.windows),
+            "evidence": Evidence(
+                settings=settings, signer=self.signer, sealer=sealer, clock=self.clock
+            ),
+            "sealer": sealer,
             "touches": self.touches,
             "clock": self.clock,
             "chance": secrets.token_bytes,
@@ -197,11 +201,11 @@ class Services:
         Where nobody is asked for consent (`S2S_CONSENT`, `S2S_GPC`), the app ends the cookie itself
         with the headers that `reply.expiring` returns.
         """
-        clicks = self.visitors.presented(environ, form)
+        clicks = self.visitors.evidence.clicks(environ, form)
         joined = None if session is None else self.recorder.joinable(session).connection()
         erased = self.withdrawals.now(clicks, joined)
         withdraw(environ)
-        return replace(erased, cookie=self.visitors.has_cookie(environ))
+        return replace(erased, cookie=self.visitors.evidence.has_cookie(environ))
 
     # -- conversions --------------------------------------------------------------------------
 

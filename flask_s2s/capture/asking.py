@@ -16,7 +16,8 @@ from typing import Any
 from ..click import Click, may_carry_click
 from .attribution import Attribution, Reason
 from .consent import Consent, Permission, has_withdrawn
-from .visitors import ATTRIBUTION, CARRIED, NO_FORM, Environ, Visit, Visitors
+from .evidence import ATTRIBUTION, CARRIED, NO_FORM, Environ
+from .visitors import Visit, Visitors
 
 #: A landing's click that has no row yet.
 _HELD = "flask_s2s.held"
@@ -47,7 +48,7 @@ class AskingVisitors(Visitors):
         if visit is not None:
             return visit
         concerned = _HELD in environ or environ.get("REQUEST_METHOD") in _WITH_FORMS
-        return Visit(None, False, None) if concerned or self.has_cookie(environ) else None
+        return Visit(None, False, None) if concerned or self.evidence.has_cookie(environ) else None
 
     def answer(self, environ: Environ, visit: Visit) -> Visit:
         """Ask, now that the response starts, and return what it does."""
@@ -68,7 +69,7 @@ class AskingVisitors(Visitors):
         said = self._consent.of(environ)
         if said is Permission.DENIED:
             return Attribution(None, Reason.CONSENT_DENIED)
-        found = self._found(environ, form)
+        found = self.evidence.found(environ, form)
         return found if said is Permission.GRANTED else Attribution(None, Reason.CONSENT_PENDING)
 
     def _denies(self, environ: Environ) -> bool:
@@ -95,12 +96,12 @@ class AskingVisitors(Visitors):
         new = environ.get(_ACCEPTED) or (None if visit.landed else visit.click)
         if new is not None:
             self._captured(new)
-        return replace(visit, handle=None) if self._is_proven(environ) else visit
+        return replace(visit, handle=None) if self.evidence.is_proven(environ) else visit
 
     def _erased(self, environ: Environ) -> bool:
         """Erase what the visitor presents; say whether its cookie may go now."""
-        has_cookie = self.has_cookie(environ)
+        has_cookie = self.evidence.has_cookie(environ)
         if has_withdrawn(environ) or not (has_cookie or CARRIED in environ):
             return has_cookie
-        clicks = self.presented(environ)
+        clicks = self.evidence.clicks(environ)
         return (not clicks or self._erase(clicks)) and has_cookie

@@ -85,6 +85,25 @@ def redirected(
     return [(n, further(v) if n.lower() == "location" else v) for n, v in headers]
 
 
+def lands_secure(headers: Headers, asked: Asked) -> bool:
+    """Say whether the same click lands again at once, by https: the cookie is set there.
+
+    Set here it would be without `Secure`, and the landing that follows is of a click that is kept.
+    """
+    if asked.scheme == "https":
+        return False
+    try:
+        urls = [asked.resolve(v) for name, v in headers if name.lower() == "location"]
+    except ValueError:
+        return False
+    return any(
+        url.scheme == "https"
+        and url.hostname == asked.host.partition(":")[0].lower()
+        and any(is_click_id(_name(part)) for part in _parts(url.query))
+        for url in urls
+    )
+
+
 def cleaned(path: str, query: str, handle: str | None) -> str | None:
     """Return the address of the same page without the click; all else stays byte for byte.
 

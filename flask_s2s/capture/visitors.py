@@ -1,38 +1,34 @@
-"""One site's visitors: what a request brings, and which click its visitor has."""
+"""One site's visitors: what a request brings, and what its response is to do about it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 from ..click import Click, read_click
 from ..clock import Clock
 from ..config import Settings
-from .attribution import Attribution, Reason, earlier, newest_click
+from .attribution import Attribution, Reason, earlier
 from .consent import has_withdrawn
-from .cookie import read_cookies
-from .handle import NONCE, PARAMETER, Carried, HandleSealer
+from .evidence import (
+    ATTRIBUTION,
+    CARRIED,
+    COPIED,
+    HANDED_OVER,
+    NO_FORM,
+    Environ,
+    Evidence,
+    page_of,
+    path_of,
+)
+from .handle import NONCE, PARAMETER, HandleSealer
 from .handover import host_of, with_handle
 from .landing import ignored_because, winner
-from .record import MAX_TOUCHES, Kept, RecordSigner
+from .record import MAX_TOUCHES
 from .redirecting import PARAMETER as HOPS
 from .redirecting import cleaned
-from .scripted import read_script_cookies
 from .touches import Touches
-
-#: What a request is found to have, and the handle that brought it.
-ATTRIBUTION = "flask_s2s.attribution"
-CARRIED = "flask_s2s.carried"
-#: Whether the click came from another site.
-_HANDED_OVER = "flask_s2s.handed_over"
-#: Whether it has a good handle that no page of this site led here with.
-_COPIED = "flask_s2s.copied"
-_SAME_SITE = ("same-origin", "same-site")
-Environ = dict[str, Any]
-NO_FORM: Callable[[], str | None] = lambda: None  # noqa: E731
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +59,7 @@ class Visitors:
         self,
         *,
         settings: Settings,
-        signer: RecordSigner,
+        evidence: Evidence,
         sealer: HandleSealer,
         touches: Touches,
         clock: Clock,
@@ -71,7 +67,7 @@ class Visitors:
         captured: Callable[[Click], None],
     ) -> None:
         self._settings = settings
-        self._signer = signer
+        self.evidence = evidence
         self._sealer = sealer
         self._touches = touches
         self._clock = clock
@@ -87,10 +83,10 @@ class Visitors:
         return visit
 
     def _carried(self, environ: Environ) -> Visit | None:
-        found = self._found(environ, NO_FORM)
+        found = self.evidence.found(environ)
         if found.reason is not Reason.CARRIED or found.click is None:
             return None
-        if environ.get(_HANDED_OVER):
+        if environ.get(HANDED_OVER):
             self._brought(environ, found.click, self._clock.now())
             self._accepted(environ, found.click)
         return Visit(found.click, False, environ[CARRIED], found.touches)
@@ -101,9 +97,9 @@ class Visitors:
         Left there it would count after all, once a form of that page is sent to its own address: it
         would be the site's own page that led there.
         """
-        if not environ.get(_COPIED) or environ.get("REQUEST_METHOD") != "GET":
+        if not environ.get(COPIED) or environ.get("REQUEST_METHOD") != "GET":
             return None
-        moved = cleaned(_path(environ), environ["QUERY_STRING"], None)
+        moved = cleaned(path_of(environ), environ["QUERY_STRING"], None)
         return Visit(None, False, None, moved=moved) if moved else None
 
     def _stripped(self, environ: Environ, visit: Visit | None) -> Visit | None:
@@ -113,20 +109,20 @@ class Visitors:
         very page, because a browser that keeps no cookie would have lost it.
         """
         query, handle = environ.get("QUERY_STRING") or "", None
-        if self._is_proven(environ):
+        if self.evidence.is_proven(environ):
             if visit is None:
                 visit = self._at_a_spent_address(environ)
         elif visit is None or visit.click is None or visit.handle is None or PARAMETER in query:
             return visit
         else:
             now, nonce = self._clock.now(), self._chance(NONCE)
-            handle = self._sealer.seal(visit.click, now, nonce, to=_page(environ))
-        moved = visit and cleaned(_path(environ), query, handle)
+            handle = self._sealer.seal(visit.click, now, nonce, to=page_of(environ))
+        moved = visit and cleaned(path_of(environ), query, handle)
         return replace(visit, handle=None, moved=moved) if visit and moved else visit
 
     def _at_a_spent_address(self, environ: Environ) -> Visit | None:
         """Return a visit with a handle in its URL that the cookie has made unnecessary."""
-        found = self._found(environ, NO_FORM)
+        found = self.evidence.found(environ)
         spent = PARAMETER in environ["QUERY_STRING"] and found.reason is Reason.COOKIE
         if not spent or ignored_because(environ) is not None:
             return None
@@ -136,19 +132,7 @@ class Visitors:
         """Return what the response does after all, now that it starts."""
         if not self._denies(environ):
             return visit
-        return Visit(None, visit.landed, None, expires=self.has_cookie(environ))
-
-    def presented(self, environ: Environ, form: Callable[[], str | None] = NO_FORM) -> list[Click]:
-        """Return every click that the request has in its cookies, in its handle or in its URL."""
-        found, now = self._found(environ, form), self._clock.now()
-        records = [self._signer.read(cookie, now) for cookie in self._cookies(environ)]
-        kept = [(one.click, *one.touches) for one in records if isinstance(one, Kept)]
-        brought = () if found.click is None else (found.click, *found.touches)
-        return list(dict.fromkeys(click for clicks in (*kept, brought) for click in clicks))
-
-    def has_cookie(self, environ: Environ) -> bool:
-        """Say whether the browser presents a cookie of ours, readable or not."""
-        return bool(self._cookies(environ))
+        return Visit(None, visit.landed, None, expires=self.evidence.has_cookie(environ))
 
     def attribution_of(
         self, environ: Environ | None, form: Callable[[], str | None] = NO_FORM
@@ -161,31 +145,14 @@ class Visitors:
             return Attribution(None, Reason.OUTSIDE_REQUEST)
         if self._denies(environ):
             return Attribution(None, Reason.CONSENT_DENIED)
-        return self._found(environ, form)
+        return self.evidence.found(environ, form)
 
     def handle_of(self, environ: Environ, form: Callable[[], str | None] = NO_FORM) -> str | None:
         """Return the handle that brought the visitor's click to this request, to carry it on."""
-        if self._denies(environ) or self._found(environ, form).reason is not Reason.CARRIED:
+        if self._denies(environ) or self.evidence.found(environ, form).reason is not Reason.CARRIED:
             return None
         handle: str = environ[CARRIED]
         return handle
-
-    def _found(self, environ: Environ, form: Callable[[], str | None]) -> Attribution:
-        found: Attribution | None = environ.get(ATTRIBUTION)
-        if found is None:
-            found = environ[ATTRIBUTION] = self._with_fallback(environ, self._presented(environ))
-        if found.click is None and (handle := form()):
-            carried = self._open(environ, handle)
-            if carried is not None:
-                found = environ[ATTRIBUTION] = replace(carried, fallback=found.fallback)
-        return found
-
-    def _with_fallback(self, environ: Environ, found: Attribution) -> Attribution:
-        """Add what the network's own script has kept, where the cookie did not settle it."""
-        if not self._settings.script_cookies or found.reason is Reason.COOKIE:
-            return found
-        cookies = environ.get("HTTP_COOKIE", "")
-        return replace(found, fallback=read_script_cookies(cookies, self._clock.now()))
 
     def hand_over(self, environ: Environ, url: str) -> str:
         """Return `url` with this visitor's click in it, where it leads to another site."""
@@ -206,7 +173,7 @@ class Visitors:
         new = read_click(environ.get("QUERY_STRING", ""), now)
         if new is None:
             return None
-        kept = self._found(environ, NO_FORM)
+        kept = self.evidence.found(environ)
         self._brought(environ, new, now)
         if winner(kept.click, new, self._settings.attribution) is not new:
             if kept.click is None or kept.click.click_id != new.click_id:
@@ -247,70 +214,3 @@ class Visitors:
     def _is_carried(self, kept: Attribution) -> bool:
         """Say whether a new click travels without the cookie: none has been seen to come back."""
         return kept.reason is not Reason.COOKIE
-
-    def _is_proven(self, environ: Environ) -> bool:
-        now = self._clock.now()
-        records = [self._signer.read(cookie, now) for cookie in self._cookies(environ)]
-        return newest_click(records).reason is Reason.COOKIE
-
-    def _cookies(self, environ: Environ) -> list[str]:
-        return read_cookies(environ.get("HTTP_COOKIE", ""), self._settings.cookie_name)
-
-    def _presented(self, environ: Environ) -> Attribution:
-        """Decide among what the browser presents: its cookies and its URL's handle."""
-        now = self._clock.now()
-        kept = newest_click([self._signer.read(cookie, now) for cookie in self._cookies(environ)])
-        query = environ.get("QUERY_STRING") or ""
-        if PARAMETER not in query:
-            return kept
-        handles = parse_qs(query[:65536], max_num_fields=None).get(PARAMETER, ())
-        carried = self._open(environ, handles[0]) if handles else None
-        if carried is None or carried.click is None:
-            return kept
-        if kept.click is not None:
-            if winner(kept.click, carried.click, self._settings.attribution) is kept.click:
-                return kept
-            if kept.click.at >= carried.click.at and self._settings.attribution == "last":
-                return kept
-        return replace(carried, touches=earlier(carried.click, kept))
-
-    def _open(self, environ: Environ, handle: str) -> Attribution | None:
-        carried = self._sealer.open(handle, self._clock.now())
-        if carried is None:
-            return None
-        if not self._is_honoured(carried, environ):
-            environ[_COPIED] = carried.to in (None, environ.get("HTTP_HOST", "").lower())
-            return None
-        if carried.to is not None:
-            # It was for the way here: what the pages carry from here on is a handle of this site,
-            # and always the same one, so that all that comes of it serves one customer.
-            environ[_HANDED_OVER] = carried.to == environ.get("HTTP_HOST", "").lower()
-            handle = self._sealer.settle(carried)
-            carried = self._sealer.open(handle, self._clock.now()) or carried
-        environ[CARRIED] = handle
-        return Attribution(carried.click, Reason.CARRIED, handle=carried.token)
-
-    def _is_honoured(self, carried: Carried, environ: Environ) -> bool:
-        """A handle counts where one of the site's own pages led here, or in the one host it is for."""
-        host: str = environ.get("HTTP_HOST", "").lower()
-        if carried.to is not None:
-            # A link that is opened by hand was copied: one that is followed says where from.
-            followed = environ.get("HTTP_SEC_FETCH_SITE") != "none"
-            return carried.to == _page(environ) or (carried.to == host and followed)
-        came_from: str | None = environ.get("HTTP_SEC_FETCH_SITE")
-        if came_from is not None:
-            own = _SAME_SITE if self._settings.cookie_domain is not None else _SAME_SITE[:1]
-            return came_from in own
-        try:
-            return urlsplit(environ.get("HTTP_REFERER", "")).netloc.lower() == host != ""
-        except ValueError:
-            return False
-
-
-def _page(environ: Environ) -> str:
-    """Return what a handle for one page alone is bound to."""
-    return f"{environ.get('HTTP_HOST', '').lower()}{_path(environ) or '/'}"
-
-
-def _path(environ: Environ) -> str:
-    return f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"

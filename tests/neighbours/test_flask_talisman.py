@@ -44,7 +44,10 @@ def test_parameters_survive_the_redirect_to_https(shop: Shop) -> None:
     target = urlsplit(answer.headers["Location"])
     assert (target.scheme, target.netloc) == ("https", HOST)
     assert parse_qs(target.query) == {"ps_xid": [CLICK], "sid": ["letter"]}
-    client.get(answer.headers["Location"])
+    # Set by http it would be without Secure, and stay so: the click that lands next is the same.
+    assert our_cookie(answer) is None
+    landed = client.get(answer.headers["Location"])
+    assert (our_cookie(landed) or "").endswith("; Secure")
     assert client.post("/signup", base_url=f"https://{HOST}").text == "done"
     assert shop.credited() == [("1", CLICK)]
 
