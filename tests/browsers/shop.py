@@ -21,8 +21,8 @@ PAGE = """<!doctype html>
 <a href="{{ authorize }}">Log in</a>
 <a href="{{ url_for('out') }}">Out by a redirect</a>
 <a href="{{ url_for('log_in') }}">In by a redirect</a>
-<a href="/guide.pdf">The guide</a>
-<img alt="" src="/guide.png">
+<a href="{{ url_for('static', filename='terms.html') }}">Terms</a>
+<a href="/guide.txt">The guide</a>
 <img alt="" src="{{ other }}/picture">
 """
 
@@ -35,7 +35,8 @@ class Shop:
         self._other = other
         self._door = Door()
         self._folder = TemporaryDirectory()
-        app = Flask(__name__, instance_path=self._folder.name, static_folder=self._folder.name)
+        folder = self._folder.name
+        app = Flask(__name__, instance_path=folder, static_folder=folder, static_url_path="/static")
         app.config.update(SECRET_KEY="for tests", TESTING=True, S2S_CARRY="auto")
         app.before_request(lambda: self.asked.append(request.full_path))
         app.after_request(_tell_everybody)

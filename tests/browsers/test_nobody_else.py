@@ -74,23 +74,36 @@ def test_a_copied_link_credits_its_visitor_and_nobody_else(
 
 
 @pytest.mark.parametrize("way", ["A friend", "Log in", "Out by a redirect", "In by a redirect"])
-def test_other_sites_get_no_handle_and_files_have_none(
-    visitor: Chromium, witness: Witness, way: str
+def test_other_sites_are_told_nothing(visitor: Chromium, witness: Witness, way: str) -> None:
+    with closing(Shop(witness.partner)) as shop:
+        witness.forget()
+        visitor.type(shop.landing)
+        visitor.follow("Prices")
+        assert "s2s_xid=" in visitor.url, "else there is nothing to tell"
+        visitor.follow(way)
+        assert visitor.url.startswith(witness.partner)
+        there = [asked for asked in witness.asked if asked.host == PARTNER]
+        # The picture in each of the shop's two pages, then the page that was meant, with what it has.
+        page = "/friend" if way in ("A friend", "Out by a redirect") else "/authorize"
+        pictures = ["/picture"] * 3
+        assert sorted(asked.path for asked in there if asked.path != "/favicon.ico") == sorted(
+            [*pictures, page, "/ran"]
+        )
+        for asked in there:
+            assert "xid" not in asked.target
+            assert "xid" not in asked.referer
+
+
+@pytest.mark.parametrize(
+    ("way", "path"), [("Terms", "/static/terms.html"), ("The guide", "/guide.txt")]
+)
+def test_files_of_the_site_have_no_handle(
+    visitor: Chromium, witness: Witness, way: str, path: str
 ) -> None:
     with closing(Shop(witness.partner)) as shop:
         visitor.type(shop.landing)
         visitor.follow("Prices")
-        assert "s2s_xid=" in visitor.url, "else there is nothing to tell"
-        witness.forget()
-        visitor.page.reload()
         visitor.follow(way)
-        there = [asked for asked in witness.asked if asked.host == PARTNER]
-        assert visitor.url.startswith(witness.partner)
-        assert {"/friend", "/authorize"} & {asked.path for asked in there}
-        assert "/picture" in {asked.path for asked in there}
-        for asked in there:
-            assert "xid" not in asked.target
-            assert "xid" not in asked.referer
-        files = [target for target in shop.asked if target.startswith(("/static/", "/guide"))]
-        assert files
-        assert not [target for target in files if "xid" in target]
+        assert [target for target in shop.asked if target.startswith("/prices?s2s_xid=")]
+        files = {target for target in shop.asked if target.startswith(("/static/", path))}
+        assert files == {"/static/site.css?", f"{path}?"}
