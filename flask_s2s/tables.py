@@ -60,6 +60,11 @@ OPEN = ("armed", "pending", "waiting", "sending", "held")
 LEASED = ("armed", "sending")
 
 
+def microseconds(value: datetime) -> int:
+    """Return a time as it is stored."""
+    return (value - EPOCH) // _MICROSECOND
+
+
 class Instant(TypeDecorator[datetime]):
     """An aware datetime, stored as whole microseconds since 1970 (UTC)."""
 
@@ -73,7 +78,7 @@ class Instant(TypeDecorator[datetime]):
         return "BigInteger()"
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        return None if value is None else (value - EPOCH) // _MICROSECOND
+        return None if value is None else microseconds(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         return None if value is None else EPOCH + timedelta(microseconds=value)

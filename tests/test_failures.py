@@ -80,15 +80,15 @@ FAILURES: dict[str, list[Protection]] = {
     "what a worker held when it died is never taken up, or is ended twice when it comes back": [
         Protection(
             file="delivery/claiming.py",
-            code="where(rows.c.due_at <= now)",
-            without='where(rows.c.due_at <= now, rows.c.status != "sending")',
+            code="where(rows.c.due_at <= _NOW)",
+            without='where(rows.c.due_at <= _NOW, rows.c.status != "sending")',
             test="delivery/test_leases.py"
             "::test_an_expired_lease_is_claimed_again_and_the_stale_settle_changes_nothing[sqlite]",
         ),
         Protection(
-            file="delivery/outbox.py",
-            code="(self._rows.c.id == delivery.id, self._rows.c.lease_token == delivery.lease_token)",
-            without="(self._rows.c.id == delivery.id, self._rows.c.id == delivery.id)",
+            file="delivery/settling.py",
+            code="(rows.c.id == held.id, rows.c.lease_token == held.lease_token)",
+            without="(rows.c.id == held.id, rows.c.id == held.id)",
             test="delivery/test_leases.py"
             "::test_an_expired_lease_is_claimed_again_and_the_stale_settle_changes_nothing[sqlite]",
         ),
@@ -163,7 +163,7 @@ FAILURES: dict[str, list[Protection]] = {
     "one customer or one payment counts twice": [
         Protection(
             file="delivery/claiming.py",
-            code="(rows.c.due_at, until)",
+            code="(rows.c.due_at, _UNTIL)",
             without="(rows.c.due_at, rows.c.due_at)",
             test="delivery/test_leases.py"
             "::test_claimers_at_once_never_share_a_row_and_miss_none[sqlite]",

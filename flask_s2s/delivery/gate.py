@@ -15,6 +15,7 @@ from sqlalchemy import Engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ..tables import Tables
+from .rows import whole
 from .settlement import Status
 
 #: How long a closed lane waits between two probes.
@@ -38,14 +39,13 @@ class Gates:
         self._engine = engine
         self._gates = tables.gate
         self._rows = tables.delivery
+        self._closed = select(tables.gate).order_by(tables.gate.c.since)
         self._seen_closed: dict[str, str] = {}
 
     def closed(self) -> list[Closed]:
         """Return the closed lanes, oldest first."""
-        gates = self._gates
-        with self._engine().connect() as connection:
-            found = connection.execute(select(gates).order_by(gates.c.since)).mappings()
-            closed = [Closed(**row) for row in found]
+        with whole(self._engine()) as connection:
+            closed = [Closed(**row) for row in connection.execute(self._closed).mappings()]
         self._seen_closed = {gate.lane: gate.reason for gate in closed}
         return closed
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 
-from sqlalchemy import Connection, Table, and_, or_, select, update
+from sqlalchemy import Connection, Table, Update, and_, bindparam, or_, select, update
 
 from .settlement import Delivery, Status
 
@@ -31,10 +32,16 @@ def call_children(
     called = [parent.dedupe for parent in parents if parent.kind in _PARENTS]
     if not called:
         return
+    connection.execute(_calling(rows), {"its_parents": called, "due_at": now})
+
+
+@lru_cache(maxsize=8)
+def _calling(rows: Table) -> Update:
     given_up = and_(rows.c.status == Status.REFUSED.value, rows.c.attempts == 0)
     listening = or_(rows.c.status.in_(_LISTENING), given_up)
-    children = update(rows).where(rows.c.parent.in_(called), listening)
-    connection.execute(children.values(status=Status.WAITING.value, due_at=now, settled_at=None))
+    called = rows.c.parent.in_(bindparam("its_parents", expanding=True))
+    children = update(rows).where(called, listening)
+    return children.values(status=Status.WAITING.value, settled_at=None)
 
 
 def has_moved(connection: Connection, rows: Table, parent: Delivery) -> bool:

@@ -19,36 +19,28 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import (
     Connection,
     Engine,
+    Select,
+    Table,
     and_,
     bindparam,
-    delete,
     func,
-    insert,
     select,
     update,
 )
 from sqlalchemy.engine import Dialect
 
 from ..tables import LEASED, Tables
-from . import claiming
+from .claiming import Claims
 from .installation import Installation
-from .kin import call_children, has_moved
 from .listening import notification
-from .rows import Settled, closing, dedupe_hash, delivery_of, row_of, settling
+from .rows import Settled, dedupe_hash, delivery_of, row_of, whole
 from .settlement import Delivery, Settlement, Status
+from .settling import Settling
 from .upsert import Upsert
 
 Identity = tuple[str, ...]
 #: Makes a row in the transaction that adds it.
 Draft = Callable[[Connection], Delivery]
-
-
-class _Held:
-    """A claimed delivery in a statement that is built once and executed for many."""
-
-    id: Any = bindparam("its_id")
-    lease_token: Any = bindparam("its_token")
-    number: Any = bindparam("its_number")
 
 
 def new_token() -> str:
@@ -62,14 +54,14 @@ class Outbox:
     def __init__(self, engine: Callable[[], Engine], tables: Tables) -> None:
         self._engine = engine
         self._rows = tables.delivery
-        self._attempts = tables.attempt
-        self._moving = update(tables.delivery).where(*self._fence(_Held))
-        attempts = tables.attempt
-        self._closing = update(attempts).where(
-            attempts.c.delivery_id == _Held.id,
-            attempts.c.number == _Held.number,
-            attempts.c.closed_at.is_(None),
+        self._next, self._next_of_open = (
+            _soonest(tables.delivery, closed) for closed in (False, True)
         )
+        self._parents = select(tables.delivery).where(
+            tables.delivery.c.dedupe.in_(bindparam("wanted", expanding=True))
+        )
+        self._claims = Claims(tables)
+        self._settling = Settling(tables)
         self._installation = Installation(engine, tables.meta)
         self._upserts: WeakKeyDictionary[Dialect, Upsert] = WeakKeyDictionary()
 
@@ -153,28 +145,17 @@ class Outbox:
 
         Lanes in `closed` are left alone; with `only`, nothing else is taken.
         """
-        token = new_token()
-        with self._engine().begin() as connection:
-            found = claiming.due(self._rows, now, limit, closed, only)
-            claimed = claiming.lease(connection, self._rows, found, token, now + lease)
-            if claimed:
-                opened = [
-                    {"delivery_id": d.id, "number": d.attempts, "lease_token": token}
-                    for d in claimed
-                ]
-                connection.execute(insert(self._attempts).values(opened_at=now), opened)
-        return claimed
+        token, until = new_token(), now + lease
+        return self._claims.claim(
+            self._engine(), limit=limit, now=now, token=token, until=until, closed=closed, only=only
+        )
 
     def next_due(self, closed: Sequence[str] = ()) -> datetime | None:
         """Return when the next delivery is due, leaving out closed lanes."""
-        rows = self._rows
-        # Not min(): MariaDB would read the index to its end for that.
-        soonest = select(rows.c.due_at).where(rows.c.due_at.is_not(None)).order_by(rows.c.due_at)
-        if closed:
-            soonest = soonest.where(rows.c.lane.not_in(closed))
-        with self._engine().connect() as connection:
-            moment: datetime | None = connection.scalar(soonest.limit(1))
-        return moment
+        with whole(self._engine()) as connection:
+            if closed:
+                return connection.scalar(self._next_of_open, {"closed": list(closed)})
+            return connection.scalar(self._next)
 
     # -- settling -----------------------------------------------------------------------------
 
@@ -183,20 +164,12 @@ class Outbox:
 
         Returns, for each, whether the lease was still ours: a stale worker changes nothing.
         """
-        with self._engine().connect() as connection:
-            counts = connection.dialect.supports_sane_multi_rowcount
-            if settled and counts and self._settle_all(connection, settled, now):
-                return [True] * len(settled)
-            with connection.begin():
-                ours = [self._settle(connection, [one], now) for one in settled]
-                self._call_children(connection, settled, now)
-            return ours
+        return self._settling.settle(self._engine(), settled, now)
 
     def give_back(self, deliveries: Sequence[Delivery], now: datetime) -> None:
         """Return claimed deliveries that were not sent, without having used an attempt."""
         for delivery in deliveries:
-            with self._engine().begin() as connection:
-                self._return(connection, delivery, status=Status.PENDING.value, due_at=now)
+            self._settling.give_back(self._engine(), delivery, now)
 
     def put_back(
         self, delivery: Delivery, next_: Settlement, now: datetime, parent: Delivery | None
@@ -206,44 +179,15 @@ class Outbox:
         `parent` is what that was decided on: where it has moved since, the delivery is due at once.
         Returns whether it became what was decided.
         """
-        values = {
-            "status": next_.status.value,
-            "due_at": next_.due_at,
-            "detail": next_.detail[:255],
-            "read_to": next_.read_to,
-        }
-        with self._engine().begin() as connection:
-            if parent is not None and has_moved(connection, self._rows, parent):
-                self._return(connection, delivery, status=Status.WAITING.value, due_at=now)
-                return False
-            settled_at = now if next_.settled else None
-            ours = self._return(connection, delivery, settled_at=settled_at, **values)
-            if ours and next_.settled:
-                call_children(connection, self._rows, [delivery], now)
-            return ours
-
-    def _return(self, connection: Connection, delivery: Delivery, **values: Any) -> bool:
-        attempts = self._attempts
-        unused = update(self._rows).where(*self._fence(delivery))
-        unused = unused.values(lease_token=None, attempts=delivery.attempts - 1, **values)
-        if not connection.execute(unused).rowcount:
-            return False
-        connection.execute(
-            delete(attempts).where(
-                attempts.c.delivery_id == delivery.id,
-                attempts.c.lease_token == delivery.lease_token,
-            )
-        )
-        return True
+        return self._settling.put_back(self._engine(), delivery, next_, now, parent)
 
     def parents(self, deliveries: Sequence[Delivery]) -> dict[str, Delivery]:
         """Return the deliveries that these wait for, by their `dedupe`, as far as they are here."""
         wanted = {delivery.parent for delivery in deliveries if delivery.parent is not None}
         if not wanted:
             return {}
-        rows = self._rows
-        with self._engine().connect() as connection:
-            found = connection.execute(select(rows).where(rows.c.dedupe.in_(wanted))).mappings()
+        with whole(self._engine()) as connection:
+            found = connection.execute(self._parents, {"wanted": list(wanted)}).mappings()
             return {row["dedupe"]: delivery_of(row) for row in found}
 
     def expire_overdue(self, now: datetime) -> int:
@@ -267,34 +211,6 @@ class Outbox:
         with self._engine().connect() as connection:
             return connection.scalar(select(func.count()).select_from(rows).where(soon)) or 0
 
-    def _fence(self, delivery: Any) -> tuple[Any, Any]:
-        return (self._rows.c.id == delivery.id, self._rows.c.lease_token == delivery.lease_token)
-
-    def _settle_all(
-        self, connection: Connection, settled: Sequence[Settled], now: datetime
-    ) -> bool:
-        """Settle all if every lease is still ours, else none: which is not, only each by itself tells."""
-        with connection.begin() as transaction:
-            if self._settle(connection, settled, now):
-                self._call_children(connection, settled, now)
-                return True
-            transaction.rollback()
-            return False
-
-    def _settle(self, connection: Connection, batch: Sequence[Settled], now: datetime) -> bool:
-        """Write a batch; say whether all of it was still ours. If not, part of it may be written."""
-        moving = [settling(*one, now) for one in batch]
-        if connection.execute(self._moving, moving).rowcount != len(batch):
-            return False
-        connection.execute(self._closing, [closing(*one, now) for one in batch])
-        return True
-
-    def _call_children(
-        self, connection: Connection, settled: Sequence[Settled], now: datetime
-    ) -> None:
-        moved = [delivery for delivery, settlement, _ in settled if settlement.settled]
-        call_children(connection, self._rows, moved, now)
-
     # -----------------------------------------------------------------------------------------
 
     def hashed(self, connection: Connection, identity: Identity) -> str:
@@ -302,3 +218,11 @@ class Outbox:
         if not identity:
             return secrets.token_hex(32)
         return dedupe_hash(self._installation.key(connection), identity)
+
+
+def _soonest(rows: Table, closed: bool) -> Select[datetime]:
+    # Not min(): MariaDB would read the index to its end for that.
+    soonest = select(rows.c.due_at).where(rows.c.due_at.is_not(None)).order_by(rows.c.due_at)
+    if closed:
+        soonest = soonest.where(rows.c.lane.not_in(bindparam("closed", expanding=True)))
+    return soonest.limit(1)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import RowMapping
+from sqlalchemy import Connection, Engine, RowMapping
 
 from ..click import Click, dump_click, load_click
 from ..conversion import Conversion, dump_conversion, load_conversion
@@ -17,6 +19,32 @@ from ..networks.exchange import Exchanged
 from .settlement import Delivery, Settlement, Status
 
 Settled = tuple[Delivery, Settlement, Exchanged]
+
+#: What `settling` gives anew, but for the token, which it takes away.
+MOVED = (
+    "status",
+    "detail",
+    "due_at",
+    "ambiguous_at",
+    "settled_at",
+    "verify_at",
+    "checks",
+    "read_to",
+)
+#: What `closing` gives.
+CLOSED = ("closed_at", "outcome", "http_status", "duration_ms", "request", "answer")
+
+
+@contextmanager
+def whole(engine: Engine) -> Iterator[Connection]:
+    """Yield a connection on which each statement is a transaction by itself.
+
+    For one that is asked all the time: a server is spared the beginning and the end.
+    """
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+        yield connection
 
 
 def dedupe_hash(installation: str, identity: tuple[str, ...]) -> str:

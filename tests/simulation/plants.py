@@ -33,9 +33,9 @@ class Plant:
 
 PLANTS = {
     "no-fence": Plant(
-        "delivery/outbox.py",
-        "self._rows.c.lease_token == delivery.lease_token)",
-        "self._rows.c.id.is_not(None))",
+        "delivery/settling.py",
+        "rows.c.lease_token == held.lease_token)",
+        "rows.c.id.is_not(None))",
         (
             "settled without a lease",
             "a delivered row was reopened",
@@ -68,7 +68,7 @@ PLANTS = {
         ("rewarded twice",),
     ),
     "attempts-never-closed": Plant(
-        "delivery/outbox.py",
+        "delivery/settling.py",
         "attempts.c.closed_at.is_(None),",
         "attempts.c.closed_at.is_not(None),",
         ("an attempt was never closed",),
@@ -93,8 +93,8 @@ PLANTS = {
     ),
     "orphans-stay": Plant(
         "delivery/claiming.py",
-        "where(rows.c.due_at <= now)",
-        'where(rows.c.due_at <= now, rows.c.status != "sending")',
+        "where(rows.c.due_at <= _NOW)",
+        'where(rows.c.due_at <= _NOW, rows.c.status != "sending")',
         ("not resumed within one lease", "something is stuck"),
     ),
     "own-clock": Plant(
