@@ -24,6 +24,7 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP *.test 127.0.0.1",
 ]
 
 
@@ -62,6 +63,13 @@ def test_a_partners_link_leads_to_a_credited_customer(
     assert page.url.startswith(f"{demo.site}?")
     look("landing")
 
+    page.get_by_role("link", name="Letter").click()
+    look("letter")
+    page.get_by_label("E-mail").fill(ADA["email"])
+    page.get_by_role("button", name="Write to me").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Thank you")
+    look("letter-thanks")
+
     page.get_by_role("link", name="Sign up").click()
     page.get_by_role("button", name="Open account").click()
     expect(page.get_by_role("alert")).to_contain_text("Enter your name.")
@@ -93,3 +101,31 @@ def test_a_partners_link_leads_to_a_credited_customer(
     page.goto(f"{demo.network}sub-ids")
     expect(page.get_by_role("row").filter(has_text="newsletter")).to_contain_text("Ada Byron Media")
     page.screenshot(path=tmp_path / "network-sub-ids.png", full_page=True)
+
+
+def test_a_form_on_another_site_is_refused_and_ours_is_not(
+    demo: Demo, page: Page, tmp_path: Path
+) -> None:
+    demo.start()
+    fields = "".join(f'<input name="{name}" value="{value}">' for name, value in ADA.items())
+    # A browser sends Sec-Fetch-Site to an address of loopback, and only Origin to a plain name.
+    for site in (demo.site, demo.site.replace("127.0.0.1", "shop.test")):
+        form = f'<form method="post" action="{site}signup">{fields}<button>Win</button></form>'
+        for evil in ("http://evil.test/", demo.network):
+            show(page, evil, form)
+            page.goto(evil)
+            page.get_by_role("button").click()
+            heading = page.get_by_role("heading", level=1)
+            expect(heading).to_have_text("That did not come from here")
+            page.unroute(evil)
+        page.screenshot(path=tmp_path / "refused.png", full_page=True)
+
+        page.goto(f"{site}letter")
+        page.get_by_label("E-mail").fill(ADA["email"])
+        page.get_by_role("button", name="Write to me").click()
+        assert page.url == f"{site}letter/thanks"
+
+
+def show(page: Page, url: str, body: str) -> None:
+    """Make a page of somebody else's."""
+    page.route(url, lambda route: route.fulfill(body=body, content_type="text/html"))
