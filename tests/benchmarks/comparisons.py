@@ -46,7 +46,7 @@ def requests() -> list[Figure]:
         Ratio(
             what="landing, a page of 20 KB filled",
             against="the same template on a bare app",
-            budget=None,
+            budget=7.0,
             bare=cost["page-bare"],
             cost=cost["page-filled"],
         ),
