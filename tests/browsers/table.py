@@ -11,35 +11,35 @@ from collections.abc import Callable
 import pytest
 from _pytest.terminal import TerminalReporter
 
-Record = Callable[[str, str, object], None]
+Record = Callable[[int, str, str, object], None]
 PROPERTY = "browser matrix"
 
 
 @pytest.fixture
 def matrix(record_property: Callable[[str, object], None]) -> Record:
-    """Write one cell: what it is about, its column, and what became of it."""
+    """Write one cell: the number and the name of its row, its column, and what became of it."""
 
-    def record(row: str, column: str, cell: object) -> None:
-        record_property(PROPERTY, [row, column, str(cell)])
+    def record(number: int, row: str, column: str, cell: object) -> None:
+        record_property(PROPERTY, [number, row, column, str(cell)])
 
     return record
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     """Print the table, in the Markdown that README shows."""
-    rows: dict[str, dict[str, str]] = {}
+    rows: dict[tuple[int, str], dict[str, str]] = {}
     for reports in terminalreporter.stats.values():
         for report in reports:
             if getattr(report, "when", None) != "call":
                 continue
             for name, value in report.user_properties:
                 if name == PROPERTY:
-                    row, column, cell = value
-                    rows.setdefault(row, {})[column] = cell
+                    number, row, column, cell = value
+                    rows.setdefault((number, row), {})[column] = cell
     if not rows:
         return
     terminalreporter.section("who is credited, by browser and way")
-    for line in lines(rows):
+    for line in lines({name: cells for (_, name), cells in sorted(rows.items())}):
         terminalreporter.write_line(line)
 
 

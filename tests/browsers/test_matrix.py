@@ -182,7 +182,8 @@ def test_a_sign_up_is_credited_or_says_why_not(
     )
     outcomes = tuple(town.outcome(name) for name in (direct, three, later))
     for way, outcome in zip(WAYS, outcomes, strict=True):
-        matrix(f"{profile.browser}, {profile.name}", way, outcome)
+        row = f"{profile.browser}, {profile.name}"
+        matrix(PROFILES.index(profile), row, way, outcome)
     assert seen == profile.seen, "the profile is not what it is called"
     assert outcomes == profile.outcomes
 
