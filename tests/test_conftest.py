@@ -47,8 +47,8 @@ def run_pytest(folder: pathlib.Path, source: str, **environ: str) -> tuple[int, 
     rules = pathlib.Path(__file__).parent
     copy = folder / "tests"
     copy.mkdir()
-    for name in ("__init__.py", "conftest.py", "loopback.py", "requiring.py", "services.py"):
-        shutil.copy(rules / name, copy)
+    for name in ("__init__", "conftest", "loopback", "requiring", "services", "table"):
+        shutil.copy(rules / f"{name}.py", copy)
     (copy / "test_it.py").write_text(source)
     (folder / "pytest.ini").write_text("[pytest]\npythonpath = .\naddopts = -p no:cacheprovider\n")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("S2S_TEST_", "PYTEST_"))}

@@ -19,9 +19,9 @@ from tests.browsers import chromium, firefox
 from tests.browsers.browser import Browser
 from tests.browsers.chromium import Chromium
 from tests.browsers.firefox import Firefox
-from tests.browsers.table import Record
 from tests.browsers.town import Outcome, Town
 from tests.browsers.web import PARTNER, SHOP, Witness
+from tests.table import Record
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
