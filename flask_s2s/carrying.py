@@ -54,7 +54,7 @@ def _keep_through(services: Services) -> None:
     def fill(response: Response) -> Response:
         headers = response.headers.to_wsgi_list()
         if response.is_sequence and can_be_filled(response.status, headers):
-            filler = Filler(handle, host=request.host, query="", everywhere=False)
+            filler = Filler(lambda: handle, host=request.host, query="", everywhere=False)
             page = filler.feed(response.get_data()) + filler.end()
             response.set_data(page)
             response.headers = Headers(of_filled(for_one_visitor(headers), len(page)))

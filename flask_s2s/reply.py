@@ -183,8 +183,9 @@ class Reply:
             yield self._filler.end()
 
     def _whole(self, status: str, headers: Headers, exc_info: tuple[Any, ...]) -> bytes:
-        page = b"".join(self._written)
-        filled = self._fed(page) + (self._filler.end() if self._filler else b"")
+        filled = page = b"".join(self._written)
+        if self._filler is not None and self._filler.has_places(page):
+            filled = self._filler.feed(page) + self._filler.end()
         if filled != page:
             headers = of_filled(headers, len(filled))
         self._start(status, headers, *exc_info)

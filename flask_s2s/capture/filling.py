@@ -13,7 +13,8 @@ filled that a template left for it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from html import escape, unescape
 from urllib.parse import urlsplit
 
@@ -22,8 +23,12 @@ from .handle import PARAMETER
 #: The field that a template leaves; the same for everybody, so a page with it may be cached.
 FIELD = f'<input type="hidden" name="{PARAMETER}" value="">'
 
-_OPEN = re.compile(rb"[A-Za-z][A-Za-z0-9:-]*")
-_TAG = re.compile(rb"""<[A-Za-z](?:[^>"']|"[^"]*"|'[^']*')*>""")
+#: Where a comment or a tag begins.
+_BEGIN = re.compile(rb"<(?:[A-Za-z]|!--)")
+#: A tag begins but may not be all there: this much is kept for the next piece.
+_CUT = re.compile(rb"<(?:!-?)?\Z")
+_NAME = re.compile(rb"[A-Za-z][A-Za-z0-9:-]*")
+_TAG = re.compile(rb"""<([A-Za-z][A-Za-z0-9:-]*)[^>"']*(?:(?:"[^"]*"|'[^']*')[^>"']*)*>""")
 _ATTRIBUTE = re.compile(rb"""([^\s=>/"']+)(?:\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>"']+)))?""")
 #: Elements whose text is no markup.
 _RAW = frozenset({b"script", b"style", b"textarea", b"title", b"xmp", b"iframe", b"noembed"})
@@ -40,10 +45,19 @@ class Filler:
     """Fills one page. `feed` it piece by piece, then call `end`."""
 
     def __init__(
-        self, handle: str, *, host: str, query: str, everywhere: bool, static: str | None = None
+        self,
+        handle: Callable[[], str],
+        *,
+        host: str,
+        query: str,
+        everywhere: bool,
+        static: str | None = None,
     ) -> None:
-        """`host` and `query` are the page's own; `static` is where the site's files are."""
-        self._handle = handle.encode()
+        """`handle` is asked once, for the first place that needs it.
+
+        `host` and `query` are the page's own; `static` is where the site's files are.
+        """
+        self._make = handle
         self._host = host.lower()
         self._query = query
         self._everywhere = everywhere
@@ -68,11 +82,14 @@ class Filler:
                     break
                 done.append(text[at:found])
                 at, self._until = found, None
-            start = text.find(b"<", at)
-            if start < 0:
-                done.append(text[at:])
-                at = len(text)
+            begin = _BEGIN.search(text, at)
+            if begin is None:
+                cut = _CUT.search(text, at)
+                keep = len(text) if cut is None else cut.start()
+                done.append(text[at:keep])
+                at = keep
                 break
+            start = begin.start()
             done.append(text[at:start])
             read = self._read_tag(text, start)
             if read is None:
@@ -93,20 +110,24 @@ class Filler:
 
     def _read_tag(self, text: bytes, start: int) -> tuple[bytes, int] | None:
         """Return what to write for the tag at `start` and where it ends; None: not all there yet."""
-        if len(text) - start < 4:
-            return None
         if text.startswith(b"<!--", start):
             self._until = b"-->"
             return b"<!--", start + 4
-        if not _OPEN.match(text, start + 1):
-            return b"<", start + 1
         tag = _TAG.match(text, start)
         if tag is None:
             return None
-        name = _name(tag[0])
+        name = tag[1].lower()
         if name in _RAW:
             self._until = b"</" + name
         return self._fill(name, tag[0]), tag.end()
+
+    def has_places(self, page: bytes) -> bool:
+        """Say whether a whole page may have anything to fill."""
+        return self._everywhere or PARAMETER.encode() in page
+
+    @cached_property
+    def _handle(self) -> bytes:
+        return self._make().encode()
 
     def _fill(self, name: bytes, tag: bytes) -> bytes:
         if name == b"form":
@@ -150,17 +171,16 @@ class Filler:
         """Return `address` with the handle, or None where it must not have one."""
         front, hash_, fragment = address.partition("#")
         base, mark, query = front.partition("?")
-        handle = self._handle.decode()
         parts = query.split("&") if mark else []
         places = [i for i, part in enumerate(parts) if _is_handle(part)]
         if any(parts[i] != f"{PARAMETER}=" for i in places) or not self.leads_to_a_page(address):
             return None
         if places:
-            parts[places[0]] = f"{PARAMETER}={handle}"
+            parts[places[0]] = f"{PARAMETER}={self._handle.decode()}"
         elif not self._everywhere:
             return None
         else:
-            parts = [part for part in parts if part] + [f"{PARAMETER}={handle}"]
+            parts = [part for part in parts if part] + [f"{PARAMETER}={self._handle.decode()}"]
         return f"{base}?{'&'.join(parts)}{hash_}{fragment}"
 
     def leads_to_a_page(self, address: str) -> bool:
@@ -187,15 +207,15 @@ def _is_handle(part: str) -> bool:
     return part.partition("=")[0] == PARAMETER
 
 
-def _name(tag: bytes) -> bytes:
-    found = _OPEN.match(tag, 1)
-    return found[0].lower() if found else b""
+def _after_name(tag: bytes) -> int:
+    found = _NAME.match(tag, 1)
+    return 1 if found is None else found.end()
 
 
 def _attributes(tag: bytes) -> Mapping[bytes, bytes]:
     """Map each attribute, in lower case, to its value as written; the first of a name counts."""
     found: dict[bytes, bytes] = {}
-    for match in _ATTRIBUTE.finditer(tag, 1 + len(_name(tag))):
+    for match in _ATTRIBUTE.finditer(tag, _after_name(tag)):
         value = next((group for group in match.groups()[1:] if group is not None), b"")
         found.setdefault(match[1].lower(), value)
     return found
@@ -205,10 +225,10 @@ def _with_value(tag: bytes, attribute: bytes, value: str) -> bytes:
     """Return `tag` with the attribute set."""
     written = escape(value).encode("utf-8", "surrogateescape")
     setting = attribute + b'="' + written + b'"'
-    for match in _ATTRIBUTE.finditer(tag, 1 + len(_name(tag))):
+    for match in _ATTRIBUTE.finditer(tag, _after_name(tag)):
         if match[1].lower() == attribute:
             return tag[: match.start()] + setting + tag[match.end() :]
-    at = 1 + len(_name(tag))
+    at = _after_name(tag)
     return tag[:at] + b" " + setting + tag[at:]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from ..click import Click, read_click
 from ..clock import Clock
@@ -40,7 +41,8 @@ class Visit:
     #: Whether the network's link brought it now: then it gets a row.
     landed: bool
     #: What its page carries further, where no cookie has been seen to come back.
-    handle: str | None
+    #: It is made when a page has a place for it.
+    handle: Callable[[], str] | None
     #: The visitor's earlier clicks, which the cookie keeps too.
     touches: tuple[Click, ...] = ()
     #: Whether the cookie that the browser has is to go.
@@ -89,7 +91,7 @@ class Visitors:
         if environ.get(HANDED_OVER):
             self._brought(environ, found.click, self._clock.now())
             self._accepted(environ, found.click)
-        return Visit(found.click, False, environ[CARRIED], found.touches)
+        return Visit(found.click, False, lambda: str(environ[CARRIED]), found.touches)
 
     def _copied(self, environ: Environ) -> Visit | None:
         """Send whoever opened a copied address to the same page without its handle.
@@ -186,8 +188,11 @@ class Visitors:
         self._accepted(environ, new)
         handle = None
         if self._settings.carry != "off" and self._is_carried(kept):
-            handle = self._sealer.seal(new, now, self._chance(NONCE))
+            handle = partial(self._seal, new, now)
         return Visit(new, True, handle, touches)
+
+    def _seal(self, click: Click, now: datetime) -> str:
+        return self._sealer.seal(click, now, self._chance(NONCE))
 
     def _passed_over(self, environ: Environ, kept: Attribution, new: Click) -> Visit | None:
         """The first click counts, and the cookie keeps this one for the history."""

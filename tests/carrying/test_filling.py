@@ -68,7 +68,11 @@ soup = st.lists(
 
 def fill(page: bytes, *cuts: int, everywhere: bool = True) -> bytes:
     filler = Filler(
-        "H", host="shop.test", query="a=1&s2s_xid=old", everywhere=everywhere, static="/static"
+        lambda: "H",
+        host="shop.test",
+        query="a=1&s2s_xid=old",
+        everywhere=everywhere,
+        static="/static",
     )
     edges = [0, *sorted(cut % (len(page) + 1) for cut in cuts), len(page)]
     pieces = [page[start:end] for start, end in itertools.pairwise(edges)]
