@@ -6,7 +6,7 @@ It serves two hours and one customer. Nothing is stored to make one: it works wh
 is down, and before a visitor has agreed that anything is kept.
 
 A handle that is bound to a host (`to`) hands a click over to another site of the same owner: it is
-good for ten minutes and there alone.
+good for ten minutes and there alone; one that is bound to a page, for a minute.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ PARAMETER = "s2s_xid"
 #: How long a handle is good for, and one that hands over to another host.
 LIFE = timedelta(hours=2)
 HAND_OVER_LIFE = timedelta(minutes=10)
+#: One for a single page is in its address because a redirect put it there: it is followed at once,
+#: and who copies the address later copies nothing.
+PAGE_LIFE = timedelta(minutes=1)
 #: How many bytes of chance go into each.
 NONCE = 12
 _VERSION = "1"
@@ -115,7 +118,7 @@ class HandleSealer:
         network, click_id, at, made, partner_key, link_host, sub_ids, to = json.loads(text)
         made_at = datetime.fromtimestamp(made, timezone.utc)
         age = now - made_at
-        if not -_SKEW <= age <= (LIFE if to is None else HAND_OVER_LIFE):
+        if not -_SKEW <= age <= _life(to):
             return None
         click = Click(
             network=network,
@@ -129,6 +132,12 @@ class HandleSealer:
         if not now - window <= click.at <= now + _SKEW:
             return None
         return Carried(click, to, token, made_at)
+
+
+def _life(to: str | None) -> timedelta:
+    if to is None:
+        return LIFE
+    return PAGE_LIFE if "/" in to else HAND_OVER_LIFE
 
 
 def _derive(key: str | bytes, purpose: str) -> bytes:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_s2s import Click
-from flask_s2s.capture.handle import HAND_OVER_LIFE, LIFE, NONCE, HandleSealer
+from flask_s2s.capture.handle import HAND_OVER_LIFE, LIFE, NONCE, PAGE_LIFE, HandleSealer
 from flask_s2s.capture.record import RecordSigner
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=timezone.utc)
@@ -67,7 +67,9 @@ def test_nothing_else_is_a_handle(text: str) -> None:
 
 
 def test_it_opens_for_its_time_only() -> None:
-    for made, life in [(HANDLE, LIFE), (SEALER.seal(CLICK, NOW, CHANCE, "b.test"), HAND_OVER_LIFE)]:
+    lives = {None: LIFE, "b.test": HAND_OVER_LIFE, "b.test/page": PAGE_LIFE}
+    for to, life in lives.items():
+        made = SEALER.seal(CLICK, NOW, CHANCE, to)
         assert SEALER.open(made, NOW + life) is not None
         assert SEALER.open(made, NOW + life + timedelta(seconds=1)) is None
         assert SEALER.open(made, NOW - timedelta(minutes=11)) is None

@@ -62,14 +62,14 @@ def test_a_visitor_who_blocks_all_cookies_keeps_the_click(site: Site, came_from:
     assert again.values("Cache-Control") == ["private, no-store"]
 
 
-def test_the_handle_in_the_address_is_for_this_page_and_ten_minutes(site: Site) -> None:
+def test_the_handle_in_the_address_is_for_this_page_and_one_minute(site: Site) -> None:
     handed = location(site.visit(LANDING, path="/click")).partition("?")[2]
     cross = {"HTTP_SEC_FETCH_SITE": "cross-site"}
     assert site.click_seen(handed, **cross) is not None
     assert site.click_seen(handed, host="other.shop.example", **cross) is None
     assert b"s2s_xid" not in site.visit(handed, path="/elsewhere", **cross).body
     assert site.visit(handed, path="/elsewhere", **cross).cookie is None
-    site.clock.advance(minutes=11)
+    site.clock.advance(seconds=61)
     assert site.click_seen(handed, **cross) is None
 
 
