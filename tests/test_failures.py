@@ -166,10 +166,10 @@ FAILURES: dict[str, list[Protection]] = {
             code="(rows.c.due_at, _UNTIL)",
             without="(rows.c.due_at, rows.c.due_at)",
             test="delivery/test_leases.py"
-            "::test_claimers_at_once_never_share_a_row_and_miss_none[sqlite]",
+            "::test_a_claim_leases_the_row_and_opens_the_attempt[sqlite]",
         ),
         Protection(
-            file="delivery/dispatch.py",
+            file="delivery/sending.py",
             code="if written is None or exchange",
             without="if True or exchange",
             test="revenue/test_ambiguity.py"

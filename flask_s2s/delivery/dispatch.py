@@ -1,8 +1,7 @@
-"""What is done with claimed deliveries: whether each may go, sending it, settling it.
+"""What becomes of claimed deliveries: each is sent, settled, told of, and its lane is watched.
 
-`send` runs in many threads at once and touches no database; `parents`, `settle` and all logging run
-in the worker's own. A conversion whose repeat might count twice is never sent again after an
-attempt that nobody can judge, until the network's own records say that it is not there.
+`send` runs in many threads at once and touches no database; `parents`, `settle` and what is told of
+them run in the worker's own.
 """
 
 from __future__ import annotations
@@ -10,30 +9,24 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..clock import Clock
 from ..networks.exchange import Exchange, Exchanged
-from ..networks.network import Accepted, Ambiguous, Duplicate, Refused, RetryLater, Unauthorised
-from ..networks.reading import GRACE, Absent, Present, Reader
-from ..tables import READ_TO
+from ..networks.network import Accepted, Duplicate, Refused, RetryLater, Unauthorised
+from ..networks.reading import GRACE, Reader
 from .gate import Gates
-from .ordering import Ask, Go, Stop, Wait, decide
+from .ordering import Stop
 from .outbox import Outbox
 from .retry import RetryPolicy
+from .sending import Flown, Later, Sender
 from .settlement import Delivery, Settlement, Status, expire, settle
 
 log = logging.getLogger("flask_s2s.worker")
 
-#: How often a delivery looks by itself whether its parent has moved (it is told, ordinarily).
-_LOOK_AGAIN = timedelta(minutes=5)
-#: The longest wait between two questions about one record that the network does not answer.
-_ASK_AGAIN = timedelta(hours=6)
-#: The pause between two looks through a list that is too long for one.
-_READ_ON = timedelta(minutes=1)
 #: After this many failures of a lane in a row it is paused, and probed.
 _TOO_MANY = 20
 _PAUSED = "paused, the network fails:"
@@ -41,21 +34,6 @@ _PAUSED = "paused, the network fails:"
 _ANSWERED = (Accepted, Duplicate, Refused)
 
 Settled = Callable[[Delivery, Status], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Later:
-    """Not sent now: wait until then, without having used an attempt."""
-
-    due_at: datetime
-    detail: str
-    #: What that was decided on, as it was then.
-    parent: Delivery | None = None
-    #: How far the network's list has been read by now; None: no farther than before.
-    read_to: str | None = None
-
-
-Flown = Exchanged | Later | Stop
 
 
 class Dispatch:
@@ -83,10 +61,8 @@ class Dispatch:
         self._policy = policy
         self._jitter = jitter
         self._on_settled = on_settled
-        self._attempt = attempt
+        self._sender = Sender(exchanges=exchanges, readers=readers, clock=clock, attempt=attempt)
         self._failures: Counter[str] = Counter()
-
-    # -- sending ------------------------------------------------------------------------------
 
     def parents(self, batch: Sequence[Delivery]) -> dict[str, Delivery]:
         """Return the deliveries that these wait for, as far as they are here."""
@@ -94,94 +70,7 @@ class Dispatch:
 
     def send(self, delivery: Delivery, parents: Mapping[str, Delivery]) -> Flown:
         """Send one delivery, or say why not. Never raises."""
-        try:
-            return self._send(delivery, parents.get(delivery.parent or ""))
-        except Exception as error:
-            log.exception("s2s.delivery.broken", extra={"action": "delivery.broken"})
-            detail = f"could not be sent: {type(error).__name__}"
-            return Exchanged(outcome=RetryLater(detail=detail, alarm=True))
-
-    def _send(self, delivery: Delivery, parent: Delivery | None) -> Flown:
-        exchange = self._exchanges.get(delivery.network)
-        if exchange is None or delivery.conversion is None:
-            return Exchanged(outcome=RetryLater(detail="not sendable by this version", alarm=True))
-        reader = self._readers[delivery.network]
-        known = self._judged(delivery, exchange, reader)
-        if isinstance(known, Exchanged):
-            return known
-        if delivery.deadline_at <= self._clock.now():
-            return Exchanged(outcome=RetryLater(detail="not sent: the deadline has passed"))
-        if known is None and delivery.parent is not None:
-            known = self._stays_behind(delivery, parent, reader)
-        if known is not None:
-            return known
-        now = self._clock.now()
-        if delivery.due_at is not None and delivery.due_at < now + self._attempt:
-            # Sent now, it might arrive when another worker has judged it lost.
-            return Later(now, "its lease was nearly over")
-        try:
-            return exchange.send(delivery.conversion, delivery.click)
-        except Exception as error:
-            log.exception("s2s.delivery.broken", extra={"action": "delivery.broken"})
-            detail = f"taken or not: {type(error).__name__} while sending"
-            return Exchanged(outcome=Ambiguous(detail=detail))
-
-    def _stays_behind(
-        self, delivery: Delivery, parent: Delivery | None, reader: Reader
-    ) -> Later | Stop | None:
-        """Return None when the delivery may go before or after its parent."""
-        now = self._clock.now()
-        match decide(delivery, parent, now, verifying=reader.able):
-            case Go():
-                return None
-            case Wait(detail, until):
-                return Later(max(now + _LOOK_AGAIN, until or now), detail, parent)
-            case Stop() as stop:
-                return stop
-            case Ask():
-                return self._ask_for_customer(delivery, reader)
-
-    def _ask_for_customer(self, delivery: Delivery, reader: Reader) -> Later | Stop | None:
-        """Nobody here knows the customer: return None when the network does."""
-        if not reader.able:
-            # What it would be sent with is missing too: the lane is held, which is loud.
-            return None
-        settled_by = delivery.created_at + GRACE
-        reading = reader.customer(delivery.customer_key or "")
-        if isinstance(reading, Present):
-            return None
-        if isinstance(reading, Absent):
-            if self._clock.now() >= settled_by:
-                why = "neither this site nor the network knows this customer"
-                return Stop(Status.UNATTRIBUTED, why)
-            return Later(settled_by, "this customer is not at the network, or not yet")
-        detail = f"a customer that is not known here; {reading.detail}"
-        return self._ask_again(delivery.created_at, detail)
-
-    def _judged(self, delivery: Delivery, exchange: Exchange, reader: Reader) -> Flown | None:
-        """After an attempt that nobody can judge: return None when a repeat does no harm."""
-        written = delivery.ambiguous_at
-        if written is None or exchange.network.repeat_is_harmless(delivery.kind):
-            return None
-        assert delivery.conversion is not None
-        if self._clock.now() < written + GRACE:
-            return Later(written + GRACE, "may have arrived: asking once it must be readable")
-        reading = reader.find(delivery.conversion, delivery.created_at, written, delivery.read_to)
-        if isinstance(reading, Present):
-            return Exchanged(outcome=Accepted(detail="found in the network's records"))
-        if isinstance(reading, Absent):
-            return None
-        detail, place = f"may have arrived; {reading.detail}", reading.cursor
-        if place in (None, delivery.read_to) or len(place) > READ_TO:
-            return self._ask_again(written, detail)
-        return Later(self._clock.now() + _READ_ON, detail, read_to=place)
-
-    def _ask_again(self, since: datetime, detail: str) -> Later:
-        """Wait as long again as it has been."""
-        now = self._clock.now()
-        return Later(now + min(max(now - since, GRACE), _ASK_AGAIN), detail)
-
-    # -- settling -----------------------------------------------------------------------------
+        return self._sender.send(delivery, parents)
 
     def settle(self, landed: Sequence[tuple[Delivery, Flown]]) -> None:
         """Write what became of each, those that were sent in one transaction."""

@@ -18,11 +18,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..clock import Clock
 from .bell import POLL, Bell
-from .dispatch import Dispatch, Flown
+from .dispatch import Dispatch
 from .gate import Closed, Gates
 from .outbox import Outbox
 from .pace import Pace
 from .senders import Senders
+from .sending import Flown
 from .settlement import Delivery
 from .vitals import EXPIRING
 

@@ -29,6 +29,7 @@ from sqlalchemy import (
     text,
     type_coerce,
 )
+from sqlalchemy.orm import Session
 
 from flask_s2s import Services
 from flask_s2s.click import Click
@@ -40,11 +41,12 @@ def fill(services: Services, count: int, *, prefix: str, settled: bool = False) 
     """Add `count` sign-ups with keys `<prefix>1`, `<prefix>2` ...: due now, or long settled."""
     click = Click(click_id="a1B2c3D4e5F6g7", sub_ids=("newsletter",), at=services.clock.now())
     fields: dict[str, Any] = {"email": "ada.rowe@example.com", "name": "Ada Rowe"}
-    services.track_signup(customer_key=_PROTOTYPE, click=click, **fields)
     tables = services.storage.tables
     rows = tables.delivery
-    with services.storage.engine().begin() as connection:
-        # Until the copies are there the prototype is nobody's to send.
+    # In one transaction: a worker that waits would take the prototype before it is copied.
+    with Session(services.storage.engine()) as session, session.begin():
+        services.track_signup(customer_key=_PROTOTYPE, click=click, session=session, **fields)
+        connection = session.connection()
         _copy(connection, rows, count, prefix, settled)
         connection.execute(delete(rows).where(rows.c.customer_key == _PROTOTYPE))
         if settled:

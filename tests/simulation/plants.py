@@ -50,7 +50,7 @@ PLANTS = {
         ("rewarded twice", "a customer sent under two clicks"),
     ),
     "pending-at-once": Plant(
-        "delivery/recorder.py",
+        "delivery/writer.py",
         "if armed is not None and draft.status is Status.PENDING:",
         "if False:",
         ("sent, and never committed",),
@@ -62,7 +62,7 @@ PLANTS = {
         ("lost",),
     ),
     "no-read-back": Plant(
-        "delivery/dispatch.py",
+        "delivery/sending.py",
         "if written is None or exchange",
         "if True or exchange",
         ("rewarded twice",),
@@ -110,7 +110,7 @@ PLANTS = {
         ("lost", "delivered without a 2xx"),
     ),
     "own-transaction": Plant(
-        "delivery/recorder.py",
+        "delivery/writer.py",
         "        delivery = self.outbox.add(connection, draft,",
         "        own = self._storage.engine().connect()\n"
         '        own = own.execution_options(isolation_level="AUTOCOMMIT")\n'
