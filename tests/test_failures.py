@@ -136,13 +136,13 @@ FAILURES: dict[str, list[Protection]] = {
             file="capture/landing.py",
             code="(kept.network, kept.click_id) == (new.network, new.click_id)",
             without="False",
-            test="capture/test_attribution.py::test_any_sequence_of_visits[last]",
+            test="capture/test_attribution.py::test_the_signal_tells_new_clicks_only",
         ),
         Protection(
             file="capture/landing.py",
             code='if environ.get("REQUEST_METHOD") != "GET":',
             without="if False:",
-            test="capture/test_attribution.py::test_any_sequence_of_visits[first]",
+            test="capture/test_visitors.py::test_nobody_makes_no_click",
         ),
     ],
     "a cache hands one visitor's cookie to all of them, or a redirect loses the click": [
