@@ -21,6 +21,9 @@ from urllib.parse import unquote_to_bytes
 
 PARTNERSTACK = "partnerstack"
 
+#: No query string without it has a click or a handle: the search that every request pays for.
+SIGN = "xid"
+
 #: Longest click ID that is kept, in characters.
 MAX_CLICK_ID = 512
 #: Longest sub ID, in characters (PartnerStack documents 255).
@@ -99,8 +102,8 @@ def valid_partner_key(value: str) -> bool:
 
 
 def may_carry_click(query: str) -> bool:
-    """Say quickly whether a query string is worth reading: the test every request pays for."""
-    return "xid" in query
+    """Say quickly whether a query string is worth reading."""
+    return SIGN in query
 
 
 def is_click_id(name: str) -> bool:

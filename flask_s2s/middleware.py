@@ -1,10 +1,10 @@
 """Capture for any WSGI app: one door for every site.
 
 An ordinary request pays for a search of three letters in its query string, and where consent is
-asked for, for a look at its cookies. A request with a click
-or a handle in its URL is decided before the app runs; what its response needs goes out when that
-starts, when scheme and host are read (so `ProxyFix` works inside or outside of this). Nothing here
-can fail a page: whatever goes wrong is logged, and the app's response passes unchanged.
+asked for, for a look at its cookies. A request with a click or a handle in its URL is decided before
+the app runs; what its response needs goes out when that starts, when scheme and host are read (so
+`ProxyFix` works inside or outside of this). Nothing here can fail a page: whatever goes wrong is
+logged, and the app's response passes unchanged.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from .capture.domain import read_suffixes
 from .capture.visitors import Visit
-from .click import Click, may_carry_click
+from .click import SIGN, Click
 from .reply import Reply
 from .services import Services
 
@@ -40,15 +40,22 @@ class S2SMiddleware:
         self.app = app
         self._services = services
         self._expose = expose
-        self._may_concern = _any_query if services.visitors.asks else may_carry_click
+        #: Whether every request is looked at: its visitor may withdraw, or its app ask for the click.
+        self._looks = expose or services.visitors.asks
         if services.settings.cookie_domain == "auto":
             read_suffixes()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if self._services.serving_pid != getpid():
             self._services.start_serving()
+        # Written out, because a call would cost an ordinary request as much as all the rest here.
+        if self._looks or SIGN in (environ.get("QUERY_STRING") or ""):
+            return self._look(environ, start_response)
+        return self.app(environ, start_response)
+
+    def _look(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         visit = None
-        if self._may_concern(environ.get("QUERY_STRING") or ""):
+        if self._services.visitors.asks or SIGN in (environ.get("QUERY_STRING") or ""):
             visit = self._arrive(environ)
         if self._expose:
             environ[CLICK] = self._click_of(environ)
@@ -69,8 +76,3 @@ class S2SMiddleware:
         except Exception:
             log.exception("s2s.click.unreadable", extra={"action": "click.unreadable"})
             return None
-
-
-def _any_query(query: str) -> bool:
-    """Where consent is asked for, it may be withdrawn with any request."""
-    return True
