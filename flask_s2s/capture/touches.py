@@ -21,7 +21,7 @@ from typing import Any
 from sqlalchemy import Engine, Insert, Row, create_engine, event, func, insert, select
 from sqlalchemy.pool import QueuePool, StaticPool
 
-from ..click import Click
+from ..click import Click, dump_click
 from ..tables import Tables, inserting
 from .bucket import Bucket
 from .patience import WAIT, InThread, Late
@@ -159,14 +159,7 @@ def _without_fsync(connection: Any, _record: Any) -> None:
 
 
 def _row_of(click: Click) -> dict[str, Any]:
-    return {
-        "network": click.network,
-        "click_id": click.click_id,
-        "partner_key": click.partner_key,
-        "sub_ids": list(click.sub_ids),
-        "link_host": click.link_host,
-        "at": click.at,
-    }
+    return {**dump_click(click), "at": click.at}
 
 
 def _click_of(row: Row[Any]) -> Click:
