@@ -164,7 +164,7 @@ def _embedded() -> Figure:
     with database("sqlite") as url, answering() as network:
         site = open_site(url, S2S_PARTNERSTACK_URL=network)
         site.start_serving()
-        spans = _commit_to_post(site, network)
+        spans = commit_to_post(site, network)
         site.close()
     return _delay("commit to post, embedded", "SQLite; a thread of the site delivers", spans)
 
@@ -173,7 +173,7 @@ def _separate() -> Figure:
     with database("postgresql") as url, answering() as network:
         site = open_site(url, S2S_WORKER="external")
         with worker(url, network):
-            spans = _commit_to_post(site, network)
+            spans = commit_to_post(site, network)
         site.close()
     return _delay("commit to post, `work`", "PostgreSQL; a process of its own delivers", spans)
 
@@ -182,7 +182,7 @@ def _delay(what: str, against: str, spans: tuple[float, ...]) -> Figure:
     return Delay(what=what, against=against, budget=10.0, milliseconds=spans)
 
 
-def _commit_to_post(site: Services, network: str, count: int = 50) -> tuple[float, ...]:
+def commit_to_post(site: Services, network: str, count: int = 50) -> tuple[float, ...]:
     """Return the milliseconds from calling `commit` to the arrival of the last byte, each idle."""
     began: dict[str, float] = {}
     pause = threading.Event()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.benchmarks.delivery import delivery
+from tests.benchmarks.engines import engines
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.memory import memory
 from tests.benchmarks.scale import scale
@@ -12,6 +13,7 @@ from tests.benchmarks.side_by_side import side_by_side
 
 LOADS: dict[str, Callable[[], list[Figure]]] = {
     "delivery": delivery,
+    "engines": engines,
     "memory": memory,
     "scale": scale,
     "side_by_side": side_by_side,

@@ -160,11 +160,11 @@ class Play:
             one.process.troubles.clear()
             if one.process.dead:
                 self._start(slot)
-        violations = self._resume_orphans()
+        if violations := self._resume_orphans():
+            # Whoever looks for one of these again and again would be played for twenty days.
+            return violations
         world.run(world.micros + _PATIENCE, self._is_idle)
-        if not self._is_idle():
-            violations.append("something is stuck")
-        return violations
+        return [] if self._is_idle() else ["something is stuck"]
 
     def _resume_orphans(self) -> list[str]:
         """Whatever is leased to the dead is taken up within one lease and one poll."""
