@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -89,6 +89,25 @@ def load_click(values: dict[str, Any]) -> Click:
     """Rebuild what `dump_click` wrote."""
     at = datetime.fromtimestamp(values["at"], timezone.utc)
     return Click(**{**values, "sub_ids": tuple(values["sub_ids"]), "at": at})
+
+
+def unpack_click(
+    network: str,
+    click_id: str,
+    at: int,
+    partner_key: str | None = None,
+    link_host: str | None = None,
+    sub_ids: Iterable[str] = (),
+) -> Click:
+    """Rebuild a click from what a record or a handle has of it; `at` is in whole seconds."""
+    return Click(
+        network=network,
+        click_id=click_id,
+        partner_key=partner_key,
+        sub_ids=tuple(sub_ids),
+        link_host=link_host,
+        at=datetime.fromtimestamp(at, timezone.utc),
+    )
 
 
 def valid_click_id(value: str) -> bool:

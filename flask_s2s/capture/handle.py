@@ -23,7 +23,7 @@ from itsdangerous import Signer
 from itsdangerous.encoding import base64_decode, base64_encode
 from itsdangerous.exc import BadData
 
-from ..click import Click
+from ..click import Click, unpack_click
 
 #: The parameter, and the field, in which a handle travels. It has "xid" in it, which every request's
 #: query string is searched for anyway.
@@ -120,14 +120,7 @@ class HandleSealer:
         age = now - made_at
         if not -_SKEW <= age <= _life(to):
             return None
-        click = Click(
-            network=network,
-            click_id=click_id,
-            partner_key=partner_key,
-            sub_ids=tuple(sub_ids),
-            link_host=link_host,
-            at=datetime.fromtimestamp(at, timezone.utc),
-        )
+        click = unpack_click(network, click_id, at, partner_key, link_host, sub_ids)
         window = self._windows.get(click.network, self._window)
         if not now - window <= click.at <= now + _SKEW:
             return None

@@ -13,14 +13,14 @@ import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
 from itsdangerous import BadData, Signer, URLSafeSerializer
 from itsdangerous.encoding import base64_encode
 
-from ..click import Click
+from ..click import Click, unpack_click
 
 _VERSION = "1"
 #: A cookie of more than 4,096 bytes is dropped by browsers; this leaves room for its attributes.
@@ -134,16 +134,5 @@ def _brief(touch: Click) -> list[Any]:
 
 def _from_payload(payload: Any) -> Kept:
     network, click_id, at, partner_key, link_host, sub_ids, *earlier = payload
-    click = Click(
-        network=network,
-        click_id=click_id,
-        partner_key=partner_key,
-        sub_ids=tuple(sub_ids),
-        link_host=link_host,
-        at=datetime.fromtimestamp(at, timezone.utc),
-    )
-    touches = [
-        Click(network=network, click_id=click_id, at=datetime.fromtimestamp(at, timezone.utc))
-        for network, click_id, at in (earlier[0] if earlier else ())
-    ]
-    return Kept(click, tuple(touches))
+    click = unpack_click(network, click_id, at, partner_key, link_host, sub_ids)
+    return Kept(click, tuple(unpack_click(*touch) for touch in (earlier[0] if earlier else ())))
