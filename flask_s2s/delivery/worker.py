@@ -1,9 +1,9 @@
 """Claim a batch, send each, settle each; wait, or stop.
 
 One loop for the thread in a web process, for `flask s2s work`, and for a single drain. Sending runs
-in up to `concurrency` threads; the loop alone touches the database, and what finishes within
-`_GATHER` seconds is settled in one transaction. A claimed delivery waits for no other: only as many
-are claimed as can be sent at once. Nothing that one delivery does stops the loop: its errors are
+in up to `concurrency` threads; the loop alone touches the database. What finishes within `_GATHER`
+seconds is settled in one transaction, while the next ones are sent. A claimed delivery waits for no
+other: only as many are claimed as can be sent at once. Nothing that one delivery does stops the loop: its errors are
 logged, and its lease runs out.
 """
 
@@ -28,6 +28,9 @@ from .settlement import Delivery
 from .vitals import EXPIRING
 
 log = logging.getLogger("flask_s2s.worker")
+
+#: A delivery, and how its sending went.
+Landed = tuple[Delivery, Flown]
 
 _GATHER = 0.02
 #: Pauses between tries to settle what was sent, in seconds.
@@ -113,22 +116,29 @@ class Worker:
 
     def _drain(self, bell: Bell, senders: Senders[Flown], until_idle: bool) -> None:
         flying: dict[Future[Flown], Delivery] = {}
+        landed: list[Landed] = []
         try:
             while not bell.stopped:
+                if any(future.done() for future in flying):
+                    landed = self._land(flying)
                 free = self._pace.limit(self._clock.now())
                 gates = self._gates.closed() if self._pace.free else []
                 batch = self._claim(free, gates) if free else []
                 self._take_off(batch, flying, senders, bell)
-                if any(future.done() for future in flying):
-                    self._land(flying, bell)
+                if landed:
+                    # While the next ones are on their way; and it may make others due.
+                    settling, landed = landed, []
+                    self._settle(settling, bell)
                 elif until_idle and not flying and self._pace.next_token() is None:
                     return
                 else:
                     bell.wait(self._idle_seconds(gates))
         finally:
+            if landed:
+                self._settle(landed, bell)
             while flying:
                 wait(flying, return_when=FIRST_COMPLETED)
-                self._land(flying, bell)
+                self._settle(self._land(flying), bell)
 
     def _take_off(
         self,
@@ -149,16 +159,16 @@ class Worker:
             self._pace.took_off(delivery.lane)
             future.add_done_callback(lambda _: bell.ring())
 
-    def _land(self, flying: dict[Future[Flown], Delivery], bell: Bell) -> None:
-        """Gather the answers that come right behind the first one; settle them in one go."""
+    def _land(self, flying: dict[Future[Flown], Delivery]) -> list[Landed]:
+        """Gather the answers that come right behind the first one, to be settled in one go."""
         if len(flying) > 1:
             wait(flying, timeout=_GATHER)
-        landed = [(future.result(), flying.pop(future)) for future in list(flying) if future.done()]
-        for _, delivery in landed:
+        landed = [(flying.pop(future), future.result()) for future in list(flying) if future.done()]
+        for delivery, _ in landed:
             self._pace.landed(delivery.lane)
-        self._settle([(delivery, flown) for flown, delivery in landed], bell)
+        return landed
 
-    def _settle(self, landed: list[tuple[Delivery, Flown]], bell: Bell) -> None:
+    def _settle(self, landed: list[Landed], bell: Bell) -> None:
         """Settle; a database that fails for a moment must not make us send all of it again."""
         for seconds in _SETTLE_AGAIN:
             try:

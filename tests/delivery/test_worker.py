@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 from flask_s2s import Status
 from flask_s2s.delivery.bell import Bell
 from flask_s2s.networks.network import Request, Response
+from flask_s2s.signals import delivery_settled
 from flask_s2s.testing import ScriptedTransport
 from tests.delivery.shop import Shop
 from tests.waiting import wait_until
@@ -84,9 +85,9 @@ def test_a_row_that_cannot_be_read_hurts_no_other(shop: Shop, change: dict[str, 
 class Running:
     """A worker in a thread, as in a web process."""
 
-    def __init__(self, shop: Shop) -> None:
+    def __init__(self, shop: Shop, **config: object) -> None:
         self.bell = Bell()
-        self.services = shop.another()
+        self.services = shop.another(config)
         worker = self.services.worker(poll=0.05)
         self._thread = Thread(target=worker.run, args=(self.bell,), daemon=True)
 
@@ -152,6 +153,35 @@ def test_a_slow_answer_holds_up_no_other(shop: Shop) -> None:
         wait_until(lambda: shop.statuses().get("delivered") == 20, 30)
         network.go.set()
         wait_until(lambda: shop.statuses() == {"delivered": 21}, 30)
+
+
+def test_the_next_is_on_its_way_while_an_answer_is_settled(shop: Shop) -> None:
+    shop.sign_up("first")
+    shop.sign_up("next")
+    network = Blocking("next")
+    shop.network = network
+    on_its_way: list[bool] = []
+
+    def settled(sender: object, **_: object) -> None:
+        on_its_way.append(network.reached.wait(10))
+        network.go.set()
+
+    with Running(shop, S2S_CONCURRENCY=1) as worker, delivery_settled.connected_to(settled):
+        wait_until(lambda: shop.statuses() == {"delivered": 2}, 30)
+        worker.bell.stop()
+    assert on_its_way[0]
+
+
+def test_an_answer_is_settled_though_the_next_claim_fails(shop: Shop) -> None:
+    def fail(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if shop.network.requests and "ambiguous_at=CASE" in statement:
+            raise OperationalError(statement, {}, Exception("disk I/O error"))
+
+    with Running(shop) as worker:
+        event.listen(worker.services.storage.engine(), "before_cursor_execute", fail)
+        shop.sign_up()
+        wait_until(lambda: shop.statuses() == {"delivered": 1}, 10)
+    assert len(shop.network.requests) == 1
 
 
 def test_a_worker_that_is_stopped_finishes_what_is_in_flight_and_takes_nothing_new(
