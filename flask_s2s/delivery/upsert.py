@@ -32,8 +32,9 @@ from .listening import notification
 
 _GIVES_WAY = ("unattributed", "withdrawn")
 _TAKES_OVER = ("pending", "armed", "dry_run")
-#: A takeover keeps these; the rest are not known when a delivery is added.
-_KEPT = ("id", "network", "dedupe", "created_at")
+#: A takeover keeps these; the rest are not known when a delivery is added. Its attempts are numbered
+#: on: those that were made before stay.
+_KEPT = ("id", "network", "dedupe", "created_at", "attempts")
 _UNKNOWN = ("ambiguous_at", "verify_at", "checks", "resent", "read_to")
 
 

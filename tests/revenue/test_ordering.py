@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from flask_s2s import Status
 from flask_s2s.conversion import Action, Reversal, Transaction
+from flask_s2s.networks.network import Request, Response
 from flask_s2s.testing import answered
 from tests.verification.conftest import Opening
-from tests.verification.site import Site
+from tests.verification.site import KEYS, Site
 
 
 def paid(customer: str = "42", key: str = "inv-1", amount: int = 500) -> Transaction:
@@ -191,3 +192,49 @@ def test_a_dry_run_sends_neither(open_site: Opening) -> None:
     payment = site.track(paid())
     site.services.drain()
     assert (site.status(payment), site.line.requests) == (Status.DRY_RUN, [])
+
+
+def test_a_payment_that_is_recorded_again_after_it_was_tried_stops_nobody(
+    database_url: str,
+) -> None:
+    site = Site(database_url, keys=False)
+    payment = site.track(paid("stranger"))
+    site.services.drain()
+    assert (site.status(payment), site.row(payment).attempts) == (Status.HELD, 1)
+    site.services = site.another(**KEYS)
+    for _ in range(2):
+        site.after(minutes=20)
+    assert site.status(payment) is Status.UNATTRIBUTED
+    site.track(paid("stranger"))
+    other = site.sign_up("somebody else")
+    for _ in range(2):
+        site.after(minutes=20)
+    assert site.status(other) is Status.CONFIRMED
+    site.close()
+
+
+def test_a_lane_that_works_again_is_not_found_out_about_by_those_who_only_wait(
+    site: Site,
+) -> None:
+    site.sign_up("there")
+    site.services.drain()
+    site.after(minutes=16)
+
+    def full_and_shut(request: Request) -> Response | None:
+        if request.url.endswith("/conversion/xid"):
+            return answered(429)
+        return answered(401) if request.method == "POST" else None
+
+    site.line.instead = full_and_shut
+    for number in range(10):
+        site.sign_up(f"waiting {number}")
+        site.track(paid(f"waiting {number}", f"waits-{number}"))
+    payment = site.track(paid("there", "paid-1"))
+    site.services.drain()
+    assert [gate.lane for gate in site.services.gates.closed()] == ["partnerstack/api"]
+    # Those who wait have looked again since, and are due before the one that can tell.
+    site.after(minutes=6)
+    site.line.mend()
+    site.after(seconds=31)
+    assert site.services.gates.closed() == []
+    assert site.status(payment) is Status.DELIVERED
