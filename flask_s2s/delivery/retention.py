@@ -49,13 +49,18 @@ class Retention:
 
     def prune(self, before: datetime, *, dead_letters: bool = False) -> Iterator[int]:
         """Empty deliveries settled before `before`, and delete older clicks; yield each batch's size."""
+        rows, attempts = self._rows, self._attempts
         while ids := self._some(before, dead_letters):
             with self._engine().begin() as connection:
-                gone = self._attempts.c.delivery_id.in_(ids)
-                connection.execute(delete(self._attempts).where(gone))
-                emptied = update(self._rows).where(self._rows.c.id.in_(ids))
-                connection.execute(emptied.values({name: None for name in _EMPTIED}))
-            yield len(ids)
+                # Asked again: a customer who came meanwhile may have taken a row over.
+                still = (rows.c.id.in_(ids), *self._old(before, dead_letters))
+                emptying = update(rows).where(*still).values({name: None for name in _EMPTIED})
+                emptied = connection.execute(emptying).rowcount
+                empty = select(rows.c.id).where(
+                    rows.c.id.in_(ids), *(rows.c[name].is_(None) for name in _EMPTIED)
+                )
+                connection.execute(delete(attempts).where(attempts.c.delivery_id.in_(empty)))
+            yield emptied
         with self._engine().begin() as connection:
             connection.execute(delete(self._clicks).where(self._clicks.c.at < before))
             spent = self._handles.c.at < self._now - _SPENT

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
+from flask_s2s import Delivery
 from flask_s2s.testing import answered
 from tests.operations.site import Site
 
@@ -54,6 +56,24 @@ def test_what_has_work_left_is_never_touched(site: Site) -> None:
 
     assert "Emptied 0 deliveries" in result.output
     assert site.rows() == before
+
+
+def test_a_customer_who_comes_while_an_old_row_is_emptied_is_not_lost(site: Site) -> None:
+    site.sign_up("42", click=None)
+    site.clock.advance(days=401)
+    came: list[Delivery] = []
+
+    def come(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith(("DELETE FROM s2s_attempt", "UPDATE s2s_delivery")) and not came:
+            came.append(site.sign_up("42"))
+
+    with site.app.app_context():
+        event.listen(site.s2s.services.storage.engine(), "before_cursor_execute", come)
+    site.run("prune", "--yes")
+    assert len(came) == 1
+    site.drain()
+    (row,) = site.rows()
+    assert (row["status"], row["customer_key"]) == ("delivered", "42")
 
 
 def test_dead_letters_stay_until_they_are_named(site: Site) -> None:
