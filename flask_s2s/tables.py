@@ -129,6 +129,11 @@ def _exact(length: int) -> String:
     return String(length).with_variant(binary, "mysql", "mariadb")
 
 
+def _words() -> Text:
+    """Text that somebody else wrote, whatever characters the host's database holds by itself."""
+    return Text().with_variant(Text(collation="utf8mb4_bin"), "mysql", "mariadb")
+
+
 def _key() -> Column[int]:
     return Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
 
@@ -200,7 +205,7 @@ def _delivery(metadata: MetaData) -> Table:
         Column("touches", JSON(none_as_null=True)),
         Column("status", String(16), nullable=False),
         Column("reason", String(64), nullable=False),
-        Column("detail", String(255)),
+        Column("detail", _exact(255)),
         Column("attempts", Integer, nullable=False),
         Column("created_at", Instant, nullable=False),
         Column("due_at", Instant),
@@ -248,7 +253,7 @@ def _attempt(metadata: MetaData) -> Table:
         Column("http_status", Integer),
         Column("duration_ms", Integer),
         Column("request", JSON(none_as_null=True)),
-        Column("answer", Text),
+        Column("answer", _words()),
         UniqueConstraint("delivery_id", "number", name="uq_s2s_attempt"),
         CheckConstraint("(closed_at IS NULL) = (outcome IS NULL)", name="ck_s2s_attempt_closed"),
     )
@@ -260,7 +265,7 @@ def _gate(metadata: MetaData) -> Table:
         "s2s_gate",
         metadata,
         Column("lane", String(48), primary_key=True),
-        Column("reason", String(64), nullable=False),
+        Column("reason", _exact(64), nullable=False),
         Column("since", Instant, nullable=False),
         Column("probe_at", Instant, nullable=False),
     )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 
 from ..clock import Clock
 from ..networks.exchange import Exchange, Exchanged
@@ -22,6 +22,7 @@ from .gate import Gates
 from .ordering import Stop
 from .outbox import Outbox
 from .retry import RetryPolicy
+from .rows import Settled
 from .sending import Flown, Later, Sender
 from .settlement import Delivery, Settlement, Status, expire, settle
 
@@ -33,7 +34,17 @@ _PAUSED = "paused, the network fails:"
 #: Outcomes that prove the credential to work.
 _ANSWERED = (Accepted, Duplicate, Refused)
 
-Settled = Callable[[Delivery, Status], None]
+#: What a driver raises for a row that it cannot write, or now: it may not even encode a character.
+_NOT_TAKEN = (SQLAlchemyError, ValueError)
+
+OnSettled = Callable[[Delivery, Status], None]
+
+
+def _without_words(settled: Settled) -> Settled:
+    """Leave out what the network said: a host's column may not hold its characters."""
+    delivery, settlement, exchanged = settled
+    plain = settlement.detail.encode("ascii", "replace").decode()
+    return delivery, replace(settlement, detail=plain), replace(exchanged, answer=None)
 
 
 class Dispatch:
@@ -49,7 +60,7 @@ class Dispatch:
         clock: Clock,
         policy: RetryPolicy,
         jitter: Callable[[], float],
-        on_settled: Settled,
+        on_settled: OnSettled,
         attempt: timedelta = timedelta(0),
     ) -> None:
         """`attempt` is how long one may take: none begins with less than that left of its lease."""
@@ -88,10 +99,12 @@ class Dispatch:
                         read_to=read_to or delivery.read_to,
                     )
                     self._outbox.put_back(delivery, later, now, parent)
+                    self._probe_again(delivery.lane, now)
                 case Stop(status, detail, parent):
                     end = Settlement(status=status, detail=detail)
                     if self._outbox.put_back(delivery, end, now, parent):
                         self._tell(delivery, end, None)
+                    self._probe_again(delivery.lane, now)
         if sent:
             self._settle_sent(sent, now)
 
@@ -101,17 +114,28 @@ class Dispatch:
             if isinstance(exchanged.outcome, Unauthorised):
                 self._hold(delivery.lane, settlement.detail, now)
         try:
-            ours = self._outbox.settle(settled, now)
-        except SQLAlchemyError:
-            if len(sent) == 1:
-                raise
-            # One row that the database does not take must not undo the others.
-            for one in sent:
-                self._settle_sent([one], now)
-            return
+            self._settle_all(settled, now)
+        except _NOT_TAKEN:
+            self._settle_each(settled, now)
+
+    def _settle_all(self, settled: Sequence[Settled], now: datetime) -> None:
+        ours = self._outbox.settle(settled, now)
         for (delivery, settlement, exchanged), mine in zip(settled, ours, strict=True):
             if mine:
                 self._after(delivery, settlement, exchanged, now)
+
+    def _settle_each(self, settled: Sequence[Settled], now: datetime) -> None:
+        """One row that the database does not take must undo no other, nor be sent for ever."""
+        failure: Exception | None = None
+        for one in settled:
+            try:
+                self._settle_all([one], now)
+            except (DataError, ValueError):
+                self._settle_all([_without_words(one)], now)
+            except SQLAlchemyError as error:
+                failure = error
+        if failure is not None:
+            raise failure
 
     def _next(self, delivery: Delivery, exchanged: Exchanged, now: datetime) -> Settlement:
         final = isinstance(exchanged.outcome, Accepted | Duplicate)
@@ -177,6 +201,11 @@ class Dispatch:
                     reason,
                     extra={"action": "lane.paused", "lane": lane},
                 )
+
+    def _probe_again(self, lane: str, now: datetime) -> None:
+        """What went through a closed lane without asking the network was no probe of it."""
+        if self._gates.why_closed(lane) is not None:
+            self._gates.probe_again(lane, now)
 
     def _hold(self, lane: str, detail: str, now: datetime) -> None:
         """Close the lane before its row can be claimed again."""

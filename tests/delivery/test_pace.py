@@ -1,0 +1,58 @@
+"""`S2S_RATE`: how much one worker asks of the network, and what counts."""
+
+from __future__ import annotations
+
+from flask_s2s import Status
+from flask_s2s.delivery.bell import Bell
+from flask_s2s.networks.network import Request, Response
+from flask_s2s.testing import answered
+from tests.delivery.conftest import Opening
+from tests.revenue.test_ordering import paid
+from tests.verification.site import Site
+
+
+class Patient(Bell):
+    """Stops its worker once that has had nothing to do for so many times."""
+
+    def __init__(self, waits: int = 40) -> None:
+        super().__init__()
+        self._left = waits
+
+    def wait(self, seconds: float) -> bool:
+        self._left -= 1
+        if not self._left:
+            self.stop()
+        return super().wait(min(seconds, 0.02))
+
+
+def test_no_more_is_sent_than_the_rate_allows(open_shop: Opening) -> None:
+    shop = open_shop()
+    for key in range(7):
+        shop.sign_up(key)
+    worker = shop.another({"S2S_RATE": 2}).worker()
+    # The clock stands still while it works: it has what it may send in one second.
+    for sent in (2, 4, 6, 7):
+        worker.run(Patient())
+        assert len(shop.network.requests) == sent
+        shop.clock.advance(seconds=1)
+    assert shop.statuses() == {"delivered": 7}
+
+
+def test_what_only_waits_costs_no_rate(sqlite_url: str) -> None:
+    site = Site(sqlite_url)
+    site.sign_up("there")
+    site.services.drain()
+    site.after(minutes=16)
+
+    def full(request: Request) -> Response | None:
+        return answered(429) if request.url.endswith("/conversion/xid") else None
+
+    site.line.instead = full
+    site.sign_up("waiting")
+    site.services.drain()
+    for number in range(20):
+        site.track(paid("waiting", f"waits-{number}"))
+    payment = site.track(paid("there", "paid-1"))
+    site.another(S2S_RATE=1).worker().run(Patient())
+    assert site.status(payment) is Status.DELIVERED
+    site.close()
