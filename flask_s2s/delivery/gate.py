@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy import Engine, case, delete, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ..tables import Tables
@@ -20,6 +20,10 @@ from .settlement import Status
 
 #: How long a closed lane waits between two probes.
 PROBE_EVERY = timedelta(seconds=30)
+#: A delivery that was tried more often while others of its lane pass is itself the trouble, and is
+#: left alone for so long: it would close the lane again at once.
+_OFTEN = 3
+_APART = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +81,12 @@ class Gates:
         with self._engine().begin() as connection:
             connection.execute(update(gates).where(gates.c.probe_at > now).values(probe_at=now))
 
+    def probe_again(self, lane: str, now: datetime) -> None:
+        """The probe asked nothing of the network: the next one may go at once."""
+        gates = self._gates
+        with self._engine().begin() as connection:
+            connection.execute(update(gates).where(gates.c.lane == lane).values(probe_at=now))
+
     def open(self, lane: str, now: datetime) -> bool:
         """Open a lane and send what was held in it; return whether it was closed."""
         rows = self._rows
@@ -86,5 +96,7 @@ class Gates:
                 delete(self._gates).where(self._gates.c.lane == lane)
             ).rowcount:
                 return False
-            connection.execute(held.values(status=Status.PENDING.value, due_at=now))
+            apart, at_once = (literal(at, rows.c.due_at.type) for at in (now + _APART, now))
+            due_at = case((rows.c.attempts > _OFTEN, apart), else_=at_once)
+            connection.execute(held.values(status=Status.PENDING.value, due_at=due_at))
             return True

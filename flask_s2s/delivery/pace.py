@@ -40,8 +40,10 @@ class Pace:
         self._flying[lane] += 1
         self._allowed -= 1
 
-    def landed(self, lane: str) -> None:
-        """A delivery is in flight no more."""
+    def landed(self, lane: str, *, asked: bool) -> None:
+        """A delivery is in flight no more; one that asked nothing of the network costs no rate."""
+        if not asked:
+            self._allowed += 1
         self._flying[lane] -= 1
         if not self._flying[lane]:
             del self._flying[lane]

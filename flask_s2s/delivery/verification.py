@@ -124,7 +124,7 @@ class Verifier:
                     exc_info=None if expected else error,
                 )
             if failures:
-                seconds = max(seconds, min(2.0**failures, _BLIND))
+                seconds = max(seconds, min(2.0 ** min(failures, 20), _BLIND))
             if seconds:
                 until.pause(seconds)
 

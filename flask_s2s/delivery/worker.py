@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..clock import Clock
+from ..networks.exchange import Exchanged
 from .bell import POLL, Bell
 from .dispatch import Dispatch
 from .gate import Closed, Gates
@@ -34,9 +35,14 @@ Landed = tuple[Delivery, Flown]
 
 _GATHER = 0.02
 #: Pauses between tries to settle what was sent, in seconds.
-_SETTLE_AGAIN = (0.1, 0.5, 2.0)
+_SETTLE_AGAIN = (0.1, 0.5, 2.0, 4.0, 8.0, 16.0)
 _SWEEP = timedelta(minutes=5)
 _HEARTBEAT = timedelta(seconds=20)
+
+
+def _pause(failures: int) -> float:
+    """Return how long to wait after so many failures in a row, in seconds."""
+    return float(min(2 ** min(failures, 5), 30))
 
 
 class Worker:
@@ -66,6 +72,8 @@ class Worker:
         self._on_alive = on_alive
         self._told_alive: datetime | None = None
         self._swept: datetime | None = None
+        #: How often in a row the loop broke off.
+        self._failures = 0
 
     # -- the two ways to run ------------------------------------------------------------------
 
@@ -74,7 +82,6 @@ class Worker:
 
         With `until_idle`, leave when nothing is due or in flight, and raise what the database does.
         """
-        failures = 0
         while not bell.stopped:
             try:
                 self._gates.probe_soon(self._clock.now())
@@ -85,8 +92,8 @@ class Worker:
             except Exception as error:
                 if until_idle:
                     raise
-                failures += 1
-                self._complain(error, seconds := min(2.0**failures, 30.0))
+                self._failures += 1
+                self._complain(error, seconds := _pause(self._failures))
                 bell.wait(seconds)
 
     def run_once(self) -> int:
@@ -133,6 +140,7 @@ class Worker:
                     return
                 else:
                     bell.wait(self._idle_seconds(gates))
+                self._failures = 0
         finally:
             if landed:
                 self._settle(landed, bell)
@@ -164,8 +172,9 @@ class Worker:
         if len(flying) > 1:
             wait(flying, timeout=_GATHER)
         landed = [(flying.pop(future), future.result()) for future in list(flying) if future.done()]
-        for delivery, _ in landed:
-            self._pace.landed(delivery.lane)
+        for delivery, flown in landed:
+            asked = isinstance(flown, Exchanged) and flown.request is not None
+            self._pace.landed(delivery.lane, asked=asked)
         return landed
 
     def _settle(self, landed: list[Landed], bell: Bell) -> None:
@@ -196,8 +205,8 @@ class Worker:
 
     def _claim(self, limit: int, gates: list[Closed]) -> list[Delivery]:
         """Claim what is due in open lanes, and one probe for each closed lane whose time it is."""
-        now = self._clock.now()
-        self._sweep(now)
+        self._sweep(self._clock.now())
+        now = self._clock.now()  # perhaps another one: the sweep compares clocks
         for gate in gates:
             if gate.probe_at <= now and self._gates.may_probe(gate.lane, now):
                 probe = self._outbox.claim(limit=1, now=now, lease=self._lease, only=gate.lane)
@@ -208,10 +217,11 @@ class Worker:
         return self._outbox.claim(limit=limit, now=now, lease=self._lease, closed=closed)
 
     def _sweep(self, now: datetime) -> None:
-        if self._told_alive is None or now - self._told_alive >= _HEARTBEAT:
+        # A clock that was set back is looked at at once, not when it is as late again.
+        if self._told_alive is None or abs(now - self._told_alive) >= _HEARTBEAT:
             self._told_alive = now
             self._on_alive(now)
-        if self._swept is None or now - self._swept >= _SWEEP:
+        if self._swept is None or abs(now - self._swept) >= _SWEEP:
             self._swept = now
             expired = self._outbox.expire_overdue(now)
             if expired:

@@ -122,6 +122,29 @@ def test_another_lane_is_not_held(shop: Shop) -> None:
     assert "S2S_PARTNERSTACK_PUBLIC_KEY" in (shop.row(action).detail or "")
 
 
+class Fussy:
+    """A network, or a wall before it, that takes everybody but one."""
+
+    def send(self, request: Request, *, seconds: float) -> Response:
+        assert request.body is not None
+        refused = request.body["customer_key"] == "disliked"
+        return answered(403, "<html>blocked</html>") if refused else accepted()
+
+
+def test_one_that_is_always_refused_does_not_hold_the_others_for_ever(shop: Shop) -> None:
+    services = shop.another(transport=Fussy())
+    shop.sign_up("disliked")
+    late = 0
+    for number in range(120):
+        shop.clock.advance(seconds=30)
+        delivery = shop.sign_up(number)
+        services.drain()
+        late += shop.status(delivery) is not Status.DELIVERED
+    # An hour: it is tried twice every ten minutes, and costs the others half a minute each time.
+    assert late <= 15
+    assert shop.statuses()["delivered"] >= 119
+
+
 # -- where tokens come from -----------------------------------------------------------------------
 
 

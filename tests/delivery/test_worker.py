@@ -126,6 +126,62 @@ def test_a_worker_outlives_a_database_that_fails_for_a_while(
     ]
 
 
+class Tireless(Bell):
+    """Sleeps for no time, so and so often."""
+
+    def __init__(self, waits: int) -> None:
+        super().__init__()
+        self.slept: list[float] = []
+        self._waits = waits
+
+    def wait(self, seconds: float) -> bool:
+        self.slept.append(seconds)
+        if len(self.slept) == self._waits:
+            self.stop()
+        return self.stopped
+
+
+def test_a_worker_outlives_a_database_that_fails_for_days(shop: Shop) -> None:
+    def fail(*_: object) -> None:
+        raise OperationalError("SELECT 1", {}, Exception("no such host"))
+
+    services = shop.another()
+    event.listen(services.storage.engine(), "before_cursor_execute", fail)
+    bell = Tireless(1100)
+    services.worker().run(bell)
+    assert bell.slept[:6] == [2, 4, 8, 16, 30, 30]
+    assert bell.slept[-1] == 30
+
+
+def test_what_failed_long_ago_makes_no_pause_longer(shop: Shop) -> None:
+    idle, failing = 7.0, Event()
+
+    class Restless(Tireless):
+        def wait(self, seconds: float) -> bool:
+            if seconds == idle:
+                failing.set()
+            return super().wait(seconds)
+
+    def fail(*_: object) -> None:
+        if failing.is_set():
+            failing.clear()
+            raise OperationalError("SELECT 1", {}, Exception("disk I/O error"))
+
+    services = shop.another()
+    event.listen(services.storage.engine(), "before_cursor_execute", fail)
+    bell = Restless(7)
+    services.worker(poll=idle).run(bell)
+    assert bell.slept == [7, 2, 7, 2, 7, 2, 7]
+
+
+def test_a_clock_that_is_set_back_is_compared_with_the_databases_at_once(shop: Shop) -> None:
+    worker = shop.services.worker()
+    worker.run_once()
+    shop.clock.advance(minutes=-10)
+    worker.run_once()
+    assert shop.services.summary().worker_seen == shop.clock.now()
+
+
 class Blocking(ScriptedTransport):
     """A network that keeps one customer waiting until it is let go."""
 
