@@ -30,6 +30,8 @@ log = logging.getLogger("flask_s2s.worker")
 
 #: After this many failures of a lane in a row it is paused, and probed.
 _TOO_MANY = 20
+#: Statuses below 500 that say so too: none at all, and that it is asked too much.
+_FAILING = (None, 429)
 _PAUSED = "paused, the network fails:"
 #: Outcomes that prove the credential to work.
 _ANSWERED = (Accepted, Duplicate, Refused)
@@ -184,7 +186,7 @@ class Dispatch:
         """Resume a lane that works again, and pause one whose network fails again and again."""
         if exchanged.request is None:
             return
-        failed = exchanged.http_status is None or exchanged.http_status >= 500
+        failed = exchanged.http_status in _FAILING or (exchanged.http_status or 0) >= 500
         self._failures[lane] = self._failures[lane] + 1 if failed else 0
         closed = self._gates.why_closed(lane)
         if closed is not None:

@@ -43,3 +43,37 @@ def test_a_week_s_outage_loses_nothing_and_is_over_by_itself(
     assert shop.statuses() == {"delivered": COUNT}
     taken = [(request.body or {})["customer_key"] for request in shop.network.requests[before:]]
     assert sorted(taken, key=int) == [str(number) for number in range(COUNT)]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        pytest.param(TransportError("could not connect", sent=False), id="nobody there"),
+        pytest.param(answered(503), id="503"),
+        pytest.param(answered(429, retry_after="3600"), id="429"),
+    ],
+)
+def test_a_network_that_fails_again_and_again_is_left_alone_until_it_answers(
+    shop: Shop, trouble: Response | TransportError
+) -> None:
+    shop.network.then(trouble)
+    for number in range(60):
+        shop.sign_up(number)
+    shop.drain()
+    assert len(shop.network.requests) == 20
+    (gate,) = shop.services.gates.closed()
+    assert gate.reason.startswith("paused")
+
+    for probes in (1, 2, 3):
+        shop.clock.advance(seconds=31)
+        shop.drain()
+        assert len(shop.network.requests) == 20 + probes
+
+    shop.network.then(accepted())
+    shop.clock.advance(seconds=31)
+    shop.drain()
+    assert shop.services.gates.closed() == []
+    assert shop.statuses()["delivered"] >= 37
+    shop.clock.advance(hours=2)
+    shop.drain()
+    assert shop.statuses() == {"delivered": 60}
