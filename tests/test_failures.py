@@ -193,7 +193,7 @@ FAILURES: dict[str, list[Protection]] = {
             "::test_a_row_that_cannot_be_read_hurts_no_other[no customer]",
         ),
         Protection(
-            file="networks/transport.py",
+            file="networks/connection.py",
             code="        self.fp.close()\n        self.fp = _Lines(_HurriedFile(sock))\n",
             without="",
             test="networks/test_transport.py::test_a_byte_now_and_then_does_not_buy_more_time[]",

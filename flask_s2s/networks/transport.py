@@ -4,37 +4,32 @@
 (only the worker retries), the answer cut at 64 KiB and the whole attempt bounded. It tells the one
 thing the worker must know of a failure: whether the request may have arrived.
 
-A time-out of `requests` bounds each read, not the answer: a byte a second would hold a worker for
-ever, past its lease. So each connection's answer is read through a file whose every read has only
-what is left of the attempt's time.
+Connecting may take up to half of an attempt's time, sending as much, and the answer what is left.
+Looking a name up cannot be interrupted, so that alone may outlast the bound (how long, says the
+machine's resolv.conf); nothing is sent after it then.
 """
 
 from __future__ import annotations
 
-import http.client
-import io
 import ipaddress
 import json
 import os
-import socket
 from collections.abc import Callable
 from http.cookiejar import DefaultCookiePolicy
-from time import monotonic
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import NewConnectionError, SSLError
+from urllib3.exceptions import NewConnectionError
+from urllib3.util import Timeout
 from werkzeug.test import Client
 
 from ..errors import ConfigError, TransportError
+from .connection import NoTls, Pool, TlsPool
 from .network import Request, Response
 
 MAX_ANSWER = 64 * 1024
-_CONNECT_SECONDS = 5.0
 #: What `requests` raises before it connects.
 _UNSENDABLE = (
     requests.exceptions.InvalidHeader,
@@ -68,7 +63,7 @@ class HttpTransport:
         except requests.exceptions.ConnectionError as error:
             # Failures of TLS among them: one after the handshake is as ambiguous as any other.
             reason = _reason(error)
-            if isinstance(reason, _NoTls):
+            if isinstance(reason, NoTls):
                 raise TransportError("TLS failed", sent=False) from error
             refused = isinstance(reason, NewConnectionError)
             problem = "could not connect" if refused else "the connection broke"
@@ -81,17 +76,17 @@ class HttpTransport:
             raise TransportError(f"no answer ({type(error).__name__})", sent=True) from error
 
     def _send(self, request: Request, seconds: float) -> Response:
-        connecting = min(_CONNECT_SECONDS, seconds / 2)
         body = None if request.body is None else json.dumps(request.body).encode()
         session = self._get_session()
         prepared = requests.PreparedRequest()
         headers = {**session.headers, "Content-Type": "application/json", **request.headers}
         prepared.prepare(request.method, request.url, headers=headers, data=body)
+        # A total: a pair of time-outs would give the answer its own, however long connecting took.
+        bound: Any = Timeout(connect=seconds / 2, total=seconds)
         # Straight to the adapter: cookies, proxies, redirects and hooks, which a session would look
         # for each time, there are none.
-        with session.get_adapter(request.url).send(
-            prepared, stream=True, timeout=(connecting, seconds - connecting)
-        ) as answer:
+        adapter = session.get_adapter(request.url)
+        with adapter.send(prepared, stream=True, timeout=bound) as answer:
             content = _read(answer)
             named = {name.lower(): value for name, value in answer.headers.items()}
             return Response(status=answer.status_code, headers=named, body=content)
@@ -108,7 +103,7 @@ class HttpTransport:
         session.headers["User-Agent"] = "flask-s2s"
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         adapter = HTTPAdapter(pool_maxsize=self._connections, max_retries=0)
-        adapter.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+        adapter.poolmanager.pool_classes_by_scheme = {"http": Pool, "https": TlsPool}
         session.mount("https://", adapter)
         session.mount("http://", adapter)
         return session
@@ -156,72 +151,6 @@ class WsgiTransport:
             raise TransportError("no answer", sent=True) from error
         headers = {name.lower(): value for name, value in answer.headers.items()}
         return Response(status=answer.status_code, headers=headers, body=answer.get_data())
-
-
-class _HurriedFile(io.RawIOBase):
-    """A connection's bytes; all reads together get the socket's time-out, not each of them."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._until = monotonic() + (sock.gettimeout() or _CONNECT_SECONDS)
-        self._file = sock.makefile("rb", buffering=0)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = self._until - monotonic()
-        if left <= 0:
-            raise TimeoutError("the answer came too slowly")
-        self._sock.settimeout(left)
-        return self._file.readinto(buffer)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-
-class _Lines(io.BufferedReader):
-    """`http.client` takes a head that was cut off for a whole one: a 200 with nothing in it."""
-
-    def readline(self, size: int | None = -1, /) -> bytes:
-        line = super().readline(size)
-        if not line:
-            raise http.client.RemoteDisconnected("the answer was cut off")
-        return line
-
-
-class _Answer(http.client.HTTPResponse):
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self.fp.close()
-        self.fp = _Lines(_HurriedFile(sock))
-
-
-class _Connection(HTTPConnection):
-    response_class = _Answer
-
-
-class _NoTls(NewConnectionError):
-    """The handshake failed: nothing of the request was sent."""
-
-
-class _TlsConnection(HTTPSConnection):
-    response_class = _Answer
-
-    def connect(self) -> None:
-        try:
-            super().connect()
-        except (OSError, SSLError) as error:
-            raise _NoTls(self, type(error).__name__) from error
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
 
 
 def _read(answer: requests.Response) -> bytes:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from time import monotonic
 
 import pytest
 
@@ -36,6 +37,35 @@ def server(speak: Speak) -> Iterator[str]:
         # Closing does not wake a thread that accepts; shutting down does.
         listener.shutdown(socket.SHUT_RDWR)
     thread.join(10)
+
+
+@contextmanager
+def silence() -> Iterator[str]:
+    """An address of loopback that lets every greeting wait: whoever it accepts first is here."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture
+def known_as(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Return a name that stands for these addresses, as a name server would tell (in its time)."""
+    ask = socket.getaddrinfo
+
+    def known(*hosts: str, after: float = 0) -> str:
+        def answer(host: str, *_: object) -> list[object]:
+            threading.Event().wait(after)
+            split = [one.split(":") for one in hosts]
+            return [ask(ip, int(port), type=socket.SOCK_STREAM)[0] for ip, port in split]
+
+        monkeypatch.setattr(socket, "getaddrinfo", answer)
+        return "network.test"
+
+    return known
 
 
 def says(answer: bytes) -> Speak:
@@ -123,6 +153,52 @@ def test_a_failed_handshake_surely_did_not_arrive() -> None:
     with server(says(b"this is not TLS at all, and long enough to be read as such\r\n")) as host:
         error = fails(f"https://{host}/")
     assert (error.sent, str(error)) == (False, "TLS failed")
+
+
+def test_many_silent_addresses_do_not_buy_more_time(known_as: Callable[..., str]) -> None:
+    with silence() as host:
+        name = known_as(*[host] * 16)
+        began = monotonic()
+        error = fails(f"http://{name}/", seconds=1)
+    assert (error.sent, str(error)) == (False, "could not connect in time")
+    assert monotonic() - began < 4  # half a second each, it was eight
+
+
+def test_a_silent_address_leaves_time_for_the_next(known_as: Callable[..., str]) -> None:
+    with silence() as silent, server(says(b"HTTP/1.1 204 x\r\n\r\n")) as host:
+        assert send(f"http://{known_as(silent, host)}/", seconds=4).status == 204
+
+
+def test_what_is_looked_up_too_slowly_is_not_sent(known_as: Callable[..., str]) -> None:
+    heard: list[bytes] = []
+
+    def speak(connection: socket.socket) -> None:
+        heard.append(connection.recv(65536))
+        connection.sendall(b"HTTP/1.1 204 x\r\n\r\n")
+
+    with server(speak) as host:
+        assert fails(f"http://{known_as(host, after=0.6)}/", seconds=1).sent is False
+    assert not heard
+
+
+def test_what_connecting_took_is_not_waited_for_once_more(known_as: Callable[..., str]) -> None:
+    done = threading.Event()
+
+    def speak(connection: socket.socket) -> None:
+        connection.recv(65536)
+        done.wait(10)
+
+    with silence() as silent, server(speak) as host:
+        name = known_as(*[silent] * 8, host)
+        began = monotonic()
+        assert fails(f"http://{name}/", seconds=1).sent is True
+        took = monotonic() - began
+        done.set()
+    assert took < 3  # half a second each, and then half a second for the answer
+
+
+def test_a_name_with_an_impossible_label_surely_did_not_arrive() -> None:
+    assert fails(f"http://{'a' * 64}.test/").sent is False
 
 
 def test_a_redirect_is_an_answer_and_not_followed() -> None:
