@@ -7,7 +7,7 @@ from datetime import datetime
 import click
 
 from ..click import Click, valid_click_id
-from ..delivery.ledger import Wanted
+from ..delivery.ledger import RETRIABLE, Wanted
 from ..delivery.settlement import Status
 from ..services import Services
 from . import output
@@ -49,9 +49,7 @@ def credit(services: Services, customer: str, click_id: str, as_json: bool) -> N
 
 @click.command()
 @click.option("--id", "delivery_id", type=int, metavar="ID")
-@click.option(
-    "--status", type=click.Choice(["pending", "held", "refused", "expired", "withdrawn", "missing"])
-)
+@click.option("--status", type=click.Choice([*RETRIABLE, Status.UNATTRIBUTED.value]))
 @click.option("--since", type=_SINCE, help="Recorded at or after this time (UTC).")
 @click.option("--network", metavar="NAME", help="Only of this network.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -64,7 +62,11 @@ def retry(
     network: str | None,
     yes: bool,
 ) -> None:
-    """Send deliveries again, now, with a new deadline."""
+    """Send deliveries again, now, with a new deadline.
+
+    Of what is unattributed, only that whose customer this site does not know: the network is asked
+    for the customer again. Whoever has no click needs `flask s2s credit`.
+    """
     if delivery_id is None and status is None and since is None and network is None:
         raise click.UsageError("Say which: --id, --status, --since or --network.")
     if network is not None and network not in services.networks:

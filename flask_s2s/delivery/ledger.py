@@ -6,14 +6,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Engine, RowMapping, case, func, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Engine,
+    RowMapping,
+    and_,
+    case,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from ..click import Click, load_click
 from ..tables import OPEN, Tables
 from .rows import delivery_of
 from .settlement import Delivery, Status
 
-_RETRIABLE = ("pending", "held", "refused", "expired", "withdrawn", "missing")
+#: In whatever way they came to it. Of the unattributed, some: see `Ledger.retry`.
+RETRIABLE = ("pending", "held", "refused", "expired", "withdrawn", "missing")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +104,10 @@ class Ledger:
             return connection.scalar(counted) or 0
 
     def retry(self, wanted: Wanted, now: datetime, give_up: timedelta) -> int:
-        """Make deliveries due now, with a deadline of at least `give_up`; return how many."""
+        """Make deliveries due now, with a deadline of at least `give_up`; return how many.
+
+        Among them what was given up because the network did not know its customer.
+        """
         rows = self._rows
         again = update(rows).where(*self._retriable(wanted))
         soonest = literal(now + give_up, rows.c.deadline_at.type)
@@ -120,7 +136,7 @@ class Ledger:
     def _retriable(self, wanted: Wanted) -> Sequence[ColumnElement[bool]]:
         rows = self._rows
         found: list[ColumnElement[bool]] = [
-            rows.c.status.in_(_RETRIABLE),
+            or_(rows.c.status.in_(RETRIABLE), self._given_up_by_the_network()),
             rows.c.conversion.is_not(None),
         ]
         found += self._matching(status=wanted.status, customer=None, since=wanted.since)
@@ -129,6 +145,16 @@ class Ledger:
         if wanted.network is not None:
             found.append(rows.c.network == wanted.network)
         return found
+
+    def _given_up_by_the_network(self) -> ColumnElement[bool]:
+        """What is unattributed on the network's word alone: no delivery here is its parent.
+
+        Where one is, the parent is what has to go, and it brings the others along.
+        """
+        rows, parents = self._rows, self._rows.alias("parents")
+        same = (parents.c.network == rows.c.network, parents.c.dedupe == rows.c.parent)
+        unattributed = rows.c.status == Status.UNATTRIBUTED.value
+        return and_(unattributed, rows.c.parent.is_not(None), ~exists().where(*same))
 
 
 def _attempt_of(row: RowMapping) -> Attempt:

@@ -172,14 +172,28 @@ def _read_success(response: Response) -> Outcome:
 
 
 def _schema_message(response: Response) -> str | None:
-    try:
-        answer = json.loads(response.body)
-    except ValueError:
-        return None
-    message = answer.get("message") if isinstance(answer, dict) else None
+    answer = object_of(response) or {}
+    message = answer.get("message")
     if isinstance(message, str) and any(phrase in message for phrase in _SCHEMA_PHRASES):
         return message[:200]
     return None
+
+
+def is_not_found(response: Response) -> bool:
+    """Say whether the API itself says "not there", in its envelope: no gateway before it (D)."""
+    if response.status != 404:
+        return False
+    answer = object_of(response) or {}
+    return isinstance(answer.get("message"), str) and answer.get("status") == 404
+
+
+def object_of(response: Response) -> dict[str, Any] | None:
+    """Return the JSON object that an answer is; None when it is none."""
+    try:
+        answer = json.loads(response.body)
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) else None
 
 
 def retry_after(response: Response) -> timedelta | None:

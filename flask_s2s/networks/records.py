@@ -4,14 +4,14 @@ Sources: docs.partnerstack.com (D) and one advertiser's field report (F).
 
 Only customers are known to be readable by our own key (F). Actions and transactions are looked for
 in the documented lists (D: `min_created` and `max_created` in epoch milliseconds, `limit`,
-`starting_after`, `has_more`). "Not there" is a strong word: a record that might be ours under another name makes the
-answer unknown, and so does a 404 without the API's own envelope, which may come from anything
-between us and the network.
+`starting_after`, `has_more`). "Not there" is a strong word: a record that might be ours under another
+name makes the answer unknown, and so does a 404 without the API's own envelope (D: `{"message",
+"status"}`), which may come from anything between us and the network. "There" is one too: under which
+field a customer shows our key is not documented, so one of those that are known must have it.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode
 
 from ..conversion import Action, Conversion, Transaction
 from .network import Request, Response
-from .partnerstack import API, PartnerStack
+from .partnerstack import API, PartnerStack, is_not_found, object_of
 from .reading import Absent, More, Page, Present, Reading, Unknown
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -29,7 +29,7 @@ _CLOCKS_APART = timedelta(hours=1)
 _NOT_A_PATH = frozenset({".", ".."})
 #: Characters that servers and proxies decode before they look at the path, however they are quoted.
 _DECODED_TWICE = frozenset("/\\%")
-_OUR_KEYS = ("customer_key", "customer_external_key", "external_key")
+_OUR_KEYS = ("customer_key", "customer_external_key", "external_key", "key")
 
 
 class Records:
@@ -87,30 +87,35 @@ def _records_path(conversion: Conversion, page: Page) -> str | None:
 
 
 def read_customer(customer_key: str, response: Response) -> Reading:
-    """200 with this customer: there. 404 in the API's envelope: absent. All else: unknown."""
-    answer = _object(response)
+    """200 that names this customer: there. 404 in the API's envelope: absent. All else: unknown."""
     if customer_key in _NOT_A_PATH:
         return Unknown(detail="this customer key cannot be asked for")
-    if response.status == 404 and _DECODED_TWICE.intersection(customer_key):
-        return Unknown(detail="a 404 proves nothing about a customer key with / \\ or %")
-    if response.status == 404 and answer is not None:
-        return Absent()
+    if response.status == 404:
+        return _read_not_found(customer_key, response)
     if response.status != 200:
         return unread(response)
+    answer = object_of(response)
     data = None if answer is None else answer.get("data")
     if not isinstance(data, dict) or "items" in data:
         return Unknown(detail="answered 200 without a customer")
-    named = [data[name] for name in _OUR_KEYS if isinstance(data.get(name), str)]
-    if named and customer_key not in named:
-        return Unknown(detail="answered 200 with another customer")
+    if customer_key not in [data.get(name) for name in _OUR_KEYS]:
+        return Unknown(detail="answered 200 with a customer that is not named by this key")
     return Present(test=_test(data))
+
+
+def _read_not_found(customer_key: str, response: Response) -> Reading:
+    if _DECODED_TWICE.intersection(customer_key):
+        return Unknown(detail="a 404 proves nothing about a customer key with / \\ or %")
+    if not is_not_found(response):
+        return Unknown(detail="answered 404, but not by the network's API: is its URL right?")
+    return Absent()
 
 
 def read_records(conversion: Conversion, response: Response) -> Reading | More:
     """Compare one page with `conversion`."""
     if response.status != 200:
         return unread(response)
-    answer = _object(response)
+    answer = object_of(response)
     data = None if answer is None else answer.get("data")
     items = data.get("items") if isinstance(data, dict) else None
     more = data.get("has_more") if isinstance(data, dict) else None
@@ -183,14 +188,6 @@ def _is_another_transaction(transaction: Transaction, item: Mapping[str, Any]) -
 
 def _milliseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(milliseconds=1)
-
-
-def _object(response: Response) -> dict[str, Any] | None:
-    try:
-        answer = json.loads(response.body)
-    except (ValueError, RecursionError):
-        return None
-    return answer if isinstance(answer, dict) else None
 
 
 def _test(data: Mapping[str, Any]) -> bool | None:

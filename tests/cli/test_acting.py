@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
+from flask_s2s.conversion import Action
 from flask_s2s.testing import accepted, answered
 from tests.cli.conftest import Site
 
@@ -86,6 +88,25 @@ def test_retry_of_nothing_and_of_everything_is_refused(site: Site) -> None:
     site.sign_up()
     site.drain()
     assert site.run("retry", "--id", "1", "--yes").exit_code == 1, "it is delivered"
+
+
+def test_retry_asks_again_for_a_customer_whom_the_network_did_not_know(
+    open_site: Callable[..., Site],
+) -> None:
+    keys = {"S2S_PARTNERSTACK_PUBLIC_KEY": "public", "S2S_PARTNERSTACK_SECRET_KEY": "secret"}
+    site = open_site(**keys)
+    site.services.prepare()
+    site.services.track_signup(customer_key="without a click")
+    site.services.track(Action(customer_key="42", type="activated"))
+    site.network.then(answered(404, '{"message": "Customer not found", "status": 404}'))
+    site.clock.advance(minutes=16)
+    site.drain()
+    result = site.run("retry", "--status", "unattributed", "--yes")
+    assert "1 is due now" in result.stdout
+    site.network.then(answered(200, '{"data": {"customer_key": "42"}, "status": 200}'))
+    site.drain()
+    statuses = {row.kind: row.status.value for row in site.services.ledger.find()}
+    assert statuses == {"signup": "unattributed", "action": "delivered"}
 
 
 def test_retry_without_anybody_to_ask_sends_nothing(site: Site) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from flask_s2s import Status
 from flask_s2s.conversion import Action, Reversal, Transaction
 from flask_s2s.networks.network import Request, Response
+from flask_s2s.delivery.ledger import Wanted
 from flask_s2s.testing import answered
 from tests.verification.conftest import Opening
 from tests.verification.site import KEYS, Site
+
+NO_ROUTE = '{"message": "no Route matched with those values"}'
 
 
 def paid(customer: str = "42", key: str = "inv-1", amount: int = 500) -> Transaction:
@@ -16,6 +21,22 @@ def paid(customer: str = "42", key: str = "inv-1", amount: int = 500) -> Transac
 
 def refunded(customer: str = "42", key: str = "inv-1") -> Reversal:
     return Reversal(customer_key=customer, transaction_key=key)
+
+
+def known_before(site: Site, customer: str) -> None:
+    """Let the network have a customer of whom the site knows nothing."""
+    site.http.post(
+        "/conversion/xid",
+        json={"xid": site.click().click_id, "customer_key": customer},
+        headers={"Authorization": "Bearer sandbox-token"},
+    )
+
+
+def retried(site: Site, wanted: Wanted) -> int:
+    counted = site.services.ledger.retriable(wanted)
+    made_due = site.services.ledger.retry(wanted, site.clock.now(), timedelta(days=30))
+    assert made_due == counted
+    return made_due
 
 
 def sent(site: Site) -> list[str]:
@@ -116,12 +137,7 @@ def test_a_missing_sign_up_tells_its_children_too(site: Site) -> None:
 
 
 def test_a_customer_older_than_the_installation_is_asked_for(site: Site) -> None:
-    click = site.click()
-    site.http.post(
-        "/conversion/xid",
-        json={"xid": click.click_id, "customer_key": "old"},
-        headers={"Authorization": "Bearer sandbox-token"},
-    )
+    known_before(site, "old")
     payment = site.track(paid("old"))
     site.services.drain()
     assert sent(site) == ["GET /api/v2/customers/old", "POST /api/v2/transactions"]
@@ -145,6 +161,37 @@ def test_nobodys_customer_is_unattributed_once_it_would_be_readable(site: Site) 
     assert site.status(payment) is Status.DELIVERED
 
 
+def test_what_a_gateway_answers_costs_no_older_customer_its_payment(site: Site) -> None:
+    """For a while the API's address has no such route: that is no word of the network's."""
+    known_before(site, "old")
+    site.line.instead = lambda request: answered(404, NO_ROUTE)
+    payment = site.track(paid("old"))
+    site.services.drain()
+    site.after(minutes=16)
+    assert site.status(payment) is Status.WAITING
+    site.line.mend()
+    site.after(hours=1)
+    assert site.status(payment) is Status.DELIVERED
+
+
+def test_what_was_given_up_for_an_unknown_customer_can_be_retried(any_site: Site) -> None:
+    site = any_site
+    payment, refund = site.track(paid("late")), site.track(refunded("late"))
+    site.after(minutes=16)
+    assert {site.status(one) for one in (payment, refund)} == {Status.UNATTRIBUTED}
+    known_before(site, "late")
+    assert retried(site, Wanted(status="unattributed")) == 1
+    site.services.drain()
+    assert {site.status(one) for one in (payment, refund)} == {Status.DELIVERED}
+
+
+def test_what_has_no_click_is_not_retried_nor_what_belongs_to_it(any_site: Site) -> None:
+    any_site.services.track_signup(customer_key="42")
+    any_site.track(paid())
+    any_site.services.drain()
+    assert retried(any_site, Wanted(status="unattributed")) == 0
+
+
 def test_a_network_that_does_not_tell_who_a_customer_is_is_asked_ever_more_rarely(
     site: Site,
 ) -> None:
@@ -162,12 +209,7 @@ def test_a_network_that_does_not_tell_who_a_customer_is_is_asked_ever_more_rarel
 
 def test_without_keys_a_payment_is_held_and_goes_once_there_are_some(open_site: Opening) -> None:
     site = open_site(keys=False)
-    click = site.click()
-    site.http.post(
-        "/conversion/xid",
-        json={"xid": click.click_id, "customer_key": "old"},
-        headers={"Authorization": "Bearer sandbox-token"},
-    )
+    known_before(site, "old")
     payment = site.track(paid("old"))
     site.services.drain()
     assert site.status(payment) is Status.HELD

@@ -36,7 +36,7 @@ def test_a_child_refused_for_its_parent_goes_out_after_the_parents_retry(site: S
     site.drain()
     assert statuses(site) == {"signup": "refused", "transaction": "refused"}
 
-    found = '{"data": {"test": false}, "status": 200, "message": ""}'
+    found = '{"data": {"customer_key": "42", "test": false}, "status": 200, "message": ""}'
     site.transport.then(answered(200, found))
     site.run("retry", "--status", "refused", "--yes")
     for _ in range(4):
