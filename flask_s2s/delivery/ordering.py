@@ -3,8 +3,9 @@
 At the network a customer must exist before an action or a transaction counts, and a transaction
 before it is paid back. Only the same customer's deliveries wait for each other.
 
-A sign-up that was accepted but cannot be confirmed (keys that may not read, an API that is down for
-weeks) must not cost the conversions behind it: in the last day before its deadline a child goes.
+A sign-up that was accepted but cannot be confirmed, or a customer of whom the network tells nothing
+(keys that may not read, an API that is down for weeks), must not cost the conversions behind it: in
+the last day before its deadline a child goes.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ Decision = Go | Wait | Stop | Ask
 _THERE = (Status.DELIVERED, Status.CONFIRMED)
 _NOTHING_SENT = (Status.UNATTRIBUTED, Status.INVALID, Status.WITHDRAWN)
 _FAILED = (Status.REFUSED, Status.EXPIRED, Status.MISSING)
-#: How long before its deadline a child waits for no confirmation any more.
+#: How long before its deadline a child waits for no proof any more.
 _LAST_CALL = timedelta(days=1)
 
 
@@ -71,6 +72,11 @@ def decide(
     if parent.status not in _THERE:
         return Wait(f"waits for {name}: {parent.status}", parent.due_at)
     confirmed = parent.kind != "signup" or parent.verify_at is None
-    if verifying and not confirmed and now < delivery.deadline_at - _LAST_CALL:
+    if verifying and not confirmed and not is_last_call(delivery, now):
         return Wait(f"waits until {name} is confirmed", parent.verify_at)
     return Go()
+
+
+def is_last_call(delivery: Delivery, now: datetime) -> bool:
+    """Say whether a delivery goes now without proof that its parent is there."""
+    return now >= delivery.deadline_at - _LAST_CALL

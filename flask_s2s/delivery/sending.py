@@ -17,7 +17,7 @@ from ..networks.exchange import Exchange, Exchanged
 from ..networks.network import Accepted, Ambiguous, RetryLater
 from ..networks.reading import GRACE, Absent, Present, Reader
 from ..tables import READ_TO
-from .ordering import Ask, Go, Stop, Wait, decide
+from .ordering import Ask, Go, Stop, Wait, decide, is_last_call
 from .settlement import Delivery, Status
 
 log = logging.getLogger("flask_s2s.worker")
@@ -112,19 +112,21 @@ class Sender:
                 return self._ask_for_customer(delivery, reader)
 
     def _ask_for_customer(self, delivery: Delivery, reader: Reader) -> Later | Stop | None:
-        """Nobody here knows the customer: return None when the network does."""
+        """Nobody here knows the customer: return None when the network does, or will never tell."""
         if not reader.able:
             # What it would be sent with is missing too: the lane is held, which is loud.
             return None
         settled_by = delivery.created_at + GRACE
-        reading = reader.customer(delivery.customer_key or "")
+        reading, now = reader.customer(delivery.customer_key or ""), self._clock.now()
         if isinstance(reading, Present):
             return None
         if isinstance(reading, Absent):
-            if self._clock.now() >= settled_by:
+            if now >= settled_by:
                 why = "neither this site nor the network knows this customer"
                 return Stop(Status.UNATTRIBUTED, why)
             return Later(settled_by, "this customer is not at the network, or not yet")
+        if is_last_call(delivery, now):
+            return None
         detail = f"a customer that is not known here; {reading.detail}"
         return self._ask_again(delivery.created_at, detail)
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from flask_s2s import Status
 from flask_s2s.conversion import Action, Reversal, Transaction
 from flask_s2s.networks.network import Request, Response
 from flask_s2s.delivery.ledger import Wanted
+from flask_s2s.networks.network import Response
 from flask_s2s.testing import answered
 from tests.verification.conftest import Opening
 from tests.verification.site import KEYS, Site
 
+NO_CUSTOMER = '{"message": "Customer not found", "status": 404}'
 NO_ROUTE = '{"message": "no Route matched with those values"}'
 
 
@@ -226,6 +230,26 @@ def test_what_cannot_be_confirmed_does_not_cost_the_payment_behind_it(site: Site
     for _ in range(8):
         site.after(hours=6)
     assert site.status(payment) is Status.DELIVERED
+
+
+@pytest.mark.parametrize(
+    ("customer", "answer"),
+    [("old", answered(403)), ("acme/42", answered(404, NO_CUSTOMER)), ("old", answered(503))],
+)
+def test_an_older_customer_who_cannot_be_read_costs_no_payment(
+    site: Site, customer: str, answer: Response
+) -> None:
+    """Nothing is ever told of the customer: the payment goes in the last day all the same."""
+    known_before(site, customer)
+    site.line.instead = lambda request: answer if request.method == "GET" else None
+    payment = site.track(paid(customer))
+    for _ in range(28):
+        site.after(days=1)
+    assert (site.status(payment), site.line.asked("/transactions")) == (Status.WAITING, [])
+    for _ in range(5):
+        site.after(hours=6)
+    assert site.status(payment) is Status.DELIVERED
+    assert len(site.line.asked("/transactions")) == 1
 
 
 def test_a_dry_run_sends_neither(open_site: Opening) -> None:
