@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from ..networks.reading import GRACE
 from .settlement import Delivery, Status
 
 
@@ -80,3 +81,14 @@ def decide(
 def is_last_call(delivery: Delivery, now: datetime) -> bool:
     """Say whether a delivery goes now without proof that its parent is there."""
     return now >= delivery.deadline_at - _LAST_CALL
+
+
+def is_undone(delivery: Delivery, parent: Delivery | None, now: datetime) -> bool:
+    """Say whether what is not at the network now was undone by an attempt without an answer.
+
+    Where nobody here knows what is undone, it may be recorded later: until the last call.
+    """
+    tried = delivery.ambiguous_at
+    if tried is None or now < tried + GRACE:
+        return False
+    return parent is not None or is_last_call(delivery, now)

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ..clock import Clock
 from ..networks.exchange import Exchange, Exchanged
-from ..networks.network import Accepted, Ambiguous, RetryLater
+from ..networks.network import Accepted, Ambiguous, NotThere, RetryLater
 from ..networks.reading import GRACE, Absent, Present, Reader
 from ..tables import READ_TO
-from .ordering import Ask, Go, Stop, Wait, decide, is_last_call
+from .ordering import Ask, Go, Stop, Wait, decide, is_last_call, is_undone
 from .settlement import Delivery, Status
 
 log = logging.getLogger("flask_s2s.worker")
@@ -26,6 +26,8 @@ log = logging.getLogger("flask_s2s.worker")
 _LOOK_AGAIN = timedelta(minutes=5)
 #: The longest wait between two questions about one record that the network does not answer.
 _ASK_AGAIN = timedelta(hours=6)
+#: What became of a reversal whose answer was lost, when the network does not find it any more.
+_UNDONE = Accepted(detail="not there any more: an earlier attempt, without an answer, undid it")
 #: The pause between two looks through a list that is too long for one.
 _READ_ON = timedelta(minutes=1)
 
@@ -89,12 +91,10 @@ class Sender:
         if delivery.due_at is not None and delivery.due_at < now + self._attempt:
             # Sent now, it might arrive when another worker has judged it lost.
             return Later(now, "its lease was nearly over")
-        try:
-            return exchange.send(delivery.conversion, delivery.click)
-        except Exception as error:
-            log.exception("s2s.delivery.broken", extra={"action": "delivery.broken"})
-            detail = f"taken or not: {type(error).__name__} while sending"
-            return Exchanged(outcome=Ambiguous(detail=detail))
+        exchanged = _exchange(exchange, delivery)
+        not_there = isinstance(exchanged.outcome, NotThere)
+        undone = not_there and is_undone(delivery, parent, self._clock.now())
+        return replace(exchanged, outcome=_UNDONE) if undone else exchanged
 
     def _stays_behind(
         self, delivery: Delivery, parent: Delivery | None, reader: Reader
@@ -152,3 +152,13 @@ class Sender:
         """Wait as long again as it has been."""
         now = self._clock.now()
         return Later(now + min(max(now - since, GRACE), _ASK_AGAIN), detail)
+
+
+def _exchange(exchange: Exchange, delivery: Delivery) -> Exchanged:
+    assert delivery.conversion is not None
+    try:
+        return exchange.send(delivery.conversion, delivery.click)
+    except Exception as error:
+        log.exception("s2s.delivery.broken", extra={"action": "delivery.broken"})
+        detail = f"taken or not: {type(error).__name__} while sending"
+        return Exchanged(outcome=Ambiguous(detail=detail))

@@ -25,6 +25,7 @@ from ..networks.network import (
     Accepted,
     Ambiguous,
     Duplicate,
+    NotThere,
     Outcome,
     Refused,
     RetryLater,
@@ -156,6 +157,10 @@ def settle(
         case Unauthorised():
             # Due at once: its closed lane keeps it, and a probe finds it.
             return Settlement(status=Status.HELD, detail=outcome.detail, due_at=now, alarm=True)
+        case NotThere():
+            # Undoing is harmless, so it is tried again: what is to be undone may still come.
+            due = now + policy.wait(delivery.attempts, jitter)
+            return _again(delivery, due, outcome.detail, None, False)
         case RetryLater():
             due = now + policy.wait(delivery.attempts, jitter, outcome.after)
             return _again(delivery, due, outcome.detail, None, outcome.alarm)

@@ -66,6 +66,13 @@ class RetryLater:
     alarm: bool = False
 
 
+class NotThere(_Told):
+    """What is to be undone is not at the network: not yet, or not any more."""
+
+    __slots__ = ()
+    word: ClassVar[str] = "not_there"
+
+
 class Unauthorised(_Told):
     """The credential is missing, wrong or revoked: hold everything that needs it."""
 
@@ -90,7 +97,7 @@ class Ambiguous:
     after: timedelta | None = None
 
 
-Outcome = Accepted | Duplicate | RetryLater | Unauthorised | Refused | Ambiguous
+Outcome = Accepted | Duplicate | RetryLater | NotThere | Unauthorised | Refused | Ambiguous
 
 
 class Network(Protocol):

@@ -10,7 +10,8 @@ Actions and transactions go to the vendor API with a key pair (Basic), and name 
 Which 4xx are final is documented for one shape only: the API's own `{"message", "status"}` answer
 to a body that fails its schema (D, F). Everything else that is not success is tried again until the
 deadline, and raises the alarm where it is unexpected. Whether an answer of 5xx came before or after
-the write is not known, so all of them are ambiguous.
+the write is not known, so all of them are ambiguous. A 409 says "known already" of a sign-up's customer
+only; what it means for an action's or a transaction's key is not known, so its record is asked for.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from .network import (
     Accepted,
     Ambiguous,
     Duplicate,
+    NotThere,
     Outcome,
     Refused,
     Request,
@@ -95,11 +97,13 @@ class PartnerStack:
             return _read_success(response)
         if status in (401, 403):
             return Unauthorised(detail=f"the credential was answered with {status}")
-        if status == 409:
+        if status == 409 and kind == Signup.kind:
             return Duplicate(detail="the network has this key already")
-        if status == 404 and kind == Reversal.kind:
-            # Not there yet, or not any more: deleting is harmless, so it is tried again.
-            return RetryLater(detail="the transaction is not there")
+        if status == 409 and kind != Reversal.kind:
+            # What is there under this key may be another thing: only its record tells.
+            return Ambiguous(detail="answered 409: the network may have it already")
+        if kind == Reversal.kind and is_not_found(response):
+            return NotThere(detail="the transaction is not there")
         if status == 429:
             return RetryLater(detail="asked to slow down", after=retry_after(response))
         if status >= 500 or status == 408:

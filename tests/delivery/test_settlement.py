@@ -13,6 +13,7 @@ from flask_s2s.networks.network import (
     Accepted,
     Ambiguous,
     Duplicate,
+    NotThere,
     Outcome,
     Refused,
     RetryLater,
@@ -44,6 +45,9 @@ SECOND = timedelta(seconds=1)
     [
         pytest.param(Accepted(detail="d"), Status.DELIVERED, None, False, False, id="accepted"),
         pytest.param(Duplicate(detail="d"), Status.DELIVERED, None, False, False, id="duplicate"),
+        pytest.param(
+            NotThere(detail="d"), Status.PENDING, 4 * SECOND, False, False, id="not there"
+        ),
         pytest.param(Refused(detail="d"), Status.REFUSED, None, False, True, id="refused"),
         pytest.param(
             Unauthorised(detail="d"), Status.HELD, 0 * SECOND, False, True, id="unauthorised"

@@ -2,7 +2,8 @@
 
 It is stricter than any network is known to be. A customer counts only once its record can be read,
 which may take ten minutes; an action or a transaction of a customer that does not count is answered
-with 200 and lost; a repeated key is ignored, or rewarded a second time, as the history has it.
+with 200 and lost; a repeated key is ignored, or rewarded a second time, as the history has it, and what
+is reversed already is then not there any more.
 """
 
 from __future__ import annotations
@@ -180,8 +181,10 @@ class ModelNetwork:
     def _reverse(self, key: str) -> Response:
         name = f"reversal:{key}"
         self.ledger.reached[name] += 1
-        if not self.ledger.rewards[f"transaction:{key}"] or key in self.ledger.reversed:
-            if key in self.ledger.reversed or self._long_well():
+        again = key in self.ledger.reversed
+        if again or not self.ledger.rewards[f"transaction:{key}"]:
+            gone = again and self._second_reward
+            if not gone and (again or self._long_well()):
                 self.ledger.answered[name] += 1
                 return _answer(200)
             return _answer(404, {"message": "not found", "status": 404})
