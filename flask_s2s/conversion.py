@@ -190,6 +190,8 @@ class Transaction:
             object.__setattr__(self, "refunds", _own_key("refunds", self.refunds, shortest=4))
             if self.amount >= 0:
                 raise InvalidConversion("amount", "of a refund must be more than zero")
+            if self.key == self.refunds:
+                raise InvalidConversion("key", "is the payment's: a refund has a key of its own")
         for name in ("product_key", "category_key"):
             if getattr(self, name) is not None:
                 _text(name, getattr(self, name), MAX_KEY)

@@ -128,6 +128,15 @@ def test_a_refund_pays_back(amount: int) -> None:
         payment(key="part", amount=amount, refunds="inv-1")
 
 
+@pytest.mark.parametrize(("key", "refunds"), [("inv-1", "inv-1"), (12345, "12345")])
+def test_a_refund_has_a_key_of_its_own(key: object, refunds: object) -> None:
+    """Under the payment's it would be the payment, and not be recorded."""
+    with pytest.raises(InvalidConversion) as caught:
+        payment(key=key, amount=-200, refunds=refunds)
+    assert caught.value.field == "key"
+    assert "of its own" in str(caught.value)
+
+
 @pytest.mark.parametrize("meta", [{"a": float("nan")}, {"a": object()}, {1: "a"}, {"a": "\ud800"}])
 def test_meta_that_a_database_would_refuse_is_refused_at_once(meta: dict[Any, Any]) -> None:
     with pytest.raises(InvalidConversion):

@@ -71,3 +71,10 @@ def test_a_refund_of_something_else_is_refused(site: Site, amount: object) -> No
             currency="EUR",
             key="refund-1",
         )
+
+
+def test_a_refund_under_the_key_of_its_payment_is_refused(site: Site) -> None:
+    with site.app.app_context(), pytest.raises(InvalidConversion, match="a key of its own"):
+        site.s2s.track_refund(
+            customer_key="42", transaction_key="tx-1", amount=100, currency="EUR", key="tx-1"
+        )
