@@ -55,8 +55,8 @@ def _verified(services: Services, missing: int) -> Iterator[Finding]:
     if seen is not None and services.clock.now() - seen <= TEST_ALARM:
         yield Finding.error(
             "verification",
-            f"a customer came back as a test, last {seen:%Y-%m-%d %H:%M} UTC: nobody is paid for it",
-            "Set S2S_TOKEN to a production token, then ask the network to move these customers.",
+            f"a record came back as a test, last {seen:%Y-%m-%d %H:%M} UTC: nobody is paid for it",
+            "Set S2S_TOKEN and the API keys to production ones, then ask the network to move these.",
         )
     if missing:
         yield Finding.error(

@@ -63,6 +63,7 @@ class Crew:
         self._settled = settled
         self.vitals = Vitals(storage.engine, storage.tables)
         self._verifies = bool(settings.partnerstack_secret_key)
+        self._production = not (settings.debug or settings.testing)
         self._seconds = settings.lease.total_seconds() / 3
         self.exchanges = {
             name: Exchange(network, transport, credentials, seconds=self._seconds)
@@ -128,6 +129,8 @@ class Crew:
             policy=RetryPolicy(),
             jitter=random.random,
             on_settled=self._settled,
+            on_test=self._note_test,
+            production=self._production,
             attempt=settings.lease / 3,
         )
         return annexe.Worker(
@@ -152,7 +155,7 @@ class Crew:
             probation=self.probation,
             readers=self.readers,
             clock=self._clock,
-            production=not (self._settings.debug or self._settings.testing),
+            production=self._production,
             on_settled=self._settled,
         )
 
@@ -215,6 +218,9 @@ class Crew:
                 extra={"action": "storage.unusable"},
             )
             return False
+
+    def _note_test(self, now: datetime) -> None:
+        self.probation.note_test(now)
 
     def _work_embedded(self, bell: Bell) -> None:
         seconds = 1.0

@@ -63,9 +63,14 @@ class Dispatch:
         policy: RetryPolicy,
         jitter: Callable[[], float],
         on_settled: OnSettled,
+        on_test: Callable[[datetime], None],
+        production: bool,
         attempt: timedelta = timedelta(0),
     ) -> None:
-        """`attempt` is how long one may take: none begins with less than that left of its lease."""
+        """`attempt` is how long one may take: none begins with less than that left of its lease.
+
+        `on_test` is called when something is on record as a test, in `production`.
+        """
         self._outbox = outbox
         self._gates = gates
         self._exchanges = exchanges
@@ -74,7 +79,14 @@ class Dispatch:
         self._policy = policy
         self._jitter = jitter
         self._on_settled = on_settled
-        self._sender = Sender(exchanges=exchanges, readers=readers, clock=clock, attempt=attempt)
+        self._on_test = on_test
+        self._sender = Sender(
+            exchanges=exchanges,
+            readers=readers,
+            clock=clock,
+            attempt=attempt,
+            production=production,
+        )
         self._failures: Counter[str] = Counter()
 
     def parents(self, batch: Sequence[Delivery]) -> dict[str, Delivery]:
@@ -125,6 +137,8 @@ class Dispatch:
         for (delivery, settlement, exchanged), mine in zip(settled, ours, strict=True):
             if mine:
                 self._after(delivery, settlement, exchanged, now)
+        if any(exchanged.test for _, _, exchanged in settled):
+            self._on_test(now)
 
     def _settle_each(self, settled: Sequence[Settled], now: datetime) -> None:
         """One row that the database does not take must undo no other, nor be sent for ever."""
@@ -165,6 +179,13 @@ class Dispatch:
     ) -> None:
         self._watch_lane(delivery.lane, exchanged, now)
         self._tell(delivery, settlement, exchanged.http_status)
+        if exchanged.test:
+            log.error(
+                "s2s.verification.test_record: delivery %d: %s",
+                delivery.id,
+                settlement.detail,
+                extra={"action": "verification.test_record", "delivery_id": delivery.id},
+            )
 
     def _tell(self, delivery: Delivery, settlement: Settlement, http_status: int | None) -> None:
         log.log(

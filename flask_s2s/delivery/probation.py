@@ -82,7 +82,7 @@ class Probation:
             ]
             call_children(connection, self._rows, moved, now)
         if any(isinstance(verdict, Confirmed) and verdict.test for _, verdict in judged):
-            self._note_test(now)
+            self.note_test(now)
         return ours
 
     # -- by hand ------------------------------------------------------------------------------
@@ -108,6 +108,18 @@ class Probation:
         with self._engine().connect() as connection:
             seen = connection.scalar(named)
         return None if seen is None else datetime.fromisoformat(seen)
+
+    def note_test(self, now: datetime) -> None:
+        """Remember when a record came back as a test that should not be one."""
+        meta = self._meta
+        seen = {"value": now.isoformat()}
+        again = update(meta).where(meta.c.name == _TEST_SEEN).values(seen)
+        try:
+            with self._engine().begin() as connection:
+                if not connection.execute(again).rowcount:
+                    connection.execute(insert(meta), {"name": _TEST_SEEN, **seen})
+        except IntegrityError:
+            pass  # another process noted it in the same moment
 
     # -----------------------------------------------------------------------------------------
 
@@ -159,14 +171,3 @@ class Probation:
             case Unproven():
                 pass
         return values
-
-    def _note_test(self, now: datetime) -> None:
-        meta = self._meta
-        seen = {"value": now.isoformat()}
-        again = update(meta).where(meta.c.name == _TEST_SEEN).values(seen)
-        try:
-            with self._engine().begin() as connection:
-                if not connection.execute(again).rowcount:
-                    connection.execute(insert(meta), {"name": _TEST_SEEN, **seen})
-        except IntegrityError:
-            pass  # another process noted it in the same moment

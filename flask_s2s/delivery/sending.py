@@ -26,6 +26,10 @@ log = logging.getLogger("flask_s2s.worker")
 _LOOK_AGAIN = timedelta(minutes=5)
 #: The longest wait between two questions about one record that the network does not answer.
 _ASK_AGAIN = timedelta(hours=6)
+_FOUND = Accepted(detail="found in the network's records")
+_FOUND_AS_TEST = Accepted(
+    detail="on record as a TEST: nobody is paid for it. Are the API keys the production ones?"
+)
 #: What became of a reversal whose answer was lost, when the network does not find it any more.
 _UNDONE = Accepted(detail="not there any more: an earlier attempt, without an answer, undid it")
 #: The pause between two looks through a list that is too long for one.
@@ -57,12 +61,17 @@ class Sender:
         readers: Mapping[str, Reader],
         clock: Clock,
         attempt: timedelta,
+        production: bool,
     ) -> None:
-        """`attempt` is how long one may take: none begins with less than that left of its lease."""
+        """`attempt` is how long one may take: none begins with less than that left of its lease.
+
+        In `production` nothing should be on record as a test.
+        """
         self._exchanges = exchanges
         self._readers = readers
         self._clock = clock
         self._attempt = attempt
+        self._production = production
 
     def send(self, delivery: Delivery, parents: Mapping[str, Delivery]) -> Flown:
         """Send one delivery, or say why not. Never raises."""
@@ -140,7 +149,8 @@ class Sender:
             return Later(written + GRACE, "may have arrived: asking once it must be readable")
         reading = reader.find(delivery.conversion, delivery.created_at, written, delivery.read_to)
         if isinstance(reading, Present):
-            return Exchanged(outcome=Accepted(detail="found in the network's records"))
+            test = bool(reading.test) and self._production
+            return Exchanged(outcome=_FOUND_AS_TEST if test else _FOUND, test=test)
         if isinstance(reading, Absent):
             return None
         detail, place = f"may have arrived; {reading.detail}", reading.cursor

@@ -32,6 +32,8 @@ class Exchanged:
     duration_ms: int = 0
     #: What was sent, by field name only: a delivery's own row holds the values.
     request: dict[str, Any] | None = None
+    #: Not sent, but found in the network's records as a test that should not be one.
+    test: bool = False
 
 
 class Exchange:

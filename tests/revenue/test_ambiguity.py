@@ -17,6 +17,7 @@ from flask_s2s.networks.network import Request, Response
 from flask_s2s.networks.transport import HttpTransport
 from flask_s2s.sandbox.server import SandboxServer, serve
 from flask_s2s.testing import answered
+from tests.verification.conftest import Opening
 from tests.verification.site import Site
 
 PAYMENT = Transaction(customer_key="42", amount=500, currency="USD", key="inv-1")
@@ -24,6 +25,11 @@ STEP = Action(customer_key="42", type="activated", key="step-1")
 REVERSAL = Reversal(customer_key="42", transaction_key="inv-1")
 NOT_FOUND = '{"message": "Transaction not found", "status": 404}'
 BARE_STEP = Action(customer_key="42", type="activated")
+TEST_CREDENTIALS = {
+    "S2S_TOKEN": "sandbox-test-token",
+    "S2S_PARTNERSTACK_PUBLIC_KEY": "pk_sandbox_test",
+    "S2S_PARTNERSTACK_SECRET_KEY": "sk_sandbox_test",
+}
 HARMFUL = pytest.mark.parametrize(
     "conversion", [PAYMENT, STEP, BARE_STEP], ids=["payment", "action", "bare"]
 )
@@ -99,6 +105,31 @@ def test_what_did_not_arrive_is_sent_again_after_the_grace(
     customer.after(minutes=6)
     assert customer.status(delivery) is Status.DELIVERED
     assert (rewards(customer), posts(customer)) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("mode", "alarmed"), [({}, True), ({"DEBUG": True}, False), ({"TESTING": True}, False)]
+)
+@pytest.mark.parametrize("conversion", [PAYMENT, STEP], ids=["payment", "action"])
+def test_what_is_found_as_a_test_record_is_an_alarm_in_production(
+    open_site: Opening,
+    caplog: pytest.LogCaptureFixture,
+    conversion: Conversion,
+    mode: dict[str, bool],
+    alarmed: bool,
+) -> None:
+    site = with_customer(open_site(**TEST_CREDENTIALS, **mode))
+    tests_of_customers = site.services.probation.test_seen()
+    caplog.clear()
+    strike(site, timeout_after_write=1.0)
+    delivery = site.track(conversion)
+    site.services.drain()
+    strike(site)
+    site.after(minutes=16)
+    assert site.status(delivery) is Status.DELIVERED
+    assert ("as a TEST" in site.detail(delivery)) is alarmed
+    assert ("verification.test_record" in alarms(caplog)) is alarmed
+    assert (site.services.probation.test_seen() != tests_of_customers) is alarmed
 
 
 def test_a_clear_no_is_tried_again_without_asking(customer: Site) -> None:

@@ -8,9 +8,8 @@ import pytest
 
 from flask_s2s import Status
 from flask_s2s.conversion import Action, Reversal, Transaction
-from flask_s2s.networks.network import Request, Response
 from flask_s2s.delivery.ledger import Wanted
-from flask_s2s.networks.network import Response
+from flask_s2s.networks.network import Request, Response
 from flask_s2s.testing import answered
 from tests.verification.conftest import Opening
 from tests.verification.site import KEYS, Site

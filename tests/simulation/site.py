@@ -116,6 +116,8 @@ class WorkerProcess:
             policy=RetryPolicy(),
             jitter=jitter,
             on_settled=lambda delivery, status: None,
+            on_test=lambda now: None,
+            production=True,
             attempt=LEASE / 3,
         )
         self.process = process
