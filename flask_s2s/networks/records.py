@@ -7,7 +7,8 @@ in the documented lists (D: `min_created` and `max_created` in epoch millisecond
 `starting_after`, `has_more`). "Not there" is a strong word: a record that might be ours under another
 name makes the answer unknown, and so does a 404 without the API's own envelope (D: `{"message",
 "status"}`), which may come from anything between us and the network. "There" is one too: under which
-field a customer shows our key is not documented, so one of those that are known must have it.
+field a customer shows our key is not documented, so one of those that are known must have it,
+or none may be shown.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _CLOCKS_APART = timedelta(hours=1)
 _NOT_A_PATH = frozenset({".", ".."})
 #: Characters that servers and proxies decode before they look at the path, however they are quoted.
 _DECODED_TWICE = frozenset("/\\%")
-_OUR_KEYS = ("customer_key", "customer_external_key", "external_key", "key")
+_OUR_KEYS = ("customer_key", "customer_external_key", "external_key")
 
 
 class Records:
@@ -87,7 +88,7 @@ def _records_path(conversion: Conversion, page: Page) -> str | None:
 
 
 def read_customer(customer_key: str, response: Response) -> Reading:
-    """200 that names this customer: there. 404 in the API's envelope: absent. All else: unknown."""
+    """200 with this customer: there. 404 in the API's envelope: absent. All else: unknown."""
     if customer_key in _NOT_A_PATH:
         return Unknown(detail="this customer key cannot be asked for")
     if response.status == 404:
@@ -98,9 +99,16 @@ def read_customer(customer_key: str, response: Response) -> Reading:
     data = None if answer is None else answer.get("data")
     if not isinstance(data, dict) or "items" in data:
         return Unknown(detail="answered 200 without a customer")
-    if customer_key not in [data.get(name) for name in _OUR_KEYS]:
-        return Unknown(detail="answered 200 with a customer that is not named by this key")
+    if not _is_customer(customer_key, data):
+        return Unknown(detail="answered 200 with another customer, or with none")
     return Present(test=_test(data))
+
+
+def _is_customer(customer_key: str, data: Mapping[str, Any]) -> bool:
+    """A record that shows no key of ours is a customer's if it says whether it is a test (F)."""
+    shown = [data[name] for name in _OUR_KEYS if name in data]
+    named = customer_key in (*shown, data.get("key"))
+    return named or (not shown and _test(data) is not None)
 
 
 def _read_not_found(customer_key: str, response: Response) -> Reading:

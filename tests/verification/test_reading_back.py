@@ -58,6 +58,8 @@ def listing(*items: Any, more: bool = False) -> Response:
         (customer(key="cus_1", external_key="42"), Present(test=None)),
         (customer(key="42"), Present(test=None)),
         (customer(key="cus_1", customer_key="cus_1", external_key="42"), Present(test=None)),
+        (customer(test=False), Present(test=False)),
+        (customer(key="cus_1", test=True), Present(test=True)),
         (answer(404, {"message": "Customer not found", "status": 404}), Absent()),
     ],
 )
@@ -69,6 +71,7 @@ def test_what_tells_about_a_customer(response: Response, expected: Reading) -> N
     "response",
     [
         customer(customer_key="43"),
+        customer(customer_key="43", test=False),
         customer(customer_key=42),
         customer(key="cus_1"),
         customer(email="other@example.com"),
