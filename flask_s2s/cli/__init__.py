@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from . import acting, database, explaining, keeping, looking, privacy, verifying, working
+from . import acting, database, explaining, keeping, looking, moving, privacy, verifying, working
 
 
 class _WithSandbox(click.Group):
@@ -35,7 +35,7 @@ for _command in (
     *(looking.status, looking.list_, looking.show, explaining.explain, looking.check),
     *(acting.credit, acting.retry),
     *(verifying.verify,),
-    *(keeping.prune, keeping.move_to),
+    *(keeping.prune, moving.move_to),
     *(privacy.forget, privacy.export),
 ):
     s2s.add_command(_command)

@@ -115,6 +115,11 @@ class Storage:
             return True
         return _place(theirs.url) == _place(self.engine().url) and not _in_memory(theirs.url)
 
+    def is_the_hosts(self) -> bool:
+        """Whether this is the app's own database, where its sessions can write to it."""
+        host = self._host()
+        return host is not None and self.same_database(host)
+
     def prepare(self) -> None:
         """Make sure that the tables are there. Raises `StorageError` with what to do."""
         engine = self.engine()  # which finds out whether it is ours
@@ -179,30 +184,38 @@ class Storage:
                 return host
             self._folder.mkdir(parents=True, exist_ok=True)
             return self._own_file(make_url(f"sqlite:///{self._folder / FILE_NAME}"))
-        try:
-            url = make_url(self._uri)
-            if url.get_backend_name() == "sqlite":
-                return self._own_file(url)
-            self._made = create_engine(url, pool_pre_ping=True)
-            return self._made
-        except (SQLAlchemyError, ImportError) as error:
-            raise ConfigError(
-                "S2S_DATABASE_URI",
-                f"cannot be used ({type(error).__name__})",
-                "It is a SQLAlchemy URL, such as postgresql+psycopg://user@host/name; "
-                "its driver must be installed.",
-            ) from None
+        self._made = make_engine(self._uri, "S2S_DATABASE_URI")
+        self.ours = self._made.dialect.name == "sqlite"
+        return self._made
 
     def _own_file(self, url: URL) -> Engine:
-        if _in_memory(url):
-            raise ConfigError(
-                "S2S_DATABASE_URI", "is in memory", "Conversions must outlive the process: a file."
-            )
         self.ours = True
-        engine = create_engine(url, hide_parameters=True)
-        event.listen(engine, "connect", _own_settings)
-        self._made = engine
-        return engine
+        self._made = _engine_of_file(url)
+        return self._made
+
+
+def make_engine(uri: str, key: str) -> Engine:
+    """Make an engine whose rows outlive the process. Raises `ConfigError`, which names `key`."""
+    try:
+        url = make_url(uri)
+        if url.get_backend_name() != "sqlite":
+            return create_engine(url, pool_pre_ping=True)
+        if not _in_memory(url):
+            return _engine_of_file(url)
+    except (SQLAlchemyError, ImportError) as error:
+        raise ConfigError(
+            key,
+            f"cannot be used ({type(error).__name__})",
+            "It is a SQLAlchemy URL, such as postgresql+psycopg://user@host/name; "
+            "its driver must be installed.",
+        ) from None
+    raise ConfigError(key, "is in memory", "Conversions must outlive the process: a file.")
+
+
+def _engine_of_file(url: URL) -> Engine:
+    engine = create_engine(url, hide_parameters=True)
+    event.listen(engine, "connect", _own_settings)
+    return engine
 
 
 def _close_before_forks(storage: Storage) -> None:

@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine
 
-from flask_s2s.delivery.moving import Move
 from flask_s2s.testing import answered
+from tests.operations.carrying import moving
 from tests.operations.site import Site
 
 _CARRIED = ("dedupe", "status", "customer_key", "click_id", "attempts", "created_at", "due_at")
-
-
-@pytest.fixture
-def old(tmp_path: Path) -> Iterator[Site]:
-    site = Site.make(tmp_path / "old")
-    yield site
-    site.close()
-
-
-@pytest.fixture
-def new(tmp_path: Path, database_url: str) -> Iterator[Site]:
-    site = Site.make(tmp_path / "new", database_url)
-    yield site
-    site.close()
 
 
 def fill(site: Site) -> None:
@@ -87,14 +70,9 @@ def test_an_interrupted_move_is_finished_by_the_next(
 ) -> None:
     fill(old)
     before = carried(old)
-    with old.app.app_context():
-        storage = old.s2s.services.storage
-        engine = create_engine(database_url)
-        moving = Move(storage.engine(), engine, storage.tables, old.clock.now()).run()
+    with moving(old, database_url) as batches:
         for _ in range(steps):
-            next(moving, None)
-        del moving
-        engine.dispose()
+            next(batches, None)
     old.clock.advance(minutes=1)
     assert old.drain() == 0 or steps == 0, "what is frozen is not sent from the old database"
 
