@@ -11,6 +11,7 @@ from typing import Any
 from ..services import Services
 from . import configuration, database, deliveries, network
 from .deliveries import TEST_ALARM as TEST_ALARM
+from .deliveries import undelivered as undelivered
 from .findings import Finding
 from .findings import Level as Level
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
+from ..delivery.vitals import LATELY, STUBBORN, Summary
 from ..delivery.watchman import SILENCE, nobody_drains
 from ..services import Services
 from .findings import Finding
@@ -34,13 +35,8 @@ def _outbox(services: Services) -> Iterator[Finding]:
             f"{summary.expiring} undelivered ones pass their deadline within days",
             "`flask s2s list --status open` says what they wait for.",
         )
-    dead = summary.counts.get("refused", 0) + summary.counts.get("expired", 0)
-    if dead:
-        yield Finding.note(
-            "conversions",
-            f"{dead} refused or expired",
-            "`flask s2s list --status refused` says why; `flask s2s retry` sends them again.",
-        )
+    yield from undelivered(summary)
+    yield from _long_dead(summary)
     yield from _verified(services, summary.counts.get("missing", 0))
     for gate in services.gates.closed():
         yield Finding.error(
@@ -48,6 +44,42 @@ def _outbox(services: Services) -> Iterator[Finding]:
             f"{gate.lane} is held since {gate.since:%Y-%m-%d %H:%M} UTC: {gate.reason}",
             "Correct the credential; what is held goes out by itself.",
         )
+
+
+def undelivered(summary: Summary) -> Iterator[Finding]:
+    """Look for what does not get through: out of sight, tried in vain, given up on lately."""
+    if summary.frozen:
+        yield Finding.error(
+            "conversions",
+            "a move to another database was interrupted: run `flask s2s move-to` again",
+            f"{summary.frozen} undelivered wait for it, and are not sent from here any more.",
+        )
+    if summary.stuck:
+        # Others wrote it: ASCII cannot steer a terminal.
+        word = "" if summary.last_word is None else f", last: {summary.last_word!a}"
+        yield Finding.error(
+            "conversions",
+            f"{summary.stuck} undelivered after {STUBBORN} tries or more{word}",
+            "`flask s2s list --status pending` has them, `flask s2s show ID` what was answered.",
+        )
+    for status, number in sorted(summary.dead_lately.items()):
+        yield Finding.error(
+            "conversions",
+            f"{number} {status} in the last {LATELY.days} days",
+            f"`flask s2s list --status {status}` has them, `flask s2s show ID` why; "
+            f"`flask s2s retry --status {status}` sends them again.",
+        )
+
+
+def _long_dead(summary: Summary) -> Iterator[Finding]:
+    for status in ("expired", "refused"):
+        number = summary.counts.get(status, 0) - summary.dead_lately.get(status, 0)
+        if number > 0:
+            yield Finding.note(
+                "conversions",
+                f"{number} {status} more than {LATELY.days} days ago",
+                f"`flask s2s list --status {status}` has them; `flask s2s retry` sends them again.",
+            )
 
 
 def _verified(services: Services, missing: int) -> Iterator[Finding]:

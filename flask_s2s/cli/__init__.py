@@ -7,7 +7,18 @@ from __future__ import annotations
 
 import click
 
-from . import acting, database, explaining, keeping, looking, moving, privacy, verifying, working
+from . import (
+    acting,
+    database,
+    explaining,
+    keeping,
+    looking,
+    moving,
+    privacy,
+    standing,
+    verifying,
+    working,
+)
 
 
 class _WithSandbox(click.Group):
@@ -32,7 +43,7 @@ def s2s() -> None:
 for _command in (
     *(database.init_db, database.upgrade_db, database.rotate_identity_key),
     *(working.work,),
-    *(looking.status, looking.list_, looking.show, explaining.explain, looking.check),
+    *(standing.status, looking.list_, looking.show, explaining.explain, looking.check),
     *(acting.credit, acting.retry),
     *(verifying.verify,),
     *(keeping.prune, moving.move_to),
