@@ -105,3 +105,16 @@ def test_a_purchase_whose_sign_up_has_moved_follows_it(
 
     kinds = {row["kind"]: row["status"] for row in new.rows()}
     assert kinds == {"signup": "delivered", "transaction": "held"}, "it was tried: without API keys"
+
+
+def test_what_is_recorded_again_after_it_moved_is_still_one_delivery(
+    old: Site, new: Site, database_url: str
+) -> None:
+    old.sign_up("42")
+    old.run("move-to", database_url, "--yes")
+    old.sign_up("42")
+
+    assert old.run("move-to", database_url, "--yes").exit_code == 0
+
+    assert (open_in(old), open_in(new)) == ([], ["42"])
+    assert (old.drain(), new.drain()) == (0, 1)
