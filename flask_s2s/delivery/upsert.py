@@ -28,6 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 
 from ..tables import inserting
+from .frozen import MOVED
 from .listening import notification
 
 _GIVES_WAY = ("unattributed", "withdrawn")
@@ -102,7 +103,9 @@ def upsert(dialect: str, rows: Table) -> Any:
 
 
 def _takes_over(rows: Table, new: Any) -> ColumnElement[bool]:
+    # In another database now, where it is open: taken over here, it would be sent by both.
+    here = or_(rows.c.detail.is_(None), rows.c.detail != literal_column(f"'{MOVED}'"))
     return or_(
-        and_(rows.c.status.in_(_in(_GIVES_WAY)), new.status.in_(_in(_TAKES_OVER))),
+        and_(rows.c.status.in_(_in(_GIVES_WAY)), here, new.status.in_(_in(_TAKES_OVER))),
         and_(rows.c.status.in_(_in(("armed",))), new.status.in_(_in(("pending",)))),
     )

@@ -72,3 +72,14 @@ def test_what_has_moved_is_not_sent_again_by_hand(old: Site, new: Site, database
     assert old.run("retry", "--since", "2026-01-01", "--yes").exit_code == 1
     assert "moved to another database" in old.run("explain", "42").output
     assert (old.drain(), new.drain(), sent_by(new)) == (0, 1, ["42"])
+
+
+def test_what_has_moved_is_not_taken_up_again_where_it_was(
+    old: Site, new: Site, database_url: str
+) -> None:
+    old.sign_up("42")
+    old.run("move-to", database_url, "--yes")
+    # An old process of the site, to which the customer comes once more.
+    old.sign_up("42", click="clickid2")
+    assert old.drain() == 0
+    assert (open_in(old), open_in(new)) == ([], ["42"])
