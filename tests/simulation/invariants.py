@@ -61,6 +61,8 @@ def _of_rows(rows: list[Row], attempts: list[Row], ledger: Ledger) -> list[str]:
                 violations.append(f"an attempt was never closed: {name} is {status}")
             if not ledger.answered[name] and not ledger.written[name]:
                 violations.append(f"{status} without a 2xx: {name}")
+            if status == "confirmed" and row["customer_key"] not in ledger.customers:
+                violations.append(f"confirmed without a record: {name}")
         elif status == "withdrawn":
             if ledger.reached[name]:
                 violations.append(f"withdrawn, and sent: {name}")

@@ -109,13 +109,11 @@ PLANTS = {
         '        if status >= 500:\n            return Accepted(detail="")\n        if status == 408:',
         ("lost", "delivered without a 2xx"),
     ),
-    "own-transaction": Plant(
-        "delivery/writer.py",
-        "        delivery = self.outbox.add(connection, draft,",
-        "        own = self._storage.engine().connect()\n"
-        '        own = own.execution_options(isolation_level="AUTOCOMMIT")\n'
-        "        delivery = self.outbox.add(own, draft,",
-        ("sent, and never committed", "lost", "something is stuck"),
+    "unknown-confirms": Plant(
+        "delivery/verdict.py",
+        "            return _unknown(delivery, now, detail)\n",
+        "            return Confirmed(detail=detail)\n",
+        ("confirmed without a record",),
     ),
 }
 

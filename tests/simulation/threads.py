@@ -1,8 +1,8 @@
 """The standard library's and the package's means of waiting, in virtual time.
 
 The worker's module asks for `Senders` and `wait`, and everything for `secrets`: `seated`
-puts these in their places while a simulation runs, and takes them out afterwards. No code of the
-package is replaced.
+puts these in their places while a simulation runs, and takes them out afterwards. Of the package's
+code only the threads that send (`senders.py`) are replaced.
 """
 
 from __future__ import annotations
