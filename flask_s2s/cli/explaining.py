@@ -22,9 +22,9 @@ from .looking import described
 @prepared
 def explain(services: Services, customer: str, as_json: bool) -> None:
     """Say why a customer was, or was not, credited to a partner."""
-    found = services.ledger.find(customer=customer)
-    touched = services.ledger.touches([delivery.id for delivery in found])
-    told = [(delivery, _history(services, delivery, touched[delivery.id])) for delivery in found]
+    found = services.ledger.find(customer=customer, limit=None)
+    touched = services.ledger.touches(customer)
+    told = [(one, _history(services, one, touched.get(one.id, ()))) for one in found]
     if as_json:
         output.dump([{**described(delivery), "history": clicks} for delivery, clicks in told])
         return

@@ -66,22 +66,23 @@ class Ledger:
         status: str | None = None,
         customer: str | None = None,
         since: datetime | None = None,
-        limit: int = 50,
+        limit: int | None = 50,
     ) -> list[Delivery]:
-        """Return deliveries, newest first."""
+        """Return deliveries, newest first; with `limit=None` all of them."""
         rows = self._rows
         found = select(rows).order_by(rows.c.id.desc()).limit(limit)
         found = found.where(*self._matching(status=status, customer=customer, since=since))
         with self._engine().connect() as connection:
             return [delivery_of(row) for row in connection.execute(found).mappings()]
 
-    def touches(self, delivery_ids: Sequence[int]) -> dict[int, list[Click]]:
-        """Return the visitors' clicks other than the one that each delivery has, newest first."""
+    def touches(self, customer: str) -> dict[int, list[Click]]:
+        """Return a customer's clicks other than the one that each delivery has, newest first."""
         rows = self._rows
-        kept = select(rows.c.id, rows.c.touches).where(rows.c.id.in_(delivery_ids))
+        theirs = (rows.c.customer_key == customer, rows.c.touches.is_not(None))
+        kept = select(rows.c.id, rows.c.touches).where(*theirs)
         with self._engine().connect() as connection:
             return {
-                row.id: [load_click(touch) for touch in row.touches or ()]
+                row.id: [load_click(touch) for touch in row.touches]
                 for row in connection.execute(kept)
             }
 
