@@ -9,6 +9,7 @@ import click
 
 from ..capture.attribution import sentence
 from ..click import Click
+from ..conversion import Signup
 from ..delivery.settlement import Delivery, Status
 from ..services import Services
 from . import output
@@ -22,25 +23,52 @@ from .looking import described
 @prepared
 def explain(services: Services, customer: str, as_json: bool) -> None:
     """Say why a customer was, or was not, credited to a partner."""
-    found = services.ledger.find(customer=customer, limit=None)
+    found = _found(services, customer)
     touched = services.ledger.touches(customer)
     told = [(one, _history(services, one, touched.get(one.id, ()))) for one in found]
     if as_json:
-        output.dump([{**described(delivery), "history": clicks} for delivery, clicks in told])
+        output.dump(
+            [
+                {**described(one), "history": clicks, "emptied": _emptied(one)}
+                for one, clicks in told
+            ]
+        )
         return
     if not found:
-        raise click.ClickException(
-            f"Nothing was ever recorded for customer {customer}. Either the sign-up never reached "
-            "track_signup, its transaction was rolled back, or it is known under another key."
-        )
+        raise click.ClickException(_nobody(customer))
     for delivery, clicks in told:
-        click.echo(f"{output.moment(delivery.created_at)} UTC  {delivery.kind}")
-        click.echo(f"  {sentence(delivery.reason)}")
-        click.echo(f"  {output.state(delivery.status.value)}: {_story(delivery)}")
-        if delivery.detail:
-            output.line(f"  Last word: {delivery.detail}")
-        for one in clicks:
-            output.line(f"  {_line(one)}")
+        _print(delivery, clicks)
+
+
+def _found(services: Services, customer: str) -> list[Delivery]:
+    with services.storage.engine().connect() as connection:
+        signup = services.outbox.hashed(connection, (Signup.kind, customer.strip()))
+    return services.ledger.of_customer(customer, signup, services.networks)
+
+
+def _nobody(customer: str) -> str:
+    return (
+        f"Nothing is on record for customer {customer}. Either the sign-up never reached "
+        "track_signup, its transaction was rolled back, or it is known under another key. (Of "
+        "what was forgotten only a sign-up is still found.)"
+    )
+
+
+def _emptied(delivery: Delivery) -> bool:
+    """Say whether `prune` or `forget` was here: what the row was about is gone, not that it was."""
+    return delivery.customer_key is None
+
+
+def _print(delivery: Delivery, clicks: list[dict[str, Any]]) -> None:
+    click.echo(f"{output.moment(delivery.created_at)} UTC  {delivery.kind}")
+    click.echo(f"  {sentence(delivery.reason)}")
+    click.echo(f"  {output.state(delivery.status.value)}: {_story(delivery)}")
+    if _emptied(delivery):
+        click.echo("  What it was about was emptied since, by `prune` or `forget`.")
+    if delivery.detail:
+        output.line(f"  Last word: {delivery.detail}")
+    for one in clicks:
+        output.line(f"  {_line(one)}")
 
 
 def _history(

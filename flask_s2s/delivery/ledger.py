@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -66,14 +66,27 @@ class Ledger:
         status: str | None = None,
         customer: str | None = None,
         since: datetime | None = None,
-        limit: int | None = 50,
+        limit: int = 50,
     ) -> list[Delivery]:
-        """Return deliveries, newest first; with `limit=None` all of them."""
+        """Return deliveries, newest first."""
         rows = self._rows
         found = select(rows).order_by(rows.c.id.desc()).limit(limit)
         found = found.where(*self._matching(status=status, customer=customer, since=since))
         with self._engine().connect() as connection:
             return [delivery_of(row) for row in connection.execute(found).mappings()]
+
+    def of_customer(self, customer: str, signup: str, networks: Iterable[str]) -> list[Delivery]:
+        """Return all that a customer has, newest first.
+
+        `signup` is the sign-up's `dedupe`: it finds too what was emptied, which names nobody.
+        """
+        rows = self._rows
+        theirs = and_(rows.c.network.in_(networks), rows.c.dedupe == signup)
+        emptied = and_(rows.c.customer_key.is_(None), or_(theirs, rows.c.parent == signup))
+        found = select(rows).where(or_(rows.c.customer_key == customer, emptied))
+        with self._engine().connect() as connection:
+            listed = connection.execute(found.order_by(rows.c.id.desc())).mappings()
+            return [delivery_of(row) for row in listed]
 
     def touches(self, customer: str) -> dict[int, list[Click]]:
         """Return a customer's clicks other than the one that each delivery has, newest first."""
