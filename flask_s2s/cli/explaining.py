@@ -10,6 +10,7 @@ import click
 from ..capture.attribution import sentence
 from ..click import Click
 from ..conversion import Signup
+from ..delivery.frozen import MOVED
 from ..delivery.settlement import Delivery, Status
 from ..services import Services
 from . import output
@@ -135,4 +136,6 @@ _STORY = {
 def _story(delivery: Delivery) -> str:
     if delivery.status is Status.WITHDRAWN and delivery.conversion is None:
         return "it was not sent, and what it would have sent is erased."
+    if delivery.status is Status.WITHDRAWN and delivery.detail == MOVED:
+        return "it went to another database, which sends it."
     return _STORY[delivery.status]

@@ -22,6 +22,7 @@ from sqlalchemy import (
 
 from ..click import Click, load_click
 from ..tables import OPEN, Tables
+from .frozen import MOVED, frozen
 from .rows import delivery_of
 from .settlement import Delivery, Status
 
@@ -152,6 +153,9 @@ class Ledger:
         found: list[ColumnElement[bool]] = [
             or_(rows.c.status.in_(RETRIABLE), self._given_up_by_the_network()),
             rows.c.conversion.is_not(None),
+            # Neither what another database has, nor what is on its way to one.
+            or_(rows.c.detail.is_(None), rows.c.detail != MOVED),
+            or_(rows.c.due_at.is_(None), ~frozen(rows)),
         ]
         found += self._matching(status=wanted.status, customer=None, since=wanted.since)
         if wanted.delivery_id is not None:

@@ -117,3 +117,21 @@ def test_a_long_outbox_goes_over_whole(old: Site, new: Site, database_url: str) 
     assert new.count("delivery") == 450
     assert new.drain() == 450
     assert old.drain() == 0
+
+
+def test_what_was_moved_is_not_sent_again_from_the_old_database(
+    old: Site, new: Site, database_url: str
+) -> None:
+    old.sign_up("42")
+    assert old.run("move-to", database_url, "--yes").exit_code == 0
+
+    for chosen in (
+        ("--since", "2026-01-01"),
+        ("--network", "partnerstack"),
+        ("--status", "withdrawn"),
+    ):
+        assert old.run("retry", *chosen, "--yes").exit_code == 1
+    assert old.drain() == 0
+    told = old.run("explain", "42").output
+    assert "it went to another database, which sends it" in told
+    assert "retry" not in told
