@@ -27,7 +27,7 @@ def call_children(
     """Let what waits for these look again: it may go, or learns why it may not.
 
     So does what was given up for their sake: a parent that was credited, or sent again by hand,
-    revives it.
+    revives it. What was emptied since has nothing to send, and stays as it ended.
     """
     called = [parent.dedupe for parent in parents if parent.kind in _PARENTS]
     if not called:
@@ -40,7 +40,7 @@ def _calling(rows: Table) -> Update:
     given_up = and_(rows.c.status == Status.REFUSED.value, rows.c.attempts == 0)
     listening = or_(rows.c.status.in_(_LISTENING), given_up)
     called = rows.c.parent.in_(bindparam("its_parents", expanding=True))
-    children = update(rows).where(called, listening)
+    children = update(rows).where(called, listening, rows.c.conversion.is_not(None))
     return children.values(status=Status.WAITING.value, settled_at=None)
 
 

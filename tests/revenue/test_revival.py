@@ -78,3 +78,20 @@ def test_a_refund_under_the_key_of_its_payment_is_refused(site: Site) -> None:
         site.s2s.track_refund(
             customer_key="42", transaction_key="tx-1", amount=100, currency="EUR", key="tx-1"
         )
+
+
+def test_an_emptied_child_stays_as_it_ended_when_its_parent_is_credited(site: Site) -> None:
+    site.sign_up("42", click=None)
+    with site.app.app_context():
+        site.s2s.track_transaction(customer_key="42", amount=100, currency="EUR", key="tx-1")
+    site.drain()
+    assert statuses(site) == {"signup": "unattributed", "transaction": "unattributed"}
+    site.clock.advance(days=401)
+    site.run("prune", "--yes")
+
+    assert site.run("credit", "42", "--click", "lateclick").exit_code == 0
+    for _ in range(4):
+        site.drain()
+        site.clock.advance(minutes=20)
+
+    assert statuses(site) == {"signup": "delivered", "transaction": "unattributed"}
