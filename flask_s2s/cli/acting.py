@@ -53,6 +53,7 @@ def credit(services: Services, customer: str, click_id: str, as_json: bool) -> N
 @click.option("--since", type=_SINCE, help="Recorded at or after this time (UTC).")
 @click.option("--network", metavar="NAME", help="Only of this network.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json
 @prepared
 def retry(
     services: Services,
@@ -61,6 +62,7 @@ def retry(
     since: datetime | None,
     network: str | None,
     yes: bool,
+    as_json: bool,
 ) -> None:
     """Send deliveries again, now, with a new deadline.
 
@@ -78,7 +80,10 @@ def retry(
         raise click.ClickException("None of these can be sent again: see `flask s2s list`.")
     noun = "delivery" if chosen == 1 else "deliveries"
     if not yes:
-        click.confirm(f"Send {chosen} {noun} again?", abort=True)
+        click.confirm(f"Send {chosen} {noun} again?", abort=True, err=True)
     sent = services.ledger.retry(wanted, services.clock.now(), services.settings.give_up)
     services.wake()
-    click.echo(f"{sent} {'is' if sent == 1 else 'are'} due now.")
+    if as_json:
+        output.dump({"due": sent})
+    else:
+        click.echo(f"{sent} {'is' if sent == 1 else 'are'} due now.")

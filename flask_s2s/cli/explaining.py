@@ -34,7 +34,7 @@ def explain(services: Services, customer: str, as_json: bool) -> None:
                 for one, clicks in told
             ]
         )
-        return
+        click.get_current_context().exit(0 if found else 1)
     if not found:
         raise click.ClickException(_nobody(customer))
     for delivery, clicks in told:

@@ -40,7 +40,7 @@ def prune(services: Services, days: int, dead_letters: bool, yes: bool, as_json:
     deliveries, clicks, bindings = retention.count(before, dead_letters=dead_letters)
     what = f"{deliveries} deliveries", f"{clicks} clicks and {bindings} bindings"
     if (deliveries or clicks or bindings) and not yes:
-        click.confirm(f"Empty {what[0]} and delete {what[1]}?", abort=True)
+        click.confirm(f"Empty {what[0]} and delete {what[1]}?", abort=True, err=True)
     _progress("Pruning", deliveries, retention.prune(before, dead_letters=dead_letters))
     if as_json:
         output.dump({"deliveries": deliveries, "clicks": clicks, "bindings": bindings})

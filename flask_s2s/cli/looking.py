@@ -144,7 +144,7 @@ def show(services: Services, delivery_id: int, as_json: bool) -> None:
     would = _would_send(services, delivery)
     if as_json:
         listed = [asdict(one) for one in attempts]
-        output.dump({**described(delivery), "attempts": listed, "would_send": would})
+        output.dump({**described(delivery), "history": listed, "would_send": would})
         return
     _print_delivery(delivery)
     if would is not None:

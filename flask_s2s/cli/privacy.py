@@ -47,6 +47,7 @@ def forget(services: Services, customer: str, yes: bool, as_json: bool) -> None:
 
 @click.command()
 @click.argument("customer", metavar="CUSTOMER|EMAIL")
+@click.option("--json", is_flag=True, expose_value=False, help="It is JSON without this too.")
 @prepared
 def export(services: Services, customer: str) -> None:
     """Print everything that is kept about a customer, as JSON."""

@@ -26,6 +26,8 @@ _WORDS = {
     Unproven: "unproven",
 }
 _FINE = ("confirmed", "not yet")
+#: Every result there is, as JSON has it.
+_RESULTS = tuple(dict.fromkeys((*_WORDS.values(), "unknown", "test record")))
 
 
 @click.command()
@@ -54,7 +56,8 @@ def verify(services: Services, customer: str | None, every: bool, as_json: bool)
         services.wake()
     counts = Counter(_word(one) for one in looked)
     if as_json:
-        output.dump({"asked": len(looked), **counts, "signups": [_described(o) for o in looked]})
+        told = {_snake(word): counts[word] for word in _RESULTS}
+        output.dump({"asked": len(looked), **told, "signups": [_described(o) for o in looked]})
     else:
         _print(looked, counts)
     click.get_current_context().exit(0 if all(word in _FINE for word in counts) else 1)
@@ -98,7 +101,11 @@ def _described(looked: Looked) -> dict[str, Any]:
     return {
         "id": delivery.id,
         "customer_key": delivery.customer_key,
-        "result": _word(looked),
+        "result": _snake(_word(looked)),
         "detail": looked.verdict.detail,
         "resent": delivery.resent,
     }
+
+
+def _snake(word: str) -> str:
+    return word.replace(" ", "_")

@@ -20,7 +20,7 @@ def test_retry_asks_first_and_then_sends(site: Site) -> None:
     site.drain()
     refused = site.run("retry", "--status", "refused", input="n\n")
     assert refused.exit_code == 1
-    assert "Send 1 delivery again?" in refused.stdout
+    assert "Send 1 delivery again?" in refused.stderr
     assert site.drain() == 0
     asked = site.run("retry", "--status", "refused", input="y\n")
     assert asked.exit_code == 0
@@ -47,7 +47,7 @@ def test_retry_of_one_network_counts_and_sends_only_its_own(site: Site) -> None:
     _belongs_elsewhere(site, "c")
     asked = site.run("retry", "--network", "partnerstack", input="y\n")
     assert asked.exit_code == 0
-    assert "Send 2 deliveries again?" in asked.stdout
+    assert "Send 2 deliveries again?" in asked.stderr
     assert "2 are due now" in asked.stdout
     statuses = {row.customer_key: row.status.value for row in site.services.ledger.find()}
     assert statuses == {"a": "pending", "b": "pending", "c": "refused"}

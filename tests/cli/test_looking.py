@@ -118,7 +118,7 @@ def test_show_tells_every_attempt_and_nothing_personal(site: Site) -> None:
     assert result.exit_code == 0
     assert "come back" in result.stdout
     told = site.run("show", "1", "--json").stdout
-    assert [one["http_status"] for one in json.loads(told)["attempts"]] == [503, 200]
+    assert [one["http_status"] for one in json.loads(told)["history"]] == [503, 200]
     for text in (result.stdout, told, site.run("list", "--json").stdout):
         assert "ada@example.org" not in text
         assert "Ada L." not in text
