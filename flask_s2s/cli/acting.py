@@ -8,11 +8,15 @@ import click
 
 from ..click import Click, valid_click_id
 from ..delivery.ledger import RETRIABLE, Wanted
-from ..delivery.settlement import Status
+from ..delivery.settlement import Delivery, Status
 from ..services import Services
 from . import output
+from .asking import confirm
 from .context import as_json, prepared
 from .looking import _SINCE, described, utc
+
+#: How many are shown before it is asked whether to send them.
+_SHOWN = 10
 
 
 @click.command()
@@ -78,12 +82,37 @@ def retry(
     chosen = services.ledger.retriable(wanted)
     if not chosen:
         raise click.ClickException("None of these can be sent again: see `flask s2s list`.")
-    noun = "delivery" if chosen == 1 else "deliveries"
     if not yes:
-        click.confirm(f"Send {chosen} {noun} again?", abort=True, err=True)
+        _preview(chosen, services.ledger.first(wanted, _SHOWN))
+        count = sum(chosen.values())
+        confirm(f"Send {count} {'delivery' if count == 1 else 'deliveries'} again?")
     sent = services.ledger.retry(wanted, services.clock.now(), services.settings.give_up)
     services.wake()
     if as_json:
         output.dump({"due": sent})
     else:
         click.echo(f"{sent} {'is' if sent == 1 else 'are'} due now.")
+
+
+def _preview(chosen: dict[tuple[str, str, str], int], first: list[Delivery]) -> None:
+    """Show what would be sent, by its sort, and the oldest of it: on standard error."""
+    count = sum(chosen.values())
+    sorts = [(*sort, str(number)) for sort, number in sorted(chosen.items())]
+    output.table(("status", "kind", "network", "deliveries"), sorts, coloured=0, err=True)
+    click.echo(err=True)
+    if count > len(first):
+        click.echo(f"These are the first {len(first)} of {count}:", err=True)
+    head = ("id", "status", "kind", "network", "customer", "recorded (UTC)", "last word")
+    output.table(head, [_row(delivery) for delivery in first], coloured=1, err=True)
+
+
+def _row(delivery: Delivery) -> tuple[str, ...]:
+    return (
+        str(delivery.id),
+        delivery.status.value,
+        delivery.kind,
+        delivery.network,
+        delivery.customer_key or "-",
+        output.moment(delivery.created_at),
+        delivery.detail or "-",
+    )

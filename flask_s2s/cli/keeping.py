@@ -14,6 +14,7 @@ from ..delivery.moving import Move
 from ..delivery.retention import Retention
 from ..services import Services
 from . import output
+from .asking import confirm
 from .context import as_json, prepared
 
 
@@ -40,7 +41,7 @@ def prune(services: Services, days: int, dead_letters: bool, yes: bool, as_json:
     deliveries, clicks, bindings = retention.count(before, dead_letters=dead_letters)
     what = f"{deliveries} deliveries", f"{clicks} clicks and {bindings} bindings"
     if (deliveries or clicks or bindings) and not yes:
-        click.confirm(f"Empty {what[0]} and delete {what[1]}?", abort=True, err=True)
+        confirm(f"Empty {what[0]} and delete {what[1]}?")
     _progress("Pruning", deliveries, retention.prune(before, dead_letters=dead_letters))
     if as_json:
         output.dump({"deliveries": deliveries, "clicks": clicks, "bindings": bindings})
@@ -71,7 +72,7 @@ def move_to(services: Services, url: str, yes: bool) -> None:
     total = move.total()
     if not yes:
         where = f"{new.dialect.name} database {new.url.database}"
-        click.confirm(f"Move {total} rows to the {where}?", abort=True)
+        confirm(f"Move {total} rows to the {where}?")
     _progress("Moving", total, move.run())
     click.echo("Moved. Set S2S_DATABASE_URI to the new database and restart the site.")
 

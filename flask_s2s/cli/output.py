@@ -58,35 +58,44 @@ def span(length: timedelta) -> str:
     return f"{seconds:.0f} s"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], coloured: int | None = None) -> None:
-    """Print columns; column number `coloured` holds a status."""
+def table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    coloured: int | None = None,
+    *,
+    err: bool = False,
+) -> None:
+    """Print columns; column number `coloured` holds a status. With `err` on standard error."""
     cells = [[_printable(cell) for cell in row] for row in rows]
     widths = [max(_width(row[i]) for row in [head, *cells]) for i in range(len(head))]
-    if sys.stdout.isatty() and sum(widths) + 2 * len(widths) > shutil.get_terminal_size().columns:
-        _blocks(head, cells, coloured)
+    stream = sys.stderr if err else sys.stdout
+    if stream.isatty() and sum(widths) + 2 * len(widths) > shutil.get_terminal_size().columns:
+        _blocks(head, cells, coloured, err)
         return
     titles = [click.style(_padded(h, w), bold=True) for h, w in zip(head, widths, strict=True)]
-    _echo("  ".join(titles))
+    _echo("  ".join(titles), err)
     for row in cells:
         padded = [_padded(cell, width) for cell, width in zip(row, widths, strict=True)]
         if coloured is not None:
             padded[coloured] = state(row[coloured], widths[coloured])
-        _echo("  ".join(padded))
+        _echo("  ".join(padded), err)
 
 
-def _blocks(head: Sequence[str], rows: Sequence[Sequence[str]], coloured: int | None) -> None:
+def _blocks(
+    head: Sequence[str], rows: Sequence[Sequence[str]], coloured: int | None, err: bool
+) -> None:
     for number, row in enumerate(rows):
         if number:
-            _echo("")
+            _echo("", err)
         shown = [state(cell) if i == coloured else cell for i, cell in enumerate(row)]
-        facts(list(zip(head, shown, strict=True)), clean=True)
+        facts(list(zip(head, shown, strict=True)), clean=True, err=err)
 
 
-def facts(pairs: Sequence[tuple[str, str]], *, clean: bool = False) -> None:
+def facts(pairs: Sequence[tuple[str, str]], *, clean: bool = False, err: bool = False) -> None:
     """Print names and values under each other; `clean` values may hold our own colours."""
     width = max(len(name) for name, _ in pairs)
     for name, value in pairs:
-        _echo(f"{faint(name.ljust(width))}  {value if clean else _printable(value)}")
+        _echo(f"{faint(name.ljust(width))}  {value if clean else _printable(value)}", err)
 
 
 def line(text: str) -> None:
@@ -126,5 +135,5 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def _echo(line: str) -> None:
-    click.echo(line.rstrip())
+def _echo(line: str, err: bool = False) -> None:
+    click.echo(line.rstrip(), err=err)

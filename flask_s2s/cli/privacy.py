@@ -7,6 +7,7 @@ import click
 from ..delivery.dossier import Dossiers
 from ..services import Services
 from . import output
+from .asking import confirm
 from .context import as_json, prepared
 
 _WORDS = {
@@ -35,7 +36,7 @@ def forget(services: Services, customer: str, yes: bool, as_json: bool) -> None:
         raise click.ClickException("Nothing is kept about this customer.")
     if not yes:
         _print(counts, err=True)
-        click.confirm("Forget all of this?", abort=True, err=True)
+        confirm("Forget all of this?")
     counts = _dossiers(services).forget(customer, services.clock.now())
     if as_json:
         output.dump(counts)

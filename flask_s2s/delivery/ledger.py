@@ -112,11 +112,20 @@ class Ledger:
             listed = connection.execute(tried.order_by(attempts.c.number)).mappings()
             return delivery_of(found), [_attempt_of(one) for one in listed]
 
-    def retriable(self, wanted: Wanted) -> int:
-        """Count what `retry` would send again."""
-        counted = select(func.count()).select_from(self._rows).where(*self._retriable(wanted))
+    def retriable(self, wanted: Wanted) -> dict[tuple[str, str, str], int]:
+        """Count what `retry` would send again, by status, kind and network."""
+        rows = self._rows
+        sorts = (rows.c.status, rows.c.kind, rows.c.network)
+        counted = select(*sorts, func.count()).where(*self._retriable(wanted)).group_by(*sorts)
         with self._engine().connect() as connection:
-            return connection.scalar(counted) or 0
+            return {(s, k, n): number for s, k, n, number in connection.execute(counted)}
+
+    def first(self, wanted: Wanted, limit: int) -> list[Delivery]:
+        """Return the oldest of what `retry` would send again."""
+        rows = self._rows
+        found = select(rows).where(*self._retriable(wanted)).order_by(rows.c.id).limit(limit)
+        with self._engine().connect() as connection:
+            return [delivery_of(row) for row in connection.execute(found).mappings()]
 
     def retry(self, wanted: Wanted, now: datetime, give_up: timedelta) -> int:
         """Make deliveries due now, with a deadline of at least `give_up`; return how many.

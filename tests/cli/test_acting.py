@@ -109,12 +109,45 @@ def test_retry_asks_again_for_a_customer_whom_the_network_did_not_know(
     assert statuses == {"signup": "unattributed", "action": "delivered"}
 
 
-def test_retry_without_anybody_to_ask_sends_nothing(site: Site) -> None:
+def test_retry_shows_first_what_it_would_send(site: Site) -> None:
+    site.network.then(answered(400, SCHEMA))
+    for key in range(12):
+        site.sign_up(key)
+    site.drain()
+    site.network.then(answered(503))
+    site.sign_up("late")
+    site.drain()
+    asked = site.run("retry", "--since", "2026-01-01", input="n\n").stderr
+    words = [line.split() for line in asked.splitlines()]
+    assert ["refused", "signup", "partnerstack", "12"] in words
+    assert ["pending", "signup", "partnerstack", "1"] in words
+    assert ["1", "refused", "signup", "partnerstack", "0"] in [line[:5] for line in words]
+    assert "the first 10 of 13" in asked
+    assert asked.count("2026-") == 10
+
+
+def test_retry_that_was_answered_does_not_ask_or_show(site: Site) -> None:
     site.network.then(answered(400, SCHEMA))
     site.sign_up()
     site.drain()
-    assert site.run("retry", "--id", "1", input="").exit_code == 1
+    assert site.run("retry", "--id", "1", "--yes").stderr == ""
+
+
+@pytest.mark.parametrize("command", ["retry", "prune", "forget", "move-to"])
+def test_without_anybody_to_ask_nothing_is_done(site: Site, command: str) -> None:
+    site.network.then(answered(400, SCHEMA))
+    site.sign_up()
+    site.sign_up("lost", click_id="click2")
+    site.drain()
+    site.clock.advance(days=401)
+    other = f"sqlite:///{site.app.instance_path}/other.sqlite3"
+    what = {"retry": ["--id", "1"], "prune": ["--dead-letters"], "forget": ["42"]}
+    result = site.run(command, *what.get(command, [other]), input="")
+    assert result.exit_code == 1
+    assert "Nobody to ask: add --yes" in result.stderr
+    assert "Aborted" not in result.stderr
     assert site.drain() == 0
+    assert [row.customer_key for row in site.services.ledger.find()] == ["lost", "42"]
 
 
 def test_credit_gives_an_unattributed_customer_a_click(site: Site) -> None:
