@@ -11,17 +11,20 @@ from ..delivery.ledger import RETRIABLE, Wanted
 from ..delivery.settlement import Delivery, Status
 from ..services import Services
 from . import output
+from .arguments import DELIVERY_ID, SINCE, utc, utf8
 from .asking import confirm
 from .context import as_json, prepared
-from .looking import _SINCE, described, utc
+from .looking import described
 
 #: How many are shown before it is asked whether to send them.
 _SHOWN = 10
 
 
 @click.command()
-@click.argument("customer")
-@click.option("--click", "click_id", required=True, metavar="ID", help="The partner's click ID.")
+@click.argument("customer", type=utf8)
+@click.option(
+    "--click", "click_id", type=utf8, required=True, metavar="ID", help="The partner's click ID."
+)
 @as_json
 @prepared
 def credit(services: Services, customer: str, click_id: str, as_json: bool) -> None:
@@ -52,10 +55,10 @@ def credit(services: Services, customer: str, click_id: str, as_json: bool) -> N
 
 
 @click.command()
-@click.option("--id", "delivery_id", type=int, metavar="ID")
+@click.option("--id", "delivery_id", type=DELIVERY_ID, metavar="ID")
 @click.option("--status", type=click.Choice([*RETRIABLE, Status.UNATTRIBUTED.value]))
-@click.option("--since", type=_SINCE, help="Recorded at or after this time (UTC).")
-@click.option("--network", metavar="NAME", help="Only of this network.")
+@click.option("--since", type=SINCE, help="Recorded at or after this time (UTC).")
+@click.option("--network", type=utf8, metavar="NAME", help="Only of this network.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @as_json
 @prepared

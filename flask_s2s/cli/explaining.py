@@ -14,12 +14,13 @@ from ..delivery.frozen import MOVED
 from ..delivery.settlement import Delivery, Status
 from ..services import Services
 from . import output
+from .arguments import utf8
 from .context import as_json, prepared
 from .looking import described
 
 
 @click.command()
-@click.argument("customer")
+@click.argument("customer", type=utf8)
 @as_json
 @prepared
 def explain(services: Services, customer: str, as_json: bool) -> None:

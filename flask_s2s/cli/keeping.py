@@ -14,14 +14,16 @@ from ..delivery.moving import Move
 from ..delivery.retention import Retention
 from ..services import Services
 from . import output
+from .arguments import utf8
 from .asking import confirm
 from .context import as_json, prepared
 
+#: A hundred years: more would lead to before there were dates.
+_DAYS = click.IntRange(1, 36_500)
+
 
 @click.command()
-@click.option(
-    "--older-than", "days", default=400, show_default=True, type=click.IntRange(1), metavar="DAYS"
-)
+@click.option("--older-than", "days", default=400, show_default=True, type=_DAYS, metavar="DAYS")
 @click.option("--dead-letters", is_flag=True, help="Refused, expired and missing ones too.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @as_json
@@ -50,7 +52,7 @@ def prune(services: Services, days: int, dead_letters: bool, yes: bool, as_json:
 
 
 @click.command("move-to")
-@click.argument("url", metavar="DATABASE_URL")
+@click.argument("url", type=utf8, metavar="DATABASE_URL")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @prepared
 def move_to(services: Services, url: str, yes: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 import click
@@ -18,10 +18,10 @@ from ..delivery.vitals import Summary
 from ..delivery.watchman import SILENCE
 from ..services import Services
 from . import output
+from .arguments import DELIVERY_ID, SINCE, utc, utf8
 from .context import as_json, command, prepared
 
 _STATUSES = click.Choice(["open", *(status.value for status in Status)])
-_SINCE = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"])
 
 
 @click.command()
@@ -93,8 +93,8 @@ def _in_order(counts: dict[str, int]) -> list[str]:
     metavar="STATUS",
     help="Such as delivered or held; 'open' is everything that has work left.",
 )
-@click.option("--customer", metavar="KEY")
-@click.option("--since", type=_SINCE, help="Recorded at or after this time (UTC).")
+@click.option("--customer", type=utf8, metavar="KEY")
+@click.option("--since", type=SINCE, help="Recorded at or after this time (UTC).")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
 @as_json
 @prepared
@@ -132,7 +132,7 @@ def _row(delivery: Delivery) -> tuple[str, ...]:
 
 
 @click.command()
-@click.argument("delivery_id", type=int, metavar="ID")
+@click.argument("delivery_id", type=DELIVERY_ID, metavar="ID")
 @as_json
 @prepared
 def show(services: Services, delivery_id: int, as_json: bool) -> None:
@@ -199,7 +199,12 @@ def _print_delivery(delivery: Delivery) -> None:
 
 
 @click.command()
-@click.option("--site", metavar="HOST", help="The host that visitors use, such as www.example.com.")
+@click.option(
+    "--site",
+    type=utf8,
+    metavar="HOST",
+    help="The host that visitors use, such as www.example.com.",
+)
 @as_json
 @command
 def check(services: Services, site: str | None, as_json: bool) -> None:
@@ -226,8 +231,3 @@ def described(delivery: Delivery) -> dict[str, Any]:
     for hidden in ("conversion", "lease_token", "touches"):
         del shown[hidden]
     return shown
-
-
-def utc(moment: datetime | None) -> datetime | None:
-    """Read a time typed without a zone as UTC."""
-    return None if moment is None else moment.replace(tzinfo=timezone.utc)

@@ -7,6 +7,7 @@ import click
 from ..delivery.dossier import Dossiers
 from ..services import Services
 from . import output
+from .arguments import utf8
 from .asking import confirm
 from .context import as_json, prepared
 
@@ -21,7 +22,7 @@ _WORDS = {
 
 
 @click.command()
-@click.argument("customer", metavar="CUSTOMER|EMAIL")
+@click.argument("customer", type=utf8, metavar="CUSTOMER|EMAIL")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @as_json
 @prepared
@@ -47,7 +48,7 @@ def forget(services: Services, customer: str, yes: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("customer", metavar="CUSTOMER|EMAIL")
+@click.argument("customer", type=utf8, metavar="CUSTOMER|EMAIL")
 @click.option("--json", is_flag=True, expose_value=False, help="It is JSON without this too.")
 @prepared
 def export(services: Services, customer: str) -> None:

@@ -15,6 +15,7 @@ from ..delivery.verification import Looked
 from ..networks.reading import Unknown
 from ..services import Services
 from . import output
+from .arguments import utf8
 from .context import as_json, prepared
 
 _WORDS = {
@@ -31,7 +32,9 @@ _RESULTS = tuple(dict.fromkeys((*_WORDS.values(), "unknown", "test record")))
 
 
 @click.command()
-@click.option("--customer", metavar="KEY", help="This customer's sign-up, whatever its state.")
+@click.option(
+    "--customer", type=utf8, metavar="KEY", help="This customer's sign-up, whatever its state."
+)
 @click.option("--all", "every", is_flag=True, help="All that are not confirmed, missing ones too.")
 @as_json
 @prepared
