@@ -137,10 +137,10 @@ class Storage:
         if not is_filled(named):
             with engine.begin() as connection:
                 fill_meta(meta, connection)
-        elif int(named["schema_version"]) != SCHEMA_VERSION:
+        elif (version := int(named["schema_version"])) != SCHEMA_VERSION:
+            _refuse_newer(version)
             raise StorageError(
-                f"The tables are of version {named['schema_version']}, this code of "
-                f"{SCHEMA_VERSION}",
+                f"The tables are of version {version}, this code of {SCHEMA_VERSION}",
                 "Run `flask s2s upgrade-db`.",
             )
 
@@ -157,14 +157,24 @@ class Storage:
         return sorted(set(self.metadata.tables) - before)
 
     def upgrade(self) -> tuple[int, int]:
-        """Bring the tables to this version; return the version before and after."""
+        """Bring the tables to this version; return the version before and after.
+
+        Raises `StorageError` where they are newer than this code.
+        """
+        before = self._version()
+        _refuse_newer(before)
         self._create()
-        meta = self.tables.meta
         with self.engine().begin() as connection:
-            fill_meta(meta, connection)
-            named = select(meta.c.value).where(meta.c.name == "schema_version")
-            before = int(connection.scalar(named) or SCHEMA_VERSION)
+            fill_meta(self.tables.meta, connection)
         return before, SCHEMA_VERSION
+
+    def _version(self) -> int:
+        meta = self.tables.meta
+        if not self._tables_exist():
+            return SCHEMA_VERSION
+        with self.engine().connect() as connection:
+            named = select(meta.c.value).where(meta.c.name == "schema_version")
+            return int(connection.scalar(named) or SCHEMA_VERSION)
 
     def _create(self) -> None:
         try:
@@ -216,6 +226,14 @@ def _engine_of_file(url: URL) -> Engine:
     engine = create_engine(url, hide_parameters=True)
     event.listen(engine, "connect", _own_settings)
     return engine
+
+
+def _refuse_newer(version: int) -> None:
+    if version > SCHEMA_VERSION:
+        raise StorageError(
+            f"The tables are of version {version}, newer than this code's {SCHEMA_VERSION}",
+            "Install the newer Flask-S2S.",
+        )
 
 
 def _close_before_forks(storage: Storage) -> None:

@@ -60,3 +60,17 @@ def test_a_database_that_cannot_be_used_is_one_clear_line(open_site: Opening) ->
     assert result.exit_code == 1
     assert "OperationalError" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("command", ["upgrade-db", "status", "init-db"])
+def test_tables_of_a_newer_version_are_left_alone(site: Site, command: str) -> None:
+    site.run("init-db")
+    meta = site.services.storage.tables.meta
+    with site.services.storage.engine().begin() as connection:
+        named = meta.update().where(meta.c.name == "schema_version")
+        connection.execute(named.values(value="99"))
+    result = site.run(command)
+    assert result.exit_code == 1
+    assert "version 99" in result.stderr
+    assert "Install the newer Flask-S2S" in result.stderr
+    assert "upgrade-db" not in result.stderr

@@ -65,12 +65,15 @@ def test_missing_tables_are_an_error_of_check_and_of_work(app: Flask) -> None:
     assert app.test_cli_runner().invoke(commands, ["status"]).exit_code == 0
 
 
-def test_tables_of_another_version_say_what_to_run(shop: Shop) -> None:
+@pytest.mark.parametrize(
+    ("version", "remedy"), [("0", "upgrade-db"), ("99", "Install the newer Flask-S2S")]
+)
+def test_tables_of_another_version_say_what_to_do(shop: Shop, version: str, remedy: str) -> None:
     meta = shop.services.storage.tables.meta
-    newer = meta.update().where(meta.c.name == "schema_version").values(value="99")
+    other = meta.update().where(meta.c.name == "schema_version").values(value=version)
     with shop.services.storage.engine().begin() as connection:
-        connection.execute(newer)
-    with pytest.raises(StorageError, match="upgrade-db"):
+        connection.execute(other)
+    with pytest.raises(StorageError, match=remedy):
         shop.another()
 
 
