@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ..capture.attribution import sentence
+from ..checkup.credentials import correction
 from ..click import Click
 from ..conversion import Signup
 from ..delivery.frozen import MOVED
@@ -39,7 +40,7 @@ def explain(services: Services, customer: str, as_json: bool) -> None:
     if not found:
         raise click.ClickException(_nobody(customer))
     for delivery, clicks in told:
-        _print(delivery, clicks)
+        _print(services, delivery, clicks)
 
 
 def _found(services: Services, customer: str) -> list[Delivery]:
@@ -61,10 +62,10 @@ def _emptied(delivery: Delivery) -> bool:
     return delivery.customer_key is None
 
 
-def _print(delivery: Delivery, clicks: list[dict[str, Any]]) -> None:
+def _print(services: Services, delivery: Delivery, clicks: list[dict[str, Any]]) -> None:
     click.echo(f"{output.moment(delivery.created_at)} UTC  {delivery.kind}")
     click.echo(f"  {sentence(delivery.reason)}")
-    click.echo(f"  {output.state(delivery.status.value)}: {_story(delivery)}")
+    click.echo(f"  {output.state(delivery.status.value)}: {_story(services, delivery)}")
     if _emptied(delivery):
         click.echo("  What it was about was emptied since, by `prune` or `forget`.")
     if delivery.detail:
@@ -134,7 +135,10 @@ _STORY = {
 }
 
 
-def _story(delivery: Delivery) -> str:
+def _story(services: Services, delivery: Delivery) -> str:
+    if delivery.status is Status.HELD:
+        remedy = correction(services, delivery.lane, delivery.detail or "")
+        return f"{_STORY[delivery.status]} {remedy}".rstrip()
     if delivery.status is Status.WITHDRAWN and delivery.conversion is None:
         return "it was not sent, and what it would have sent is erased."
     if delivery.status is Status.WITHDRAWN and delivery.detail == MOVED:

@@ -12,6 +12,8 @@ from flask import current_app
 from ..capture.attribution import sentence
 from ..checkup import TEST_ALARM, Level
 from ..checkup import check as check_everything
+from ..checkup.credentials import correction
+from ..delivery.gate import Closed
 from ..delivery.ledger import Attempt
 from ..delivery.settlement import Delivery, Status
 from ..delivery.vitals import Summary
@@ -32,7 +34,7 @@ def status(services: Services, as_json: bool) -> None:
     summary, gates, now = services.summary(), services.gates.closed(), services.clock.now()
     problems = _problems(summary, now, closed=bool(gates))
     problems += _tests(services, now)
-    problems += [f"{gate.lane} is held: {gate.reason}" for gate in gates]
+    problems += [_held(services, gate) for gate in gates]
     if as_json:
         held = [asdict(gate) for gate in gates]
         output.dump({**asdict(summary), "held": held, "problems": problems})
@@ -57,6 +59,11 @@ def _problems(summary: Summary, now: datetime, *, closed: bool) -> list[str]:
         late = output.span(now - summary.oldest_due)
         problems.append(f"deliveries wait since {late}: does a worker run?")
     return problems
+
+
+def _held(services: Services, gate: Closed) -> str:
+    remedy = correction(services, gate.lane, gate.reason)
+    return f"{gate.lane} is held: {gate.reason}{'. ' if remedy else ''}{remedy}"
 
 
 def _tests(services: Services, now: datetime) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ..checkup.credentials import API_KEYS
 from ..delivery.probation import Chosen
 from ..delivery.verdict import Confirmed, LookAgain, Missing, SendAgain, Unmoved, Unproven
 from ..delivery.verification import Looked
@@ -26,6 +27,8 @@ _WORDS = {
     Missing: "missing",
     Unproven: "unproven",
 }
+#: How it begins when the network does not take the keys.
+_REFUSED = "the API keys were answered"
 _FINE = ("confirmed", "not yet")
 #: Every result there is, as JSON has it.
 _RESULTS = tuple(dict.fromkeys((*_WORDS.values(), "unknown", "test record")))
@@ -47,9 +50,7 @@ def verify(services: Services, customer: str | None, every: bool, as_json: bool)
     """
     verifier, chosen = services.verifier(), Chosen(customer=customer, all=every)
     if not verifier.able:
-        raise click.ClickException(
-            "There are no API keys to read with: set S2S_PARTNERSTACK_PUBLIC_KEY and _SECRET_KEY."
-        )
+        raise click.ClickException(f"There are no API keys to read with: set {API_KEYS}.")
     looked = _with_progress(verifier.look(chosen), verifier.count(chosen))
     if not looked and customer is not None:
         raise click.ClickException(
@@ -94,6 +95,8 @@ def _print(looked: list[Looked], counts: Counter[str]) -> None:
             for d in (one.delivery,)
         ]
         output.table(("id", "result", "customer", "what the network said"), rows)
+        if any(one.verdict.detail.startswith(_REFUSED) for one in told):
+            click.echo(f"Correct {API_KEYS}.")
         click.echo()
     summed = ", ".join(f"{number} {word}" for word, number in counts.most_common())
     click.echo(f"{len(looked)} asked for: {summed}.")

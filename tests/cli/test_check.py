@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from flask_s2s import S2SMiddleware
+from flask_s2s import S2SMiddleware, Transaction
 from flask_s2s.testing import answered
 from tests.cli.conftest import Site
 
@@ -134,3 +134,32 @@ def test_a_retry_keeps_a_deadline_that_is_further_away(site: Site) -> None:
     (row,) = site.services.ledger.find()
     assert row.deadline_at == delivery.deadline_at
     assert row.deadline_at - site.clock.now() == timedelta(days=90)
+
+
+KEYS = {"S2S_PARTNERSTACK_PUBLIC_KEY": "public", "S2S_PARTNERSTACK_SECRET_KEY": "secret"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [
+        ("signup", "S2S_TOKEN"),
+        ("transaction", "S2S_PARTNERSTACK_PUBLIC_KEY and S2S_PARTNERSTACK_SECRET_KEY"),
+    ],
+)
+def test_a_credential_that_is_refused_is_named_by_its_setting(
+    open_site: Opening, kind: str, named: str
+) -> None:
+    site = open_site(**KEYS)
+    site.sign_up()
+    if kind == "transaction":
+        site.network.then(answered(200, '{"data": {"test": false}, "status": 200, "message": ""}'))
+        site.drain()
+        site.clock.advance(minutes=20)
+        site.drain()
+        site.services.track(Transaction(customer_key="42", amount=100, currency="EUR", key="tx-1"))
+    site.network.then(answered(401))
+    site.drain()
+    for command in (["status"], ["check"], ["explain", "42"]):
+        result = site.run(*command)
+        assert f"Correct {named}" in result.stdout
+        assert "secret" not in result.stdout.replace("secrets", "")

@@ -87,6 +87,15 @@ def test_an_api_that_is_down_is_told_apart(site: Site) -> None:
     assert "could not connect" in run(site, "verify").output
 
 
+def test_api_keys_that_are_refused_are_named(site: Site) -> None:
+    site.sign_up()
+    site.services.drain()
+    site.line.instead = lambda request: Response(status=401) if "/api/" in request.url else None
+    result = run(site, "verify")
+    assert result.exit_code == 1
+    assert "Correct S2S_PARTNERSTACK_PUBLIC_KEY and S2S_PARTNERSTACK_SECRET_KEY" in result.output
+
+
 def test_a_missing_customer_that_appeared_is_found_by_name_or_by_all(site: Site) -> None:
     site.line.instead = lambda request: Response(status=200) if request.method == "POST" else None
     signup = site.sign_up()
