@@ -7,65 +7,35 @@ identity are one delivery, so a refreshed page or a repeated webhook cannot be c
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from functools import wraps
 from typing import Any, ClassVar
-from uuid import UUID
 
 from .errors import InvalidConversion
+from .keys import MAX_KEY, checked_text, customer_key_of, own_key, type_name
 from .money import currency_code, minor_units
 
-MAX_KEY = 255
-#: What no database or no JSON takes: control characters, and halves of a surrogate pair.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-_KEY_TYPES = (str, int, UUID)
-#: What `str()` makes of a missing key: never a customer.
-_NOT_A_KEY = frozenset({"", "None", "null", "undefined"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 #: The end of 1973 in milliseconds: a time before it was meant in seconds.
 _SECONDS = 10**11
 
 
-def customer_key_of(value: object) -> str:
-    """Return the customer key as text: `42` and `"42"` are one customer.
+def _telling(check: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Let what a check raises say which kind of conversion it is about, and whose."""
 
-    Raises `InvalidConversion` for None, an empty key, the text `"None"` (a user that has no id yet)
-    and for anything that is neither text, an integer nor a UUID.
-    """
-    if isinstance(value, bool) or not isinstance(value, _KEY_TYPES):
-        raise InvalidConversion("customer_key", f"must be text, int or UUID, not {_kind(value)}")
-    text = str(value).strip()
-    if text in _NOT_A_KEY:
-        raise InvalidConversion("customer_key", "is empty: the customer had no key yet")
-    return _text("customer_key", text, MAX_KEY)
+    @wraps(check)
+    def telling(self: Any) -> None:
+        try:
+            check(self)
+        except InvalidConversion as error:
+            error.kind = self.kind
+            if error.field != "customer_key":
+                error.customer_key = self.customer_key
+            raise
 
-
-def _kind(value: object) -> str:
-    return "None" if value is None else type(value).__name__
-
-
-def _text(name: str, value: object, limit: int) -> str:
-    if not isinstance(value, str):
-        raise InvalidConversion(name, f"must be text, not {_kind(value)}")
-    if len(value) > limit:
-        raise InvalidConversion(name, f"is longer than {limit} characters")
-    if _CONTROL.search(value):
-        raise InvalidConversion(name, "contains a control character")
-    return value
-
-
-def _own_key(name: str, value: object, *, shortest: int = 1) -> str:
-    """Return the caller's own key of a thing; what `str()` makes of a missing one is refused."""
-    if isinstance(value, bool) or not isinstance(value, _KEY_TYPES):
-        raise InvalidConversion(name, f"must be text, int or UUID, not {_kind(value)}")
-    text = _text(name, str(value), MAX_KEY)
-    if len(text) < shortest:
-        raise InvalidConversion(name, f"must have {shortest} to {MAX_KEY} characters")
-    if text in _NOT_A_KEY:
-        raise InvalidConversion(name, f"is {text!r}: it had no key yet")
-    return text
+    return telling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,14 +61,15 @@ class Signup:
     #: Extra customer fields; keys must be a customer field's `api_name` at PartnerStack.
     meta: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
+    @_telling
     def __post_init__(self) -> None:
         object.__setattr__(self, "customer_key", customer_key_of(self.customer_key))
         for name, limit in _SIGNUP_TEXTS:
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, _text(name, value, limit) or None)
+                object.__setattr__(self, name, checked_text(name, value, limit) or None)
         if not isinstance(self.meta, Mapping):
-            raise InvalidConversion("meta", f"must be a mapping, not {_kind(self.meta)}")
+            raise InvalidConversion("meta", f"must be a mapping, not {type_name(self.meta)}")
         if self.meta:
             object.__setattr__(self, "meta", _plain(self.meta))
 
@@ -138,13 +109,14 @@ class Action:
     #: Your ID of this action. Without one, a customer has one action of a type.
     key: str | None = None
 
+    @_telling
     def __post_init__(self) -> None:
         object.__setattr__(self, "customer_key", customer_key_of(self.customer_key))
-        if not _text("type", self.type, MAX_KEY):
+        if not checked_text("type", self.type, MAX_KEY):
             raise InvalidConversion("type", "is empty")
         _check_count(self.value)
         if self.key is not None:
-            object.__setattr__(self, "key", _own_key("key", self.key))
+            object.__setattr__(self, "key", own_key("key", self.key))
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -181,20 +153,21 @@ class Transaction:
     #: The key of the transaction that this one pays back a part of; not sent.
     refunds: str | None = None
 
+    @_telling
     def __post_init__(self) -> None:
         object.__setattr__(self, "customer_key", customer_key_of(self.customer_key))
         object.__setattr__(self, "currency", currency_code(self.currency))
         object.__setattr__(self, "amount", minor_units(self.amount, self.currency))
-        object.__setattr__(self, "key", _own_key("key", self.key, shortest=4))
+        object.__setattr__(self, "key", own_key("key", self.key, shortest=4))
         if self.refunds is not None:
-            object.__setattr__(self, "refunds", _own_key("refunds", self.refunds, shortest=4))
+            object.__setattr__(self, "refunds", own_key("refunds", self.refunds, shortest=4))
             if self.amount >= 0:
                 raise InvalidConversion("amount", "of a refund must be more than zero")
             if self.key == self.refunds:
                 raise InvalidConversion("key", "is the payment's: a refund has a key of its own")
         for name in ("product_key", "category_key"):
             if getattr(self, name) is not None:
-                _text(name, getattr(self, name), MAX_KEY)
+                checked_text(name, getattr(self, name), MAX_KEY)
         object.__setattr__(self, "metadata", _metadata(self.metadata))
         object.__setattr__(self, "created_at", _milliseconds(self.created_at))
 
@@ -221,9 +194,10 @@ class Reversal:
     #: The key of the transaction.
     transaction_key: str
 
+    @_telling
     def __post_init__(self) -> None:
         object.__setattr__(self, "customer_key", customer_key_of(self.customer_key))
-        key = _own_key("transaction_key", self.transaction_key, shortest=4)
+        key = own_key("transaction_key", self.transaction_key, shortest=4)
         object.__setattr__(self, "transaction_key", key)
 
     @property
@@ -245,7 +219,7 @@ def _check_count(value: object) -> None:
 def _plain(meta: Mapping[str, Any]) -> dict[str, Any]:
     plain = dict(meta)
     for name in plain:
-        _text("meta's name", name, MAX_KEY)
+        checked_text("meta's name", name, MAX_KEY)
     try:
         json.dumps(plain, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError):
@@ -257,8 +231,8 @@ def _metadata(metadata: object) -> dict[str, str]:
     if not isinstance(metadata, Mapping) or len(metadata) > 25:
         raise InvalidConversion("metadata", "must be a mapping of at most 25 attributes")
     for name, value in metadata.items():
-        _text("metadata's name", name, 30)
-        _text("metadata's value", value, 100)
+        checked_text("metadata's name", name, 30)
+        checked_text("metadata's value", value, 100)
     return dict(metadata)
 
 

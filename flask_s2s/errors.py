@@ -40,6 +40,10 @@ class InvalidConversion(UsageError):
         super().__init__(f"{field} {problem}")
         self.field = field
         self.problem = problem
+        #: Which kind of conversion it is, once that is known.
+        self.kind: str | None = None
+        #: Whose it is, where that is acceptable.
+        self.customer_key: str | None = None
 
 
 class StorageError(S2SError):

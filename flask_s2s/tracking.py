@@ -45,8 +45,8 @@ class Tracking:
         personal. `fields` are the other fields of `Signup`; `click` overrides what the visitor
         brought, for calls outside a request.
 
-        Raises `InvalidConversion` while developing or testing (in production a missing key becomes
-        a row `invalid`), `UsageError` for an AsyncSession, `ConfigError` for a session of another
+        Raises `InvalidConversion` while developing or testing (in production what has a field that
+        is not acceptable becomes a row `invalid`, which names it), `UsageError` for an AsyncSession, `ConfigError` for a session of another
         database, and with `session=` what the database raises.
         """
         values = {"customer_key": customer_key, "email": email, "name": name, **fields}
@@ -81,8 +81,8 @@ class Tracking:
     ) -> Delivery | None:
         """Record that a customer paid `amount`: whole minor units (cents), or a `Decimal`.
 
-        `key` is your ID of the transaction (4 to 255 characters): the same key is the same
-        transaction. It is sent once the sign-up is accepted, with the time it has now. `fields` are
+        `key` is your ID of the transaction, such as `f"invoice-{invoice.id}"` (4 to 255 characters,
+        so a bare number may be too short): the same key is the same transaction. It is sent once the sign-up is accepted, with the time it has now. `fields` are
         the others of `Transaction`. Returns and raises like `track_signup`.
         """
         values: dict[str, Any] = {"customer_key": customer_key, "amount": amount, "key": key}

@@ -11,8 +11,8 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
-from ..conversion import customer_key_of
 from ..errors import InvalidConversion
+from ..keys import customer_key_of
 
 #: The longest e-mail address there is: 64 characters, an @, and 255.
 _LONGEST = 320

@@ -129,7 +129,7 @@ _STORY = {
     Status.REFUSED: "the network refused it for good.",
     Status.EXPIRED: "it could not be delivered before its deadline; `flask s2s retry` tries again.",
     Status.UNATTRIBUTED: "there was nothing to send. `flask s2s credit` credits by hand.",
-    Status.INVALID: "it had no usable customer key.",
+    Status.INVALID: "a field of it was not acceptable, so there was nothing to send.",
     Status.WITHDRAWN: "the view failed after the commit; `flask s2s retry` sends it all the same.",
     Status.DRY_RUN: "S2S_DRY_RUN was on: it was recorded and not sent.",
 }

@@ -69,13 +69,16 @@ class Drafts:
     def invalid(
         self, error: InvalidConversion, attribution: Attribution, now: datetime
     ) -> Delivery:
-        """Return the row of a conversion that cannot be: it says why, and has the click."""
+        """Return the row of a conversion that cannot be: it says whose it is, why, and the click."""
         reason = Reason.BAD_KEY if error.field == "customer_key" else Reason.BAD_FIELD
         draft = self.draft(Signup(customer_key="-"), Attribution(None, reason), now)
+        kind = error.kind or draft.kind
         return replace(
             draft,
             status=Status.INVALID,
-            customer_key=None,
+            kind=kind,
+            lane=self._networks[draft.network].lane(kind),
+            customer_key=error.customer_key,
             click=attribution.click,
             detail=str(error)[:255],
         )

@@ -9,10 +9,18 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from blinker import Signal
 from flask import g
 from sqlalchemy import text
 
-from flask_s2s import Click, InvalidConversion, Signup, UsageError, signup_completed
+from flask_s2s import (
+    Click,
+    InvalidConversion,
+    Signup,
+    Transaction,
+    UsageError,
+    signup_completed,
+)
 from flask_s2s.capture.attribution import Attribution, Reason
 from flask_s2s.testing import ManualClock
 from tests.recording.desk import Desk
@@ -24,6 +32,14 @@ PERSON: dict[str, Any] = {
     "ip_address": "192.0.2.7",
     "user_agent": "Mozilla/5.0",
 }
+PAID: dict[str, Any] = {
+    "customer_key": 42,
+    "amount": 100,
+    "currency": "EUR",
+    "key": "invoice-7",
+}
+PAID_BACK: dict[str, Any] = {"customer_key": 42, "transaction_key": 7}
+HALF: dict[str, Any] = {"amount": 0.5, "currency": "EUR", "key": "refund-7"}
 BAD_KEYS = [None, "", " ", "None", "null", "undefined", True, 4.2, b"42", "a\x00b", "\ud800"]
 
 
@@ -103,6 +119,49 @@ class TestBadKeys:
         desk.post(view)
         [detail] = read(sqlite_url, "SELECT detail FROM s2s_delivery")
         assert "the customer had no key yet" in detail
+
+
+class TestBadFields:
+    """What is known of it is kept: which conversion, whose, and the field that was wrong."""
+
+    @pytest.mark.parametrize(
+        ("tell", "kind", "field"),
+        [
+            (lambda s2s: s2s.track_signup(customer_key=42, email="a" * 400), "signup", "email"),
+            (lambda s2s: s2s.track_action(customer_key=42, type=""), "action", "type"),
+            (lambda s2s: s2s.track_transaction(**PAID | {"key": 7}), "transaction", "key"),
+            (lambda s2s: s2s.track_transaction(**PAID | {"amount": 1.5}), "transaction", "amount"),
+            (lambda s2s: s2s.track_refund(**PAID_BACK), "reversal", "transaction_key"),
+            (lambda s2s: s2s.track_refund(**PAID_BACK, **HALF), "transaction", "amount"),
+        ],
+    )
+    def test_are_a_row_of_the_customer(
+        self, sqlite_url: str, tell: Callable[[Any], Any], kind: str, field: str
+    ) -> None:
+        desk = Desk(sqlite_url, TESTING=False, S2S_WORKER="external")
+        assert desk.post(lambda: tell(desk.s2s) or "") == 200
+        [row] = read(sqlite_url, "SELECT customer_key, kind, status, reason FROM s2s_delivery")
+        assert row == ("42", kind, "invalid", "bad_field")
+        [detail] = read(sqlite_url, "SELECT detail FROM s2s_delivery")
+        assert detail.startswith(f"{field} ")
+
+    def test_are_a_row_of_the_customer_where_a_signal_told_it(self, sqlite_url: str) -> None:
+        desk = Desk(sqlite_url, TESTING=False, S2S_WORKER="external")
+        paid = Signal("paid")
+        desk.s2s.connect(paid, lambda sender: Transaction(**PAID | {"key": 7}))
+        desk.post(lambda: paid.send(desk.app) and "")
+        assert read(sqlite_url, "SELECT customer_key, kind, lane FROM s2s_delivery") == [
+            ("42", "transaction", "partnerstack/api")
+        ]
+
+    def test_of_a_customer_without_a_key_are_nobodys(self, sqlite_url: str) -> None:
+        desk = Desk(sqlite_url, TESTING=False, S2S_WORKER="external")
+        nobody = PAID | {"customer_key": None, "key": 7}
+        desk.post(lambda: desk.s2s.track_transaction(**nobody) or "")
+        columns = "customer_key, kind, reason"
+        assert read(sqlite_url, f"SELECT {columns} FROM s2s_delivery") == [  # noqa: S608
+            (None, "transaction", "bad_key")
+        ]
 
 
 class TestTheSameCustomer:
