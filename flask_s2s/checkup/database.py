@@ -11,18 +11,21 @@ from ..errors import S2SError
 from ..services import Services
 from .findings import Finding
 
+# 1 and 3 sync at every commit.
 _INNODB = (
     "SELECT CONCAT('innodb_flush_log_at_trx_commit = ', @@innodb_flush_log_at_trx_commit)"
-    " FROM DUAL WHERE @@innodb_flush_log_at_trx_commit <> 1"
+    " FROM DUAL WHERE @@innodb_flush_log_at_trx_commit IN (0, 2)"
 )
 #: What each database is asked for settings that let it forget a commit in a power cut.
 _FORGETFUL = {
     "sqlite": "SELECT 'synchronous = ' || synchronous FROM pragma_synchronous WHERE synchronous < 2",
     "postgresql": "SELECT name || ' = ' || setting FROM pg_settings"
-    " WHERE name IN ('fsync', 'synchronous_commit') AND setting = 'off'",
+    " WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off'",
     "mysql": _INNODB,
     "mariadb": _INNODB,
 }
+#: Those of them that cost more than the last commits.
+_DAMAGING = ("synchronous = 0", "fsync = off", "full_page_writes = off")
 
 
 def look(services: Services) -> Iterator[Finding]:
@@ -52,8 +55,13 @@ def look(services: Services) -> Iterator[Finding]:
 
 
 def _durability(engine: Engine) -> Iterator[Finding]:
-    lost = "a power cut may cost the last commits, users and conversions alike"
     if question := _FORGETFUL.get(engine.dialect.name):
         with engine.connect() as connection:
             for setting in connection.exec_driver_sql(question).scalars():
-                yield Finding.note("database", f"{setting}: {lost}", "Let it sync every commit.")
+                lost = (
+                    "may damage the whole database"
+                    if setting in _DAMAGING
+                    else "may cost the last commits, users and conversions alike"
+                )
+                message = f"{setting}: a power cut {lost}"
+                yield Finding.note("database", message, "Let it sync every commit.")
