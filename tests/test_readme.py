@@ -18,3 +18,8 @@ def test_every_setting_has_its_row(key: str) -> None:
 @pytest.mark.parametrize("reason", list(Reason))
 def test_every_reason_has_its_sentence(reason: Reason) -> None:
     assert f"| `{reason.value}` | {reason.sentence} |" in README
+
+
+def test_celery_as_written_goes_where_a_plain_worker_reads() -> None:
+    (block,) = (one for one in README.split("```") if "CeleryEngine(celery_app)" in one)
+    assert "queue=" not in block

@@ -75,7 +75,8 @@ class CeleryEngine:
         `sweep` is the number of seconds between two sweeps of Celery beat, which **must run**: it
         sends what is due for another try, or lost its hint, and verifies. None leaves the schedule
         to you: task `flask_s2s.sweep` with the app's name as its argument. `queue` is where the
-        tasks go; None: where Celery's own routing says. `name` tells apps on one Celery app apart;
+        tasks go, and some worker must read it (`celery worker -Q ...`: a plain one reads only
+        Celery's default); None: where Celery's own routing says. `name` tells apps on one Celery app apart;
         it defaults to the Flask app's. Under `TESTING` no hint is sent.
 
         Raises `ConfigError` unless `S2S_WORKER` is "external", or when the name is taken.
