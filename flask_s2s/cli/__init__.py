@@ -5,8 +5,11 @@ Exit codes: 0 all is well, 1 something needs attention (it is said what), 2 the 
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
+from ..errors import ConfigError
 from . import (
     acting,
     database,
@@ -21,8 +24,17 @@ from . import (
 )
 
 
-class _WithSandbox(click.Group):
-    """Loads the stand-in network, with its pages, only when it is asked for."""
+class _Commands(click.Group):
+    """Loads the stand-in network, with its pages, only when it is asked for.
+
+    A wrong setting keeps the app from being made: it ends every command in one sentence.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            raise click.ClickException(str(error)) from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), "sandbox"])
@@ -35,7 +47,7 @@ class _WithSandbox(click.Group):
         return super().get_command(ctx, cmd_name)
 
 
-@click.group(cls=_WithSandbox)
+@click.group(cls=_Commands)
 def s2s() -> None:
     """Partner conversions: deliver them, look at them, repair them."""
 

@@ -10,8 +10,9 @@ from ..click import Click, valid_click_id
 from ..delivery.ledger import RETRIABLE, Wanted
 from ..delivery.settlement import Delivery, Status
 from ..services import Services
+from ..tables import OPEN
 from . import output
-from .arguments import DELIVERY_ID, SINCE, utc, utf8
+from .arguments import DELIVERY_ID, moment, utf8
 from .asking import confirm
 from .context import as_json, prepared
 from .looking import described
@@ -57,7 +58,7 @@ def credit(services: Services, customer: str, click_id: str, as_json: bool) -> N
 @click.command()
 @click.option("--id", "delivery_id", type=DELIVERY_ID, metavar="ID")
 @click.option("--status", type=click.Choice([*RETRIABLE, Status.UNATTRIBUTED.value]))
-@click.option("--since", type=SINCE, help="Recorded at or after this time (UTC).")
+@click.option("--since", type=moment, metavar="TIME", help="Recorded at or after this time (UTC).")
 @click.option("--network", type=utf8, metavar="NAME", help="Only of this network.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @as_json
@@ -81,10 +82,10 @@ def retry(
     if network is not None and network not in services.networks:
         known = ", ".join(sorted(services.networks))
         raise click.BadParameter(f"no such network; there is: {known}", param_hint="--network")
-    wanted = Wanted(delivery_id=delivery_id, status=status, since=utc(since), network=network)
+    wanted = Wanted(delivery_id=delivery_id, status=status, since=since, network=network)
     chosen = services.ledger.retriable(wanted)
     if not chosen:
-        raise click.ClickException("None of these can be sent again: see `flask s2s list`.")
+        raise click.ClickException(_none(services, wanted))
     if not yes:
         _preview(chosen, services.ledger.first(wanted, _SHOWN))
         count = sum(chosen.values())
@@ -95,6 +96,19 @@ def retry(
         output.dump({"due": sent})
     else:
         click.echo(f"{sent} {'is' if sent == 1 else 'are'} due now.")
+
+
+def _none(services: Services, wanted: Wanted) -> str:
+    """Say why nothing is sent again; of one delivery, what it is."""
+    one = wanted.delivery_id
+    if one is None or wanted != Wanted(delivery_id=one):
+        return "None of these can be sent again: see `flask s2s list`."
+    found = services.ledger.get(one)
+    if found is None:
+        return f"There is no delivery {one}."
+    status = found[0].status
+    rest = "it goes out by itself" if status.value in OPEN else "there is nothing to send"
+    return f"Delivery {one} is {status}: {rest}."
 
 
 def _preview(chosen: dict[tuple[str, str, str], int], first: list[Delivery]) -> None:

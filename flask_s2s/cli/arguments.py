@@ -8,7 +8,17 @@ import click
 
 #: The largest number that a database has for a row.
 DELIVERY_ID = click.IntRange(1, 2**63 - 1)
-SINCE = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"])
+
+
+def moment(value: str) -> datetime:
+    """Take a time as `list` or the JSON prints it, or a part of one; without a zone it is UTC."""
+    try:
+        at = datetime.fromisoformat(value)
+        return at.replace(tzinfo=at.tzinfo or timezone.utc).astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        raise click.BadParameter(
+            "is no time: write 2026-01-31, '2026-01-31 18:30:00' or 2026-01-31T18:30:00+00:00"
+        ) from None
 
 
 def utf8(value: str) -> str:
@@ -18,8 +28,3 @@ def utf8(value: str) -> str:
     except UnicodeEncodeError:
         raise click.BadParameter("is not UTF-8") from None
     return value
-
-
-def utc(moment: datetime | None) -> datetime | None:
-    """Read a time typed without a zone as UTC."""
-    return None if moment is None else moment.replace(tzinfo=timezone.utc)

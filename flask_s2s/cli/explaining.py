@@ -50,10 +50,15 @@ def _found(services: Services, customer: str) -> list[Delivery]:
 
 
 def _nobody(customer: str) -> str:
+    hint = (
+        f" If that is an e-mail address: explain wants the customer key; `flask s2s export {customer}`"
+        " finds it."
+    )
     return (
         f"Nothing is on record for customer {customer}. Either the sign-up never reached "
         "track_signup, its transaction was rolled back, or it is known under another key. (Of "
         "what was forgotten only a sign-up is still found.)"
+        f"{hint if '@' in customer else ''}"
     )
 
 

@@ -16,11 +16,11 @@ from ..checkup.credentials import correction
 from ..delivery.gate import Closed
 from ..delivery.ledger import Attempt
 from ..delivery.settlement import Delivery, Status
-from ..delivery.vitals import Summary
+from ..delivery.vitals import EXPIRING, Summary
 from ..delivery.watchman import SILENCE
 from ..services import Services
 from . import output
-from .arguments import DELIVERY_ID, SINCE, utc, utf8
+from .arguments import DELIVERY_ID, moment, utf8
 from .context import as_json, command, prepared
 
 _STATUSES = click.Choice(["open", *(status.value for status in Status)])
@@ -54,7 +54,10 @@ def _problems(summary: Summary, now: datetime, *, closed: bool) -> list[str]:
             f"{missing} not on record at the network: `flask s2s list --status missing`"
         )
     if summary.expiring:
-        problems.append(f"{summary.expiring} undelivered pass their deadline within days")
+        problems.append(
+            f"{summary.expiring} undelivered pass their deadline within {EXPIRING.days} days: "
+            "`flask s2s list --status open`"
+        )
     if not closed and summary.oldest_due is not None and now - summary.oldest_due > SILENCE:
         late = output.span(now - summary.oldest_due)
         problems.append(f"deliveries wait since {late}: does a worker run?")
@@ -101,7 +104,7 @@ def _in_order(counts: dict[str, int]) -> list[str]:
     help="Such as delivered or held; 'open' is everything that has work left.",
 )
 @click.option("--customer", type=utf8, metavar="KEY")
-@click.option("--since", type=SINCE, help="Recorded at or after this time (UTC).")
+@click.option("--since", type=moment, metavar="TIME", help="Recorded at or after this time (UTC).")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
 @as_json
 @prepared
@@ -114,21 +117,31 @@ def list_(
     as_json: bool,
 ) -> None:
     """List deliveries, newest first."""
-    found = services.ledger.find(status=status, customer=customer, since=utc(since), limit=limit)
+    wanted: dict[str, Any] = {"status": status, "customer": customer, "since": since}
+    found = services.ledger.find(**wanted, limit=limit + 1)
+    if len(found) > limit:
+        del found[limit:]
+        click.echo(f"{limit} shown, there are more: --limit", err=True)
     if as_json:
         output.dump([described(delivery) for delivery in found])
         return
     if not found:
         click.echo("No deliveries.")
         return
-    head = ("id", "status", "customer", "reason", "click", "tries", "recorded (UTC)", "due (UTC)")
-    output.table(head, [_row(delivery) for delivery in found], coloured=1)
+    output.table(_HEAD, [_row(delivery) for delivery in found], coloured=1)
+
+
+_HEAD = (
+    *("id", "status", "kind", "customer", "reason", "click", "tries"),
+    *("recorded (UTC)", "due (UTC)"),
+)
 
 
 def _row(delivery: Delivery) -> tuple[str, ...]:
     return (
         str(delivery.id),
         delivery.status.value,
+        delivery.kind,
         delivery.customer_key or "-",
         delivery.reason,
         delivery.click.click_id if delivery.click else "-",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
@@ -107,6 +108,22 @@ def test_retry_asks_again_for_a_customer_whom_the_network_did_not_know(
     site.drain()
     statuses = {row.kind: row.status.value for row in site.services.ledger.find()}
     assert statuses == {"signup": "unattributed", "action": "delivered"}
+
+
+def test_retry_of_one_says_why_there_is_nothing_to_send(site: Site) -> None:
+    site.sign_up()
+    site.drain()
+    site.services.track_signup(customer_key="lost")
+    site.sign_up("new")
+    site.services.outbox.claim(limit=1, now=site.clock.now(), lease=timedelta(minutes=1))
+    for number, says in (
+        (1, "Delivery 1 is delivered: there is nothing to send."),
+        (2, "Delivery 2 is unattributed: there is nothing to send."),
+        (3, "Delivery 3 is sending: it goes out by itself."),
+        (9, "There is no delivery 9."),
+    ):
+        result = site.run("retry", "--id", str(number), "--yes")
+        assert (result.exit_code, result.stderr) == (1, f"Error: {says}\n")
 
 
 def test_retry_shows_first_what_it_would_send(site: Site) -> None:

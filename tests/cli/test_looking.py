@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 
 from flask_s2s import Status
@@ -91,6 +92,31 @@ def test_list_filters_and_limits(site: Site) -> None:
     assert site.run("list", "--limit", "0").exit_code == 2
 
 
+def test_list_says_what_each_is_and_when_it_is_cut(site: Site) -> None:
+    for key in ("a", "b"):
+        site.sign_up(key)
+    whole = site.run("list", "--limit", "2")
+    assert [line.split()[2] for line in whole.stdout.splitlines()] == ["kind", "signup", "signup"]
+    assert whole.stderr == ""
+    for flags in ((), ("--json",)):
+        cut = site.run("list", "--limit", "1", *flags)
+        assert "1 shown, there are more: --limit" in cut.stderr
+    assert [row["customer_key"] for row in json.loads(cut.stdout)] == ["b"]
+
+
+def test_since_takes_a_time_as_it_is_printed(site: Site) -> None:
+    site.sign_up("a")
+    site.clock.advance(seconds=1.5)
+    site.sign_up("b")
+    rows = json.loads(site.run("list", "--json").stdout)
+    (printed,) = re.findall(r"(2026-\S+ \S+)  2026", site.run("list").stdout.splitlines()[1])
+    for at in (rows[0]["created_at"], printed, "2026-01-01T00:00:01", "2026-01-01T01:00:01+01:00"):
+        found = json.loads(site.run("list", "--json", "--since", at).stdout)
+        assert [row["customer_key"] for row in found] == ["b"], at
+    for wrong in ("yesterday", "0001-01-01T00:00:00+14:00", "2026-13-01"):
+        assert site.run("list", "--since", wrong).exit_code == 2
+
+
 def test_list_of_nothing(site: Site) -> None:
     assert site.run("list").stdout == "No deliveries.\n"
     assert json.loads(site.run("list", "--json").stdout) == []
@@ -154,6 +180,12 @@ def test_explain_answers_why(site: Site) -> None:
     assert unknown.exit_code == 1
     assert "rolled back" in unknown.stderr
     assert json.loads(site.run("explain", "nobody", "--json").stdout) == []
+
+
+def test_explain_of_an_address_says_what_finds_its_customer(site: Site) -> None:
+    site.sign_up("42", email="ada@example.org")
+    told = site.run("explain", "ada@example.org").stderr
+    assert "explain wants the customer key; `flask s2s export ada@example.org` finds it" in told
 
 
 def test_every_status_has_its_sentence() -> None:

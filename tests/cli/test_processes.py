@@ -139,9 +139,12 @@ def test_exit_codes_tell_cron_and_monitoring(terminal: Terminal, sign_up: Sign) 
 
 def test_a_setting_that_is_wrong_ends_every_command_with_its_remedy(terminal: Terminal) -> None:
     terminal.env["FLASK_S2S_TOKEN"] = "1e5"
-    code, _, err = terminal.run("status")
-    assert code != 0
-    assert "quote it as JSON" in err
+    for command in ("status", "check", "list"):
+        code, out, err = terminal.run(command)
+        assert (code, out) == (1, "")
+        assert "quote it as JSON" in err
+        assert err.startswith("Error: S2S_TOKEN")
+        assert len(err.splitlines()) == 1
 
 
 def test_work_once_leaves_when_nothing_is_due(

@@ -37,7 +37,8 @@ def test_the_last_days_raise_the_alarm(site: Site, caplog: pytest.LogCaptureFixt
     assert "s2s.delivery.expiring: 1 undelivered" in caplog.text
     status = site.run("status")
     assert status.exit_code == 1
-    assert "1 undelivered pass their deadline" in status.output
+    assert "1 undelivered pass their deadline within 5 days" in status.output
+    assert "`flask s2s list --status open`" in status.output
 
 
 def test_past_the_deadline_it_is_kept_and_can_be_sent_again(site: Site) -> None:
