@@ -1,4 +1,4 @@
-"""What `flask s2s check` looks at: configuration, database, credentials, cookie, worker, network.
+"""What `flask s2s check` looks at: configuration, database, cookie, deliveries, worker, network.
 
 Each finding says what to do. Nothing here changes anything, and nothing is sent but one GET to the
 network's own address.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..services import Services
-from . import configuration, credentials, database, deliveries, network
+from . import configuration, database, deliveries, network
 from .deliveries import TEST_ALARM as TEST_ALARM
 from .deliveries import undelivered as undelivered
 from .findings import Finding
@@ -24,6 +24,5 @@ def check(services: Services, *, wsgi_app: Any = None, site: str | None = None) 
         *configuration.look(services, wsgi_app, site),
         *stored,
         *(deliveries.look(services) if usable else ()),
-        *(credentials.look(services) if usable else ()),
         *network.look(services),
     ]

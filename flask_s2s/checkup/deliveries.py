@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from ..delivery.vitals import LATELY, STUBBORN, Summary
+from ..delivery.vitals import EXPIRING, LATELY, STUBBORN, Summary
 from ..delivery.watchman import SILENCE, nobody_drains
 from ..services import Services
+from .credentials import correction
 from .findings import Finding
 
 #: For how long a test record that should not be one stays an alarm.
@@ -26,13 +27,13 @@ def _outbox(services: Services) -> Iterator[Finding]:
     if invalid:
         yield Finding.error(
             "conversions",
-            f"{invalid} without a usable customer key, so nothing can be sent for them",
-            "`flask s2s list --status invalid` shows when; pass the key that billing uses.",
+            f"{invalid} with a field that is not acceptable, so nothing can be sent for them",
+            "`flask s2s list --status invalid` has them, `flask s2s show ID` names the field.",
         )
     if summary.expiring:
         yield Finding.error(
             "conversions",
-            f"{summary.expiring} undelivered ones pass their deadline within days",
+            f"{summary.expiring} undelivered ones pass their deadline within {EXPIRING.days} days",
             "`flask s2s list --status open` says what they wait for.",
         )
     yield from undelivered(summary)
@@ -42,7 +43,8 @@ def _outbox(services: Services) -> Iterator[Finding]:
         yield Finding.error(
             "conversions",
             f"{gate.lane} is held since {gate.since:%Y-%m-%d %H:%M} UTC: {gate.reason}",
-            "Correct the credential; what is held goes out by itself.",
+            correction(services, gate.lane, gate.reason)
+            or "Nothing to do: it is tried again by itself.",
         )
 
 

@@ -144,8 +144,8 @@ def _story(services: Services, delivery: Delivery) -> str:
     if delivery.status is Status.HELD:
         remedy = correction(services, delivery.lane, delivery.detail or "")
         return f"{_STORY[delivery.status]} {remedy}".rstrip()
-    if delivery.status is Status.WITHDRAWN and delivery.conversion is None:
-        return "it was not sent, and what it would have sent is erased."
     if delivery.status is Status.WITHDRAWN and delivery.detail == MOVED:
         return "it went to another database, which sends it."
+    if delivery.status is Status.WITHDRAWN and delivery.conversion is None:
+        return "it was not sent, and what it would have sent is erased."
     return _STORY[delivery.status]

@@ -13,8 +13,10 @@ from ..delivery.moving import Move
 from ..delivery.storage import make_engine
 from ..errors import ConfigError
 from ..services import Services
+from . import output
+from .arguments import utf8
+from .asking import confirm
 from .context import prepared
-from .keeping import _progress
 
 _ONLY_OURS = "Moved. Set S2S_DATABASE_URI to the new database and restart the site."
 _THE_HOSTS = (
@@ -26,7 +28,7 @@ _THE_HOSTS = (
 
 
 @click.command("move-to")
-@click.argument("url", metavar="DATABASE_URL")
+@click.argument("url", type=utf8, metavar="DATABASE_URL")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @prepared
 def move_to(services: Services, url: str, yes: bool) -> None:
@@ -44,9 +46,9 @@ def move_to(services: Services, url: str, yes: bool) -> None:
     total = move.total()
     if not yes:
         where = f"{new.dialect.name} database {new.url.database}"
-        click.confirm(f"Move {total} rows to the {where}?", abort=True)
+        confirm(f"Move {total} rows to the {where}?")
     with _telling("The move was interrupted", "Run `flask s2s move-to` again: nothing is lost."):
-        _progress("Moving", total, move.run())
+        output.progress("Moving", total, move.run())
         written = move.written_meanwhile()
     click.echo(_THE_HOSTS if services.storage.is_the_hosts() else _ONLY_OURS)
     _tell_the_rest(written, move.elsewhere)

@@ -11,7 +11,7 @@ import json
 import shutil
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -137,3 +137,10 @@ def _plain(value: Any) -> Any:
 
 def _echo(line: str, err: bool = False) -> None:
     click.echo(line.rstrip(), err=err)
+
+
+def progress(label: str, total: int, steps: Iterable[int]) -> None:
+    """Work through `steps`; a bar shows on a terminal, and nothing in a pipe."""
+    with click.progressbar(length=total, label=label, file=sys.stderr) as bar:
+        for step in steps:
+            bar.update(step)

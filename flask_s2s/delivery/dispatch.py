@@ -18,7 +18,7 @@ from ..clock import Clock
 from ..networks.exchange import Exchange, Exchanged
 from ..networks.network import Accepted, Duplicate, Refused, RetryLater, Unauthorised
 from ..networks.reading import GRACE, Reader
-from .gate import Gates
+from .gate import PAUSED, Gates
 from .ordering import Stop
 from .outbox import Outbox
 from .retry import RetryPolicy
@@ -32,7 +32,6 @@ log = logging.getLogger("flask_s2s.worker")
 _TOO_MANY = 20
 #: Statuses below 500 that say so too: none at all, and that it is asked too much.
 _FAILING = (None, 429)
-_PAUSED = "paused, the network fails:"
 #: Outcomes that prove the credential to work.
 _ANSWERED = (Accepted, Duplicate, Refused)
 
@@ -211,12 +210,12 @@ class Dispatch:
         self._failures[lane] = self._failures[lane] + 1 if failed else 0
         closed = self._gates.why_closed(lane)
         if closed is not None:
-            paused = closed.startswith(_PAUSED)
+            paused = closed.startswith(PAUSED)
             works = isinstance(exchanged.outcome, _ANSWERED) or (paused and not failed)
             if works and self._gates.open(lane, now):
                 log.warning("s2s.lane.resumed: %s", lane, extra={"action": "lane.resumed"})
         elif self._failures[lane] >= _TOO_MANY and not isinstance(exchanged.outcome, Unauthorised):
-            reason = f"{_PAUSED} {exchanged.outcome.detail}"
+            reason = f"{PAUSED} {exchanged.outcome.detail}"
             if self._gates.close(lane, reason, now):
                 log.error(
                     "s2s.lane.paused: %s: %s. It is tried again by itself",

@@ -18,6 +18,8 @@ from ..tables import Tables
 from .rows import whole
 from .settlement import Status
 
+#: How the reason begins where it is the network that fails, not the credential.
+PAUSED = "paused, the network fails:"
 #: How long a closed lane waits between two probes.
 PROBE_EVERY = timedelta(seconds=30)
 #: A delivery that was tried more often while others of its lane pass is itself the trouble, and is

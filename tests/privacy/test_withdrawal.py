@@ -118,7 +118,7 @@ def test_a_withdrawn_customer_may_come_back(any_shop: Shop) -> None:
     any_shop.network.then(accepted())
     any_shop.services.drain()
     row = any_shop.delivery()
-    assert (row["status"], row["click_id"], row["attempts"]) == ("delivered", "Another2345678", 1)
+    assert (row["status"], row["click_id"], row["attempts"]) == ("delivered", "Another2345678", 2)
 
 
 def test_the_same_link_in_another_browser_erases_nothing_of_the_first(any_shop: Shop) -> None:
