@@ -8,10 +8,21 @@ it back locks the parent, and looks at it once more.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 
-from sqlalchemy import Connection, Table, Update, and_, bindparam, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Table,
+    Update,
+    and_,
+    bindparam,
+    case,
+    null,
+    or_,
+    select,
+    update,
+)
 
 from .settlement import Delivery, Status
 
@@ -19,6 +30,8 @@ from .settlement import Delivery, Status
 _PARENTS = ("signup", "transaction")
 #: A child in one of these looks again when its parent has moved.
 _LISTENING = (Status.WAITING.value, Status.UNATTRIBUTED.value)
+#: What is revived has at least so long: a customer may be credited when its own time is over.
+_REVIVED = timedelta(days=30)
 
 
 def call_children(
@@ -32,7 +45,8 @@ def call_children(
     called = [parent.dedupe for parent in parents if parent.kind in _PARENTS]
     if not called:
         return
-    connection.execute(_calling(rows), {"its_parents": called, "due_at": now})
+    values = {"its_parents": called, "its_due": now, "its_deadline": now + _REVIVED}
+    connection.execute(_calling(rows), values)
 
 
 @lru_cache(maxsize=8)
@@ -41,7 +55,15 @@ def _calling(rows: Table) -> Update:
     listening = or_(rows.c.status.in_(_LISTENING), given_up)
     called = rows.c.parent.in_(bindparam("its_parents", expanding=True))
     children = update(rows).where(called, listening, rows.c.conversion.is_not(None))
-    return children.values(status=Status.WAITING.value, settled_at=None)
+    soonest = bindparam("its_deadline", type_=rows.c.deadline_at.type)
+    short = and_(rows.c.status != Status.WAITING.value, rows.c.deadline_at < soonest)
+    return children.ordered_values(
+        # Before the status that decides it: MariaDB assigns from left to right.
+        (rows.c.deadline_at, case((short, soonest), else_=rows.c.deadline_at)),
+        (rows.c.status, Status.WAITING.value),
+        (rows.c.due_at, bindparam("its_due", type_=rows.c.due_at.type)),
+        (rows.c.settled_at, null()),
+    )
 
 
 def has_moved(connection: Connection, rows: Table, parent: Delivery) -> bool:

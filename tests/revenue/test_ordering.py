@@ -102,11 +102,12 @@ def test_an_unattributed_customers_conversions_are_unattributed_with_the_reason(
     assert any_site.line.requests == []
 
 
-def test_a_customer_credited_later_brings_all_of_it_back(any_site: Site) -> None:
+@pytest.mark.parametrize("days", [2, 40])
+def test_a_customer_credited_later_brings_all_of_it_back(any_site: Site, days: int) -> None:
     any_site.services.track_signup(customer_key="42")
     payment, refund = any_site.track(paid()), any_site.track(refunded())
     any_site.services.drain()
-    any_site.clock.advance(days=2)
+    any_site.clock.advance(days=days)
     click = any_site.click()
     assert any_site.services.credit("42", click) is not None
     any_site.services.drain()
