@@ -48,6 +48,12 @@ def _without_words(settled: Settled) -> Settled:
     return delivery, replace(settlement, detail=plain), replace(exchanged, answer=None)
 
 
+def _hides_a_success(exchanged: Exchanged) -> bool:
+    """Whether this is a 2xx that cannot be read, which may stand for a write all the same."""
+    later = isinstance(exchanged.outcome, RetryLater)
+    return later and 200 <= (exchanged.http_status or 0) < 300
+
+
 class Dispatch:
     """Sends and settles one app's deliveries."""
 
@@ -160,18 +166,11 @@ class Dispatch:
         verifying = delivery.kind == "signup" and reader is not None and reader.able
         verify_at = now + GRACE if verifying else None
         next_ = settle(delivery, exchanged.outcome, now, self._policy, self._jitter(), verify_at)
-        if self._hides_a_success(delivery, exchanged):
+        if _hides_a_success(exchanged):
             next_ = replace(next_, ambiguous_at=now, read_to=None)
         if delivery.resent and next_.settled:
             return replace(next_, detail=f"{next_.detail}; sent again {delivery.resent} times")
         return next_
-
-    def _hides_a_success(self, delivery: Delivery, exchanged: Exchanged) -> bool:
-        """Whether a 2xx that cannot be read may stand for a write that must not be repeated."""
-        if not isinstance(exchanged.outcome, RetryLater) or exchanged.http_status is None:
-            return False
-        harmless = self._exchanges[delivery.network].network.repeat_is_harmless(delivery.kind)
-        return 200 <= exchanged.http_status < 300 and not harmless
 
     def _after(
         self, delivery: Delivery, settlement: Settlement, exchanged: Exchanged, now: datetime

@@ -20,8 +20,9 @@ import tests
 from flask_s2s import Services
 from flask_s2s.sandbox import create_sandbox
 from flask_s2s.sandbox.server import SandboxServer, serve
-from tests.integrations.brokers import OwnRedis
+from tests.integrations.brokers import OwnRabbitMQ, OwnRedis
 from tests.integrations.site import make_site
+from tests.services import unavailable
 
 ROOT = Path(tests.__file__).parents[1]
 #: Seconds; a loaded machine is slow to start Python, and a worker to find its broker again.
@@ -157,6 +158,19 @@ def open_site(tmp_path: Path, network: SandboxServer) -> Iterator[Callable[..., 
 def own_redis(tmp_path: Path, redis_url: str) -> Iterator[OwnRedis]:
     """A Redis to be killed; where none runs at all there is no program for one either."""
     server = OwnRedis(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def own_rabbitmq(tmp_path: Path, rabbitmq_url: str) -> Iterator[OwnRabbitMQ]:
+    """A RabbitMQ to be killed."""
+    if not OwnRabbitMQ.PROGRAM.exists():
+        unavailable("rabbitmq", "S2S_TEST_RABBITMQ", f"there is no {OwnRabbitMQ.PROGRAM} to kill")
+    folder = tmp_path / "rabbitmq"
+    folder.mkdir()
+    server = OwnRabbitMQ(folder)
     server.start()
     yield server
     server.kill()

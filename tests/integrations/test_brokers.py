@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from sqlalchemy import make_url
 
-from tests.integrations.brokers import OwnRedis, Wire
+from tests.integrations.brokers import OwnRabbitMQ, OwnRedis, Wire
 from tests.integrations.conftest import PATIENCE, Site
 from tests.waiting import wait_until
 
@@ -60,6 +60,25 @@ def test_a_redis_killed_between_commit_and_hint_costs_nothing(
     own_redis.start()
     wait_until(lambda: site.are_delivered("before", "between", "without a broker"), PATIENCE)
     assert [key for key, _ in site.credited()] == ["before", "between", "without a broker"]
+
+
+def test_a_rabbitmq_that_is_killed_costs_nothing(
+    # The broker comes first, to be there when the site cleans up behind itself.
+    own_rabbitmq: OwnRabbitMQ,
+    open_site: OpenSite,
+    postgresql_url: str,
+) -> None:
+    site = open_site(postgresql_url, own_rabbitmq.url)
+    site.start_worker(beat=True)
+    site.sign_up("before")
+    wait_until(lambda: site.are_delivered("before"), PATIENCE)
+
+    own_rabbitmq.kill()
+    site.sign_up("without a broker")
+    assert site.statuses().keys() == {"before", "without a broker"}
+    own_rabbitmq.start()
+    wait_until(lambda: site.are_delivered("before", "without a broker"), PATIENCE)
+    assert [key for key, _ in site.credited()] == ["before", "without a broker"]
 
 
 def test_a_rabbitmq_that_is_cut_off_costs_nothing(

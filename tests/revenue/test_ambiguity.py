@@ -287,6 +287,28 @@ def test_what_is_not_there_any_more_was_reversed_by_the_attempt_without_an_answe
     assert "an earlier attempt" in site.detail(reversal)
 
 
+def test_a_reversal_that_was_done_behind_a_web_page_comes_to_its_end(customer: Site) -> None:
+    def page(request: Request) -> Response | None:
+        if request.method != "DELETE":
+            return None
+        customer.line.mend()
+        customer.line.send(request, seconds=5)
+        return answered(200, "<h1>done</h1>")
+
+    customer.track(PAYMENT)
+    customer.services.drain()
+    customer.line.instead = page
+    reversal = customer.track(REVERSAL)
+    customer.services.drain()
+    assert customer.status(reversal) is Status.PENDING
+    customer.line.instead = lambda request: (
+        answered(404, NOT_FOUND) if request.method == "DELETE" else None
+    )
+    customer.after(hours=1)
+    customer.after(hours=1)
+    assert customer.status(reversal) is Status.DELIVERED
+
+
 def test_a_gateway_does_not_tell_that_a_payment_was_reversed(
     customer: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
