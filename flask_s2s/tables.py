@@ -231,6 +231,8 @@ def _delivery(metadata: MetaData) -> Table:
             f"(settled_at IS NULL) = (status IN ({_quoted(OPEN)}))", name="ck_s2s_delivery_settled"
         ),
         Index("ix_s2s_delivery_due", "due_at"),
+        # Not partial: SQLite would then take it for the smaller one, and sort what all lanes have due.
+        Index("ix_s2s_delivery_lane", "lane", "due_at"),
         Index("ix_s2s_delivery_verify", "verify_at"),
         Index("ix_s2s_delivery_parent", "parent"),
         Index("ix_s2s_delivery_status", "status", "created_at"),

@@ -8,7 +8,6 @@ another worker has locked. Every statement is built once: a worker claims each t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +25,7 @@ from sqlalchemy import (
 )
 
 from ..tables import Tables
+from .lanes import in_lane
 from .rows import delivery_of, whole
 from .settlement import Delivery, Status
 
@@ -41,8 +41,8 @@ class Claims:
         self._rows = tables.delivery
         self._attempts = tables.attempt
         self._opening = insert(tables.attempt)
-        #: By dialect, and whether it leaves lanes alone or takes only one.
-        self._built: dict[tuple[str, bool, bool], tuple[Any, ...]] = {}
+        #: By dialect, and whether it takes only one lane.
+        self._built: dict[tuple[str, bool], tuple[Any, ...]] = {}
 
     def claim(
         self,
@@ -52,17 +52,14 @@ class Claims:
         now: datetime,
         token: str,
         until: datetime,
-        closed: Sequence[str],
         only: str | None,
     ) -> list[Delivery]:
         """Lease what is due, oldest first, and open its attempts; return it as it is then."""
         found: dict[str, Any] = {"its_now": now, "its_limit": limit}
-        if closed:
-            found["its_closed"] = list(closed)
         if only is not None:
             found["its_only"] = only
         lease = {"its_token": token, "its_until": until}
-        statements = self._statements(engine.dialect.name, bool(closed), only is not None)
+        statements = self._statements(engine.dialect.name, only is not None)
         if engine.dialect.name == "postgresql":
             with whole(engine) as connection:
                 return _read(connection.execute(statements[0], {**found, **lease}))
@@ -98,10 +95,14 @@ class Claims:
         connection.execute(leasing, {**ids, **lease})
         return _read(connection.execute(reading, ids))
 
-    def _statements(self, dialect: str, closed: bool, only: bool) -> tuple[Any, ...]:
-        key = (dialect, closed, only)
+    def _statements(self, dialect: str, only: bool) -> tuple[Any, ...]:
+        key = (dialect, only)
         if key not in self._built:
-            self._built[key] = self._build(dialect, _due(self._rows, closed, only))
+            due = _due(self._rows)
+            if only:
+                lane: Any = bindparam("its_only")
+                due = in_lane(due, self._rows, lane, _NOW, dialect)
+            self._built[key] = self._build(dialect, due)
         return self._built[key]
 
     def _build(self, dialect: str, due: Select[Any]) -> tuple[Any, ...]:
@@ -127,13 +128,10 @@ class Claims:
         return select(leased).add_cte(opening.cte("opened"))
 
 
-def _due(rows: Table, closed: bool, only: bool) -> Select[Any]:
+def _due(rows: Table) -> Select[Any]:
     """Select the ids of what is due, oldest first; leased rows are due when their lease ends."""
     found = select(rows.c.id).where(rows.c.due_at <= _NOW).order_by(rows.c.due_at)
-    found = found.limit(bindparam("its_limit"))
-    if closed:
-        found = found.where(rows.c.lane.not_in(bindparam("its_closed", expanding=True)))
-    return found.where(rows.c.lane == bindparam("its_only")) if only else found
+    return found.limit(bindparam("its_limit"))
 
 
 def _leasing(rows: Table) -> Any:

@@ -32,6 +32,7 @@ from sqlalchemy.engine import Dialect
 from ..tables import LEASED, Tables
 from .claiming import Claims
 from .installation import Installation
+from .lanes import Lanes
 from .listening import notification
 from .rows import Settled, dedupe_hash, delivery_of, row_of, whole
 from .settlement import Delivery, Settlement, Status
@@ -54,9 +55,8 @@ class Outbox:
     def __init__(self, engine: Callable[[], Engine], tables: Tables) -> None:
         self._engine = engine
         self._rows = tables.delivery
-        self._next, self._next_of_open = (
-            _soonest(tables.delivery, closed) for closed in (False, True)
-        )
+        self._next = _soonest(tables.delivery)
+        self._lanes = Lanes(tables.delivery)
         self._parents = select(tables.delivery).where(
             tables.delivery.c.dedupe.in_(bindparam("wanted", expanding=True))
         )
@@ -143,18 +143,29 @@ class Outbox:
     ) -> list[Delivery]:
         """Lease up to `limit` due deliveries and open an attempt for each, in one transaction.
 
-        Lanes in `closed` are left alone; with `only`, nothing else is taken.
+        They are the oldest ones. Lanes in `closed` are left alone; then what is claimed is all of
+        one lane, that whose oldest is the oldest. With `only`, nothing is taken of other lanes.
         """
-        token, until = new_token(), now + lease
-        return self._claims.claim(
-            self._engine(), limit=limit, now=now, token=token, until=until, closed=closed, only=only
-        )
+        engine, until = self._engine(), now + lease
+
+        def claim(lane: str | None) -> list[Delivery]:
+            return self._claims.claim(
+                engine, limit=limit, now=now, token=new_token(), until=until, only=lane
+            )
+
+        if only is not None or not closed:
+            return claim(only)
+        with whole(engine) as connection:
+            soonest = self._lanes.soonest(connection, closed)
+        # Of the first lane others may hold all that is due.
+        return next(filter(None, (claim(lane) for due, lane in soonest if due <= now)), [])
 
     def next_due(self, closed: Sequence[str] = ()) -> datetime | None:
         """Return when the next delivery is due, leaving out closed lanes."""
         with whole(self._engine()) as connection:
             if closed:
-                return connection.scalar(self._next_of_open, {"closed": list(closed)})
+                soonest = self._lanes.soonest(connection, closed)
+                return soonest[0][0] if soonest else None
             return connection.scalar(self._next)
 
     # -- settling -----------------------------------------------------------------------------
@@ -224,9 +235,7 @@ class Outbox:
         return dedupe_hash(self._installation.key(connection), identity)
 
 
-def _soonest(rows: Table, closed: bool) -> Select[datetime]:
+def _soonest(rows: Table) -> Select[datetime]:
     # Not min(): MariaDB would read the index to its end for that.
     soonest = select(rows.c.due_at).where(rows.c.due_at.is_not(None)).order_by(rows.c.due_at)
-    if closed:
-        soonest = soonest.where(rows.c.lane.not_in(bindparam("closed", expanding=True)))
     return soonest.limit(1)

@@ -164,6 +164,9 @@ class Storage:
         before = self._version()
         _refuse_newer(before)
         self._create()
+        for table in self.metadata.tables.values():
+            for index in table.indexes:
+                index.create(self.engine(), checkfirst=True)
         with self.engine().begin() as connection:
             fill_meta(self.tables.meta, connection)
         return before, SCHEMA_VERSION

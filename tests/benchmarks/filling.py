@@ -37,8 +37,13 @@ from flask_s2s.click import Click
 _PROTOTYPE = "prototype"
 
 
-def fill(services: Services, count: int, *, prefix: str, settled: bool = False) -> None:
-    """Add `count` sign-ups with keys `<prefix>1`, `<prefix>2` ...: due now, or long settled."""
+def fill(
+    services: Services, count: int, *, prefix: str, settled: bool = False, lane: str | None = None
+) -> None:
+    """Add `count` sign-ups with keys `<prefix>1`, `<prefix>2` ...: due now, or long settled.
+
+    They are in the lane of sign-ups, unless `lane` names another.
+    """
     click = Click(click_id="a1B2c3D4e5F6g7", sub_ids=("newsletter",), at=services.clock.now())
     fields: dict[str, Any] = {"email": "ada.rowe@example.com", "name": "Ada Rowe"}
     tables = services.storage.tables
@@ -47,7 +52,8 @@ def fill(services: Services, count: int, *, prefix: str, settled: bool = False) 
     with Session(services.storage.engine()) as session, session.begin():
         services.track_signup(customer_key=_PROTOTYPE, click=click, session=session, **fields)
         connection = session.connection()
-        _copy(connection, rows, count, prefix, settled)
+        moved = {} if lane is None else {"lane": literal(lane)}
+        _copy(connection, rows, count, prefix, settled, moved)
         connection.execute(delete(rows).where(rows.c.customer_key == _PROTOTYPE))
         if settled:
             _copy_attempts(connection, rows, tables.attempt, prefix)
@@ -65,7 +71,14 @@ def analyse(engine: Engine) -> None:
             connection.execute(text(statement)).close()
 
 
-def _copy(connection: Connection, rows: Table, count: int, prefix: str, settled: bool) -> None:
+def _copy(
+    connection: Connection,
+    rows: Table,
+    count: int,
+    prefix: str,
+    settled: bool,
+    moved: dict[str, Any],
+) -> None:
     numbers = _numbers(connection.dialect.name, count)
     key: Any = func.concat(prefix, cast(numbers.c.i, String(20)))
     if connection.dialect.name == "sqlite":
@@ -75,6 +88,7 @@ def _copy(connection: Connection, rows: Table, count: int, prefix: str, settled:
         "customer_key": key,
         "dedupe": _random(connection.dialect.name, numbers.c.i, prefix),
         "conversion": _as_json(connection, func.replace(written, _PROTOTYPE, key)),
+        **moved,
     }
     if settled:
         changes |= {

@@ -1,12 +1,14 @@
-"""What has been settled costs nothing: each database tells which index it reads, and scans nothing.
+"""What is settled, or held in a closed lane, costs nothing: the index says so that is read.
 
-How long it takes is for the benchmark of the same name, with a million rows.
+Each database tells which one that is, and that it scans nothing. How long it takes is for the
+benchmark of the same name, with a million rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import timedelta
 
 import pytest
 
@@ -15,7 +17,9 @@ from tests.benchmarks.filling import analyse, fill
 from tests.benchmarks.plans import claim, finds_the_same_by, reads
 from tests.delivery.shop import Shop
 
-SETTLED, WAITING = 20_000, 200
+SETTLED, WAITING, HELD = 20_000, 200, 20_000
+#: The lane of what is held.
+API = "partnerstack/api"
 
 
 @pytest.fixture(scope="module")
@@ -28,22 +32,36 @@ def busy_site(lasting_database_url: str) -> Iterator[Services]:
         yield shop.services
 
 
+@pytest.fixture(scope="module")
+def held_site(lasting_database_url: str) -> Iterator[Services]:
+    """A site one of whose lanes has been closed for long: all that is held in it is due."""
+    with closing(Shop(lasting_database_url)) as shop:
+        shop.empty()
+        fill(shop.services, SETTLED, prefix="settled", settled=True)
+        fill(shop.services, SETTLED, prefix="done", settled=True, lane=API)
+        fill(shop.services, HELD, prefix="held", lane=API)
+        shop.clock.advance(minutes=1)
+        fill(shop.services, WAITING, prefix="waiting")
+        yield shop.services
+
+
+def looked_up(site: Services, act: Callable[[Services], object]) -> set[str]:
+    """Return the indexes that `act` reads by, beside the primary key."""
+    read = reads(site, lambda: act(site))
+    return set(read.removeprefix("reads by ").split(", ")) - {"PRIMARY", "s2s_delivery_pkey"}
+
+
 @pytest.mark.parametrize(
     "act",
     [
         pytest.param(claim, id="claim"),
         pytest.param(lambda site: site.outbox.next_due(), id="when the next is due"),
-        pytest.param(
-            lambda site: site.outbox.next_due(["partnerstack/api"]), id="the next of open lanes"
-        ),
     ],
 )
 def test_only_what_is_due_is_looked_at(
     busy_site: Services, act: Callable[[Services], object]
 ) -> None:
-    read = reads(busy_site, lambda: act(busy_site))
-    keys = {"PRIMARY", "s2s_delivery_pkey"}
-    assert set(read.removeprefix("reads by ").split(", ")) - keys == {"ix_s2s_delivery_due"}
+    assert looked_up(busy_site, act) == {"ix_s2s_delivery_due"}
 
 
 def test_a_claim_takes_what_is_due_among_very_many(busy_site: Services) -> None:
@@ -55,3 +73,36 @@ def test_a_claim_takes_what_is_due_among_very_many(busy_site: Services) -> None:
 
 def test_an_add_finds_the_one_that_is_there_by_the_unique_index(busy_site: Services) -> None:
     assert finds_the_same_by(busy_site) in ("uq_s2s_delivery", "sqlite_autoindex_s2s_delivery_1")
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        pytest.param(lambda site: claim(site, closed=[API]), id="claim"),
+        pytest.param(lambda site: site.outbox.next_due([API]), id="when the next is due"),
+    ],
+)
+def test_what_is_due_in_a_closed_lane_is_not_looked_at(
+    held_site: Services, act: Callable[[Services], object]
+) -> None:
+    unknown = looked_up(held_site, act)
+    analyse(held_site.storage.engine())
+    assert unknown == looked_up(held_site, act) == {"ix_s2s_delivery_lane"}
+
+
+def test_a_claim_takes_what_is_due_beside_a_closed_lane(held_site: Services) -> None:
+    now = held_site.clock.now()
+    lease = held_site.settings.lease
+    taken = held_site.outbox.claim(limit=5, now=now, lease=lease, closed=[API])
+    assert len(taken) == 5
+    assert {(one.customer_key or "")[:7] for one in taken} == {"waiting"}
+    assert held_site.outbox.next_due([API]) == now
+    assert held_site.outbox.next_due() == now - timedelta(minutes=1)
+
+
+def test_beside_a_closed_lane_the_oldest_goes_first(held_site: Services) -> None:
+    now, lease = held_site.clock.now(), held_site.settings.lease
+    taken = held_site.outbox.claim(limit=1, now=now, lease=lease, closed=["other/lane"])
+    assert [one.lane for one in taken] == [API]
+    early = now - timedelta(seconds=30)
+    assert held_site.outbox.claim(limit=1, now=early, lease=lease, closed=[API]) == []

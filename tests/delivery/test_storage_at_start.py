@@ -19,6 +19,8 @@ from flask_s2s.testing import ScriptedTransport
 from tests.delivery.shop import CONFIG, Shop
 from tests.waiting import wait_until
 
+LANE = "ix_s2s_delivery_lane"
+
 
 @pytest.fixture
 def host_engine(tmp_path: Path) -> Iterator[Engine]:
@@ -75,6 +77,17 @@ def test_tables_of_another_version_say_what_to_do(shop: Shop, version: str, reme
         connection.execute(other)
     with pytest.raises(StorageError, match=remedy):
         shop.another()
+
+
+def test_upgrade_db_makes_the_indexes_that_an_older_version_did_not(any_shop: Shop) -> None:
+    storage = any_shop.services.storage
+    wanted = {index.name for index in storage.tables.delivery.indexes}
+    (newest,) = (one for one in storage.tables.delivery.indexes if one.name == LANE)
+    newest.drop(storage.engine())
+    storage.upgrade()
+    made = inspect(storage.engine()).get_indexes(storage.tables.delivery.name)
+    assert {one["name"] for one in made} >= wanted
+    storage.upgrade()
 
 
 def test_a_session_of_another_database_is_refused_at_the_first_call(
