@@ -153,7 +153,7 @@ class Told:
     """How one request went."""
 
     event: Record
-    #: Seconds from the view's commit to its end; None: it never got there.
+    #: Seconds from the beginning of the commit to the view's end; None: it never got there.
     seconds: float | None = None
     #: Whether a call without a session came back with a row.
     stored: bool = False
@@ -206,11 +206,12 @@ class WebProcess:
             self._recorder.call(conversion, by, session)
         elif event.how == "fact":
             self._recorder.fact(lambda: conversion, by, session)
+        # From here, not from the commit's return: it may stall once others see what it wrote.
+        began = self._world.monotonic()
         if event.end == "rollback":
             session.rollback()
         else:
             session.commit()
-        committed = self._world.monotonic()
         if view is not None:
             self._world.seam("view")
             self._world.park(event.pause)
@@ -218,7 +219,7 @@ class WebProcess:
                 view.succeeded()
             else:
                 view.failed("the view answered 500")
-        told.seconds = self._world.monotonic() - committed
+        told.seconds = self._world.monotonic() - began
 
 
 def _click(event: Record) -> Click:
