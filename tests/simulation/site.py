@@ -207,7 +207,7 @@ class WebProcess:
         elif event.how == "fact":
             self._recorder.fact(lambda: conversion, by, session)
         # From here, not from the commit's return: it may stall once others see what it wrote.
-        began = self._world.monotonic()
+        began, failures = self._world.monotonic(), self.process.failures
         if event.end == "rollback":
             session.rollback()
         else:
@@ -220,6 +220,9 @@ class WebProcess:
             else:
                 view.failed("the view answered 500")
         told.seconds = self._world.monotonic() - began
+        if self.process.failures > failures:
+            # Logged, not raised: a view that could not be withdrawn is sent when its lease ends.
+            told.error = "the database failed"
 
 
 def _click(event: Record) -> Click:

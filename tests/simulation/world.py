@@ -54,6 +54,8 @@ class Process:
     dead: bool = False
     tasks: list[Task] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
+    #: How often its database failed.
+    failures: int = 0
     #: Told of its death.
     on_death: Callable[[], None] = lambda: None
 
@@ -186,6 +188,7 @@ class World:
                 raise Killed
             if trouble.error is not None:
                 if label.startswith("database."):
+                    process.failures += 1
                     process.troubles.remove(trouble)
                     raise trouble.error()
             elif interrupts and self.writing is None:
