@@ -35,8 +35,8 @@ HARMFUL = pytest.mark.parametrize(
 )
 
 
-@pytest.mark.parametrize("fault", ["timeout_after_write", "reset_after_write", "error_after_write"])
 @HARMFUL
+@pytest.mark.parametrize("fault", ["timeout_after_write", "reset_after_write", "error_after_write"])
 def test_what_arrived_without_an_answer_is_found_and_not_repeated(
     customer: Site, conversion: Conversion, fault: str
 ) -> None:
