@@ -22,7 +22,11 @@ def test_a_sign_up_and_what_an_earlier_process_left_are_credited_once(
     server = shop.serve(kind)
     server.get()  # any one request
     shop.expect_credited_once(left)
-    shop.expect_credited_once(shop.sign_up(server))
+    key = shop.sign_up(server)
+    if kind == "gunicorn-recycling":
+        # That was a process's last request: where it ended before it delivered, the next one does.
+        server.get()
+    shop.expect_credited_once(key)
 
 
 def test_an_orderly_end_settles_what_is_in_flight(shop: Shop, kind: str) -> None:
