@@ -156,7 +156,15 @@ def settle(
             return Settlement(status=Status.REFUSED, detail=outcome.detail, alarm=True)
         case Unauthorised():
             # Due at once: its closed lane keeps it, and a probe finds it.
-            return Settlement(status=Status.HELD, detail=outcome.detail, due_at=now, alarm=True)
+            return Settlement(
+                status=Status.HELD,
+                detail=outcome.detail,
+                due_at=now,
+                # An earlier attempt may have arrived, whatever became of this one.
+                ambiguous_at=delivery.ambiguous_at,
+                read_to=delivery.read_to,
+                alarm=True,
+            )
         case NotThere():
             # Undoing is harmless, so it is tried again: what is to be undone may still come.
             due = now + policy.wait(delivery.attempts, jitter)

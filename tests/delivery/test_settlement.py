@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -90,6 +91,17 @@ def test_an_outcome_decides_the_next_state(
     assert settlement.due_at == (None if wait is None else NOW + wait)
     assert settlement.ambiguous_at == (NOW if ambiguous else None)
     assert settlement.alarm is alarm
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [RetryLater(detail="d"), Unauthorised(detail="d"), NotThere(detail="d")],
+    ids=lambda outcome: outcome.word,
+)
+def test_what_did_not_arrive_says_nothing_of_an_earlier_attempt(outcome: Outcome) -> None:
+    tried = replace(DELIVERY, ambiguous_at=NOW - SECOND, read_to="key_1")
+    settlement = settle(tried, outcome, NOW, RetryPolicy(), 0.5)
+    assert (settlement.ambiguous_at, settlement.read_to) == (NOW - SECOND, "key_1")
 
 
 def test_the_last_try_is_on_the_deadline_and_not_after_it() -> None:
