@@ -46,8 +46,9 @@ class Tracking:
         brought, for calls outside a request.
 
         Raises `InvalidConversion` while developing or testing (in production what has a field that
-        is not acceptable becomes a row `invalid`, which names it), `UsageError` for an AsyncSession, `ConfigError` for a session of another
-        database, and with `session=` what the database raises.
+        is not acceptable becomes a row `invalid`, which names it), `UsageError` for an
+        AsyncSession, `ConfigError` for a session of another database, and with `session=` what the
+        database raises.
         """
         values = {"customer_key": customer_key, "email": email, "name": name, **fields}
         return self._track(lambda: Signup(**values), session, click)
