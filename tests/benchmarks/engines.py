@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from statistics import median
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
@@ -139,7 +140,19 @@ def _with_celery(engine: Engine, url: str, network: str) -> Iterator[Services]:
         with Process(*command, *options, **about) as process:
             wait_until(lambda: process.has_logged(b" ready."), 120, what="Celery is ready")
             yield site
-        if engine.broker == "rabbitmq":
-            with celery_app.connection_for_write() as connection:
-                connection.channel().queue_delete(about["SITE_NAME"])
-                connection.channel().exchange_delete(about["SITE_NAME"])
+        _leave(broker, about["SITE_NAME"], celery_app)
+
+
+def _leave(broker: str, name: str, celery_app: Any) -> None:
+    """Take what a site has left on a broker that others use."""
+    if broker.startswith("redis"):
+        import redis
+
+        with redis.Redis.from_url(broker) as client:
+            for key in client.scan_iter(f"{name}:*"):
+                client.delete(key)
+        return
+    with celery_app.connection_for_write() as connection:
+        channel = connection.channel()
+        channel.queue_delete(name)
+        channel.exchange_delete(name)
