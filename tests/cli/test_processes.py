@@ -87,6 +87,16 @@ def set_faults(network: SandboxServer, **switches: object) -> None:
     answer.raise_for_status()
 
 
+def test_a_question_that_nobody_can_answer_says_what_to_add(
+    terminal: Terminal, sign_up: Sign
+) -> None:
+    sign_up("42")
+    code, out, err = terminal.run("retry", "--status", "pending")
+    assert (code, out.strip()) == (1, "")
+    assert "Nobody to ask: add --yes" in err
+    assert "Aborted" not in err
+
+
 def test_output_in_a_pipe_has_no_colours_and_json_is_json(
     terminal: Terminal, sign_up: Sign
 ) -> None:
