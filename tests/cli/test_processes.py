@@ -87,11 +87,14 @@ def set_faults(network: SandboxServer, **switches: object) -> None:
     answer.raise_for_status()
 
 
+@pytest.mark.parametrize(
+    "command", ["retry --status pending", "forget 42", "move-to sqlite:///{}/other.sqlite3"]
+)
 def test_a_question_that_nobody_can_answer_says_what_to_add(
-    terminal: Terminal, sign_up: Sign
+    terminal: Terminal, sign_up: Sign, command: str
 ) -> None:
     sign_up("42")
-    code, out, err = terminal.run("retry", "--status", "pending")
+    code, out, err = terminal.run(*command.format(terminal.folder).split())
     assert (code, out.strip()) == (1, "")
     assert "Nobody to ask: add --yes" in err
     assert "Aborted" not in err
