@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 
 from ..tables import LEASED, Tables
-from .claiming import Claims
+from .claiming import Claims, Lease
 from .installation import Installation
 from .lanes import Lanes
 from .listening import notification
@@ -146,12 +146,11 @@ class Outbox:
         They are the oldest ones. Lanes in `closed` are left alone; then what is claimed is all of
         one lane, that whose oldest is the oldest. With `only`, nothing is taken of other lanes.
         """
-        engine, until = self._engine(), now + lease
+        engine = self._engine()
 
         def claim(lane: str | None) -> list[Delivery]:
-            return self._claims.claim(
-                engine, limit=limit, now=now, token=new_token(), until=until, only=lane
-            )
+            held = Lease(new_token(), now + lease)
+            return self._claims.claim(engine, held, limit=limit, now=now, only=lane)
 
         if only is not None or not closed:
             return claim(only)
@@ -159,6 +158,16 @@ class Outbox:
             soonest = self._lanes.soonest(connection, closed)
         # Of the first lane others may hold all that is due.
         return next(filter(None, (claim(lane) for due, lane in soonest if due <= now)), [])
+
+    def reclaim(
+        self, *, limit: int, now: datetime, lease: timedelta, closed: Sequence[str] = ()
+    ) -> list[Delivery]:
+        """Claim only what somebody held whose lease has run out, however much else is due.
+
+        An ordinary claim takes that as well, but in its turn.
+        """
+        held = Lease(new_token(), now + lease)
+        return self._claims.reclaim(self._engine(), held, limit=limit, now=now, closed=closed)
 
     def next_due(self, closed: Sequence[str] = ()) -> datetime | None:
         """Return when the next delivery is due, leaving out closed lanes."""

@@ -65,13 +65,16 @@ class Worker:
         self._gates = gates
         self._dispatch = dispatch
         self._clock = clock
-        self._lease = lease
+        # What a worker leaves that dies right after its claim has its turn within one lease.
+        self._hold = lease * 3 / 4
+        self._look_for_orphans = lease / 12
         self._concurrency = concurrency
         self._poll = poll
         self._pace = pace or Pace(concurrency)
         self._on_alive = on_alive
         self._told_alive: datetime | None = None
         self._swept: datetime | None = None
+        self._looked: datetime | None = None
         #: How often in a row the loop broke off.
         self._failures = 0
 
@@ -209,12 +212,17 @@ class Worker:
         now = self._clock.now()  # perhaps another one: the sweep compares clocks
         for gate in gates:
             if gate.probe_at <= now and self._gates.may_probe(gate.lane, now):
-                probe = self._outbox.claim(limit=1, now=now, lease=self._lease, only=gate.lane)
+                probe = self._outbox.claim(limit=1, now=now, lease=self._hold, only=gate.lane)
                 if probe:
                     return probe
                 self._gates.open(gate.lane, now)
         closed = [gate.lane for gate in gates] + self._pace.full_lanes()
-        return self._outbox.claim(limit=limit, now=now, lease=self._lease, closed=closed)
+        if self._looked is None or abs(now - self._looked) >= self._look_for_orphans:
+            orphans = self._outbox.reclaim(limit=limit, now=now, lease=self._hold, closed=closed)
+            if orphans:
+                return orphans
+            self._looked = now
+        return self._outbox.claim(limit=limit, now=now, lease=self._hold, closed=closed)
 
     def _sweep(self, now: datetime) -> None:
         # A clock that was set back is looked at at once, not when it is as late again.

@@ -19,9 +19,6 @@ from tests.chaos.plan import LEASE, Plan
 from tests.chaos.site import User
 from tests.chaos.visitors import request
 
-#: How long an idle worker may sleep after a lease has ended: in a web process, and as a command.
-POLL_EMBEDDED, POLL_OWN = 5.0, 0.5
-
 
 class SiteBooks:
     """The advertiser's database, read from outside."""

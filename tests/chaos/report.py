@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import make_url
 
 from flask_s2s.tables import OPEN
-from tests.chaos.books import POLL_EMBEDDED, POLL_OWN, Verdict
+from tests.chaos.books import Verdict
 from tests.chaos.killer import STAGES, Kill
 from tests.chaos.plan import LEASE, Plan
 
@@ -43,8 +43,8 @@ class Report:
 
     @property
     def limit(self) -> float:
-        """How long an orphan may wait: one lease, and one sleep of an idle worker."""
-        return LEASE + (POLL_OWN if self.plan.workers else POLL_EMBEDDED)
+        """How long an orphan may wait."""
+        return float(LEASE)
 
     @property
     def between(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -12,7 +13,8 @@ from flask_s2s import Delivery, Services, Signup, Status
 from flask_s2s.delivery.outbox import new_token
 from flask_s2s.delivery.settlement import Settlement
 from flask_s2s.networks.exchange import Exchanged
-from flask_s2s.networks.network import Ambiguous
+from flask_s2s.networks.network import Ambiguous, Request, Response
+from flask_s2s.testing import ScriptedTransport
 from tests.delivery.shop import Shop
 from tests.delivery.steps import DONE, LEASE, TAKEN, claim, draft, settle
 
@@ -25,6 +27,18 @@ def arm(shop: Shop, key: str = "42") -> tuple[Delivery, str]:
         draft(shop, signup), status=Status.ARMED, lease_token=token, due_at=shop.clock.now() + LEASE
     )
     return shop.services.outbox.add_alone(lambda _: armed, signup.identity), token
+
+
+def sent_first(shop: Shop) -> object:
+    """Return the customer of the first request."""
+    body = shop.network.requests[0].body
+    return body and body["customer_key"]
+
+
+def reclaim(shop: Shop, limit: int = 10, closed: Sequence[str] = ()) -> list[Delivery]:
+    return shop.services.outbox.reclaim(
+        limit=limit, now=shop.clock.now(), lease=LEASE, closed=closed
+    )
 
 
 # -- claiming -------------------------------------------------------------------------------------
@@ -42,6 +56,56 @@ def test_a_claim_leases_the_row_and_opens_the_attempt(any_shop: Shop) -> None:
     assert (attempt.number, attempt.opened_at) == (1, any_shop.clock.now())
     assert (attempt.closed_at, attempt.outcome) == (None, None)
     assert claim(any_shop) == []
+
+
+def test_what_a_dead_worker_held_goes_before_all_that_is_due(any_shop: Shop) -> None:
+    any_shop.sign_up("orphan")
+    claim(any_shop)
+    for key in range(5):
+        any_shop.sign_up(key)
+    any_shop.clock.advance(LEASE)
+    any_shop.drain()
+    assert sent_first(any_shop) == "orphan"
+
+
+def test_what_a_dead_view_held_goes_before_all_that_is_due(any_shop: Shop) -> None:
+    arm(any_shop, "orphan")
+    for key in range(5):
+        any_shop.sign_up(key)
+    any_shop.clock.advance(LEASE)
+    any_shop.drain()
+    assert sent_first(any_shop) == "orphan"
+
+
+def test_only_what_its_holder_left_is_reclaimed(any_shop: Shop) -> None:
+    """Not what is held, not what is merely due, and nothing of a closed lane."""
+    any_shop.sign_up("held")
+    any_shop.sign_up("of a closed lane")
+    orphan, _ = claim(any_shop)
+    any_shop.sign_up("due")
+    assert reclaim(any_shop) == []
+    any_shop.clock.advance(LEASE)
+    assert reclaim(any_shop, closed=[orphan.lane]) == []
+    (one,) = reclaim(any_shop, limit=1)
+    assert (one.id, one.attempts, one.status) == (orphan.id, 2, Status.SENDING)
+    assert one.ambiguous_at == any_shop.clock.now()
+    assert len(reclaim(any_shop)) == 1
+    assert reclaim(any_shop) == []
+
+
+def test_a_worker_leaves_time_for_an_orphans_turn(any_shop: Shop) -> None:
+    """Whoever dies right after a claim is not waited for longer than one lease, turn included."""
+    any_shop.sign_up()
+    until = []
+
+    class Looking(ScriptedTransport):
+        def send(self, request: Request, *, seconds: float) -> Response:
+            until.append(any_shop.row().due_at)
+            return super().send(request, seconds=seconds)
+
+    services = any_shop.another({"S2S_LEASE": 60}, transport=Looking())
+    services.drain()
+    assert until == [any_shop.clock.now() + timedelta(seconds=45)]
 
 
 def test_a_claim_takes_the_longest_due_first_and_no_more_than_asked(any_shop: Shop) -> None:

@@ -51,6 +51,10 @@ def looked_up(site: Services, act: Callable[[Services], object]) -> set[str]:
     return set(read.removeprefix("reads by ").split(", ")) - {"PRIMARY", "s2s_delivery_pkey"}
 
 
+def reclaim(site: Services) -> object:
+    return site.outbox.reclaim(limit=5, now=site.clock.now(), lease=site.settings.lease)
+
+
 @pytest.mark.parametrize(
     "act",
     [
@@ -62,6 +66,10 @@ def test_only_what_is_due_is_looked_at(
     busy_site: Services, act: Callable[[Services], object]
 ) -> None:
     assert looked_up(busy_site, act) == {"ix_s2s_delivery_due"}
+
+
+def test_an_orphan_is_found_without_looking_at_what_is_settled(busy_site: Services) -> None:
+    assert looked_up(busy_site, reclaim) == {"ix_s2s_delivery_status"}
 
 
 def test_a_claim_takes_what_is_due_among_very_many(busy_site: Services) -> None:
@@ -106,3 +114,11 @@ def test_beside_a_closed_lane_the_oldest_goes_first(held_site: Services) -> None
     assert [one.lane for one in taken] == [API]
     early = now - timedelta(seconds=30)
     assert held_site.outbox.claim(limit=1, now=early, lease=lease, closed=[API]) == []
+
+
+def test_an_orphan_is_found_without_looking_at_what_is_due(
+    held_site: Services,
+) -> None:
+    assert looked_up(held_site, reclaim) == {"ix_s2s_delivery_status"}
+    analyse(held_site.storage.engine())
+    assert looked_up(held_site, reclaim) == {"ix_s2s_delivery_status"}
