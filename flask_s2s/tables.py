@@ -27,6 +27,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.engine import Dialect
 
@@ -189,6 +190,16 @@ def _binding(metadata: MetaData) -> Table:
     )
 
 
+def _index_of_the_set(name: str, column: str) -> Index:
+    """Index a column where it is set: few rows, and SQLite would count the others as alike."""
+    return Index(
+        name,
+        column,
+        sqlite_where=text(f"{column} IS NOT NULL"),
+        postgresql_where=text(f"{column} IS NOT NULL"),
+    )
+
+
 def _delivery(metadata: MetaData) -> Table:
     return Table(
         "s2s_delivery",
@@ -234,7 +245,7 @@ def _delivery(metadata: MetaData) -> Table:
         # Not partial: SQLite would then take it for the smaller one, and sort what all lanes have due.
         Index("ix_s2s_delivery_lane", "lane", "due_at"),
         Index("ix_s2s_delivery_verify", "verify_at"),
-        Index("ix_s2s_delivery_parent", "parent"),
+        _index_of_the_set("ix_s2s_delivery_parent", "parent"),
         Index("ix_s2s_delivery_status", "status", "created_at"),
         Index("ix_s2s_delivery_customer", "customer_key"),
         Index("ix_s2s_delivery_click", "click_id"),

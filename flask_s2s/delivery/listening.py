@@ -9,8 +9,7 @@ import logging
 import select
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, func
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Engine, func
 from sqlalchemy.sql.elements import ColumnElement
 
 from .bell import Bell
@@ -30,15 +29,16 @@ def notification() -> ColumnElement[Any]:
 
 def listen(engine: Engine, bell: Bell) -> None:
     """Ring `bell` for every notification until it says stop. Meant for a thread of its own."""
-    # A connection of its own: one that listens is no use to a pool.
-    own = create_engine(engine.url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     while not bell.stopped:
         try:
-            with own.connect() as connection:
+            with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                driver = connection.connection.driver_connection
+                # Made as the host makes its own, and then taken out of the pool: it is no use there.
+                connection.detach()
                 connection.exec_driver_sql(f"LISTEN {CHANNEL}")
                 # What was committed before we listened has no notification for us.
                 bell.ring()
-                _ring_until_stopped(connection.connection.driver_connection, bell)
+                _ring_until_stopped(driver, bell)
         except Exception as error:  # noqa: BLE001 - polling goes on; the database may come back
             log.warning(
                 "s2s.listen.failed: %s; polling goes on",

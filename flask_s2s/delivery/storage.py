@@ -212,7 +212,7 @@ def make_engine(uri: str, key: str) -> Engine:
     try:
         url = make_url(uri)
         if url.get_backend_name() != "sqlite":
-            return create_engine(url, pool_pre_ping=True)
+            return create_engine(url, pool_pre_ping=True, hide_parameters=True)
         if not _in_memory(url):
             return _engine_of_file(url)
     except (SQLAlchemyError, ImportError) as error:

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from flask_s2s import S2S, Services, Settings, Signup
+from flask_s2s.delivery.storage import make_engine
 from flask_s2s.errors import S2SError, TransportError
 from flask_s2s.networks.network import Request, Response
 from flask_s2s.networks.transport import HttpTransport
@@ -66,6 +68,20 @@ def test_a_whole_run_tells_the_logs_nothing_secret(
         assert_discreet(text)
     for delivery in shop.services.ledger.find():
         assert_discreet(delivery.detail or "")
+
+
+@pytest.mark.service
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+def test_an_error_of_our_own_connections_does_not_tell_what_was_written(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    """Whoever logs it: SQLAlchemy's errors come with the values of the statement that failed."""
+    engine = make_engine(request.getfixturevalue(f"{kind}_url"), "S2S_DATABASE_URI")
+    failing = text("SELECT name FROM nowhere WHERE name = :name")
+    with pytest.raises(SQLAlchemyError) as caught, engine.connect() as connection:
+        connection.execute(failing, {"name": "Geheim"})
+    engine.dispose()
+    assert_discreet(str(caught.value))
 
 
 class Breaking:

@@ -16,6 +16,7 @@ from flask_s2s import Services
 from tests.benchmarks.filling import analyse, fill
 from tests.benchmarks.plans import claim, finds_the_same_by, reads
 from tests.delivery.shop import Shop
+from tests.delivery.steps import DONE, TAKEN
 
 SETTLED, WAITING, HELD = 20_000, 200, 20_000
 #: The lane of what is held.
@@ -66,6 +67,17 @@ def test_only_what_is_due_is_looked_at(
     busy_site: Services, act: Callable[[Services], object]
 ) -> None:
     assert looked_up(busy_site, act) == {"ix_s2s_delivery_due"}
+
+
+def wake_children(site: Services) -> object:
+    now = site.clock.now()
+    taken = site.outbox.claim(limit=5, now=now, lease=site.settings.lease)
+    return site.outbox.settle([(delivery, DONE, TAKEN) for delivery in taken], now)
+
+
+def test_what_settles_looks_for_no_child_where_there_is_none(busy_site: Services) -> None:
+    """Not among a million rows without a parent, after their database has counted them."""
+    assert "SCANS" not in reads(busy_site, lambda: wake_children(busy_site))
 
 
 def test_an_orphan_is_found_without_looking_at_what_is_settled(busy_site: Services) -> None:
