@@ -62,10 +62,10 @@ def test_a_whole_run_tells_the_logs_nothing_secret(
     shop.services.track_signup(customer_key="no click", **PERSON)
     assert len(caplog.records) > len(bad)
     records = [str({**vars(record), "text": record.getMessage()}) for record in caplog.records]
-    own = [text for text, r in zip(records, caplog.records, strict=True) if "flask_s2s" in r.name]
+    own = [told for told, r in zip(records, caplog.records, strict=True) if "flask_s2s" in r.name]
     assert own
-    for text in own:
-        assert_discreet(text)
+    for told in own:
+        assert_discreet(told)
     for delivery in shop.services.ledger.find():
         assert_discreet(delivery.detail or "")
 

@@ -42,7 +42,8 @@ def listening(engine: Engine) -> Iterator[Bell]:
 
 def listeners(engine: Engine) -> int:
     with engine.connect() as connection:
-        return connection.execute(_LISTENING, {"name": HOST["application_name"]}).scalar_one()
+        found = connection.execute(_LISTENING, {"name": HOST["application_name"]})
+        return int(found.scalar_one())
 
 
 @pytest.fixture
