@@ -79,6 +79,11 @@ class Signup:
         return (self.kind, self.customer_key)
 
     @property
+    def subject(self) -> tuple[str | None, ...]:
+        """Nothing that could differ where the identity is the same."""
+        return ()
+
+    @property
     def parent(self) -> tuple[str, ...] | None:
         """Nothing must be there before a sign-up."""
         return None
@@ -124,6 +129,11 @@ class Action:
         if self.key is not None:
             return (self.kind, self.key)
         return (self.kind, self.customer_key, self.type)
+
+    @property
+    def subject(self) -> tuple[str | None, ...]:
+        """What two actions have in common that are the same one."""
+        return (self.customer_key, self.type)
 
     @property
     def parent(self) -> tuple[str, ...]:
@@ -177,6 +187,11 @@ class Transaction:
         return (self.kind, self.key)
 
     @property
+    def subject(self) -> tuple[str | None, ...]:
+        """What two transactions have in common that are the same one; an amount is put right."""
+        return (self.customer_key, self.refunds)
+
+    @property
     def parent(self) -> tuple[str, ...]:
         """The customer's sign-up, or the transaction that is paid back, must be there first."""
         if self.refunds is not None:
@@ -204,6 +219,11 @@ class Reversal:
     def identity(self) -> tuple[str, ...]:
         """What makes it this reversal: the transaction's key."""
         return (self.kind, self.transaction_key)
+
+    @property
+    def subject(self) -> tuple[str | None, ...]:
+        """Nothing that matters: the transaction is undone, whoever asks."""
+        return ()
 
     @property
     def parent(self) -> tuple[str, ...]:

@@ -83,8 +83,10 @@ class Tracking:
         """Record that a customer paid `amount`: whole minor units (cents), or a `Decimal`.
 
         `key` is your ID of the transaction, such as `f"invoice-{invoice.id}"` (4 to 255 characters,
-        so a bare number may be too short): the same key is the same transaction. It is sent once the sign-up is accepted, with the time it has now. `fields` are
-        the others of `Transaction`. Returns and raises like `track_signup`.
+        so a bare number may be too short), unique over all customers: the same key is the same
+        transaction, and under another customer's it is not acceptable. It is sent once the sign-up
+        is accepted, with the time it has now. `fields` are the others of `Transaction`. Returns and
+        raises like `track_signup`.
         """
         values: dict[str, Any] = {"customer_key": customer_key, "amount": amount, "key": key}
         return self._track(lambda: Transaction(currency=currency, **values, **fields), session)
@@ -101,9 +103,10 @@ class Tracking:
     ) -> Delivery | None:
         """Record that a transaction was paid back: as a whole, or `amount` of it.
 
-        The whole reverses the transaction at the network. A part (a positive `amount`, with its
-        `currency` and a `key` of its own) is a transaction with a negative amount. Both wait until
-        the transaction is accepted. Returns and raises like `track_signup`.
+        The whole reverses the transaction at the network, and what was paid back of it in parts. A
+        part (a positive `amount`, with its `currency` and a `key` of its own) is a transaction with
+        a negative amount. Both wait until the transaction is accepted. Returns and raises like
+        `track_signup`.
         """
         values: dict[str, Any] = {"customer_key": customer_key}
         if amount is None:

@@ -92,6 +92,14 @@ class Drafts:
         return network
 
 
+def taken_key(conversion: Conversion, there: Delivery) -> InvalidConversion:
+    """Return what is wrong with a conversion whose key another one has, which is `there`."""
+    problem = f"is that of another {there.kind} (delivery {there.id})"
+    error = InvalidConversion("key", problem)
+    error.kind, error.customer_key = conversion.kind, conversion.customer_key
+    return error
+
+
 def dated(conversion: Conversion, now: datetime) -> Conversion:
     """Return a transaction with its time, so that one that is sent late still tells when it was."""
     if isinstance(conversion, Transaction) and conversion.created_at is None:

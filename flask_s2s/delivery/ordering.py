@@ -66,6 +66,8 @@ def decide(
     why = f"{name} is {parent.status}: {parent.detail or parent.reason}"
     if parent.status in _NOTHING_SENT:
         return Stop(Status.UNATTRIBUTED, why, parent)
+    if delivery.kind == "reversal" and _may_be_there(parent):
+        return Go()
     if parent.status in _FAILED:
         return Stop(Status.REFUSED, why, parent)
     if parent.status is Status.DRY_RUN:
@@ -76,6 +78,11 @@ def decide(
     if verifying and not confirmed and not is_last_call(delivery, now):
         return Wait(f"waits until {name} is confirmed", parent.verify_at)
     return Go()
+
+
+def _may_be_there(parent: Delivery) -> bool:
+    """Say whether it was given up with an attempt of which nobody knows whether it arrived."""
+    return parent.status is Status.EXPIRED and parent.ambiguous_at is not None
 
 
 def is_last_call(delivery: Delivery, now: datetime) -> bool:

@@ -40,8 +40,6 @@ from .settling import Settling
 from .upsert import Upsert
 
 Identity = tuple[str, ...]
-#: Makes a row in the transaction that adds it.
-Draft = Callable[[Connection], Delivery]
 
 
 def new_token() -> str:
@@ -97,13 +95,6 @@ class Outbox:
             # An ordinary read sees the caller's snapshot, in which the other's row may be missing.
             found = found.with_for_update(read=True)
         return delivery_of(connection.execute(found).mappings().one())
-
-    def add_alone(
-        self, draft: Draft, identity: Identity, parent: Identity | None = None
-    ) -> Delivery:
-        """Insert what `draft` makes, in a transaction of its own."""
-        with self._engine().begin() as connection:
-            return self.add(connection, draft(connection), identity, parent)
 
     def share(self, connection: Connection, delivery: Delivery, token: str) -> None:
         """Another view committed the same: the one that armed the row may not withdraw it now."""

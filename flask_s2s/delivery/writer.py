@@ -18,9 +18,10 @@ from ..config import Settings
 from ..conversion import Conversion
 from ..errors import ConfigError, InvalidConversion, StorageError, UsageError
 from ..networks.network import Network
-from .drafting import Drafts
+from .drafting import Drafts, taken_key
 from .enlist import unwrap
-from .outbox import Draft, Identity, Outbox, new_token
+from .outbox import Outbox, new_token
+from .refunds import undone_with
 from .settlement import Delivery, Status
 from .storage import Storage
 
@@ -83,11 +84,7 @@ class Writer:
 
     def alone(self, conversion: Conversion, attribution: Attribution) -> Delivery | None:
         """Record in a transaction of our own. None when the database did not take it (logged)."""
-        return self._alone(
-            lambda connection: self._draft(connection, conversion, attribution),
-            conversion.identity,
-            conversion.parent,
-        )
+        return self._alone(lambda connection: self._record(connection, conversion, attribution))
 
     def write(
         self,
@@ -97,14 +94,7 @@ class Writer:
         armed: str | None = None,
     ) -> Delivery:
         """Insert in the session's transaction. `armed` is the token of the view that holds it."""
-        connection = session.connection()
-        draft = self._draft(connection, conversion, attribution)
-        if armed is not None and draft.status is Status.PENDING:
-            until = draft.created_at + ARMED
-            draft = replace(draft, status=Status.ARMED, lease_token=armed, due_at=until)
-        delivery = self.outbox.add(connection, draft, conversion.identity, conversion.parent)
-        if delivery.status is Status.ARMED and delivery.lease_token != armed:
-            self.outbox.share(connection, delivery, new_token())
+        delivery = self._record(session.connection(), conversion, attribution, armed)
         self._recorded(delivery)
         return delivery
 
@@ -112,14 +102,11 @@ class Writer:
         self, error: InvalidConversion, attribution: Attribution, session: Session | None = None
     ) -> None:
         """A conversion that cannot be: raised while developing, in production kept as a row."""
-        if self.strict:
-            raise error
-        log.error("s2s.conversion.invalid: %s", error, extra={"action": "conversion.invalid"})
-        draft = self._drafts.invalid(error, attribution, self.clock.now())
+        self._refuse(error)
         if session is None:
-            self._alone(lambda _: draft, ())
+            self._alone(lambda connection: self._keep_invalid(connection, error, attribution))
         else:
-            self.outbox.add(session.connection(), draft, ())
+            self._keep_invalid(session.connection(), error, attribution)
 
     def invalid_call(self, error: UsageError, attribution: Attribution, session: Any) -> None:
         """A call with an unacceptable field: a row where it may be one, else raised."""
@@ -127,26 +114,53 @@ class Writer:
             raise error
         self.invalid(error, attribution, None if session is None else self.joinable(session))
 
-    def _draft(
-        self, connection: Connection, conversion: Conversion, attribution: Attribution
+    def _record(
+        self,
+        connection: Connection,
+        conversion: Conversion,
+        attribution: Attribution,
+        armed: str | None = None,
     ) -> Delivery:
         now = self.clock.now()
-        return self._drafts.draft(
-            conversion, self._resolve(connection, conversion, attribution, now), now
-        )
+        resolved = self._resolve(connection, conversion, attribution, now)
+        draft = self._drafts.draft(conversion, resolved, now)
+        if armed is not None and draft.status is Status.PENDING:
+            until = draft.created_at + ARMED
+            draft = replace(draft, status=Status.ARMED, lease_token=armed, due_at=until)
+        delivery = self.outbox.add(connection, draft, conversion.identity, conversion.parent)
+        if (there := delivery.conversion) is not None and there.subject != conversion.subject:
+            error = taken_key(conversion, delivery)
+            self._refuse(error)
+            return self._keep_invalid(connection, error, attribution)
+        if delivery.status is Status.ARMED and delivery.lease_token != armed:
+            self.outbox.share(connection, delivery, new_token())
+        rows = self._storage.tables.delivery
+        for also, after in undone_with(connection, self.outbox, rows, conversion):
+            draft = self._drafts.draft(also, resolved, now)
+            self.outbox.add(connection, draft, also.identity, after)
+        return delivery
 
-    def _alone(
-        self, draft: Draft, identity: Identity, parent: Identity | None = None
-    ) -> Delivery | None:
+    def _refuse(self, error: InvalidConversion) -> None:
+        if self.strict:
+            raise error
+        log.error("s2s.conversion.invalid: %s", error, extra={"action": "conversion.invalid"})
+
+    def _keep_invalid(
+        self, connection: Connection, error: InvalidConversion, attribution: Attribution
+    ) -> Delivery:
+        draft = self._drafts.invalid(error, attribution, self.clock.now())
+        return self.outbox.add(connection, draft, ())
+
+    def _alone(self, record: Callable[[Connection], Delivery]) -> Delivery | None:
         try:
             self._storage.refuse_while_begun()
             try:
-                delivery = self.outbox.add_alone(draft, identity, parent)
+                delivery = self._begun(record)
             except (SQLAlchemyError, StorageError):
                 # A job or a shell may come before the first request has made our own file.
                 if not (self._storage.ours and self._storage.create()):
                     raise
-                delivery = self.outbox.add_alone(draft, identity, parent)
+                delivery = self._begun(record)
         except (SQLAlchemyError, StorageError) as error:
             if self._settings.testing:
                 raise
@@ -160,3 +174,7 @@ class Writer:
         self._recorded(delivery)
         self.wake()
         return delivery
+
+    def _begun(self, record: Callable[[Connection], Delivery]) -> Delivery:
+        with self._storage.engine().begin() as connection:
+            return record(connection)

@@ -91,7 +91,8 @@ def add(services: Services) -> None:
     signup = Signup(customer_key="added")
     click = Attribution(Click(click_id="a1B2c3D4e5F6g7", at=now), Reason.COOKIE)
     draft = Drafts(services.settings, services.networks).draft(signup, click, now)
-    services.outbox.add_alone(lambda _: draft, signup.identity)
+    with services.storage.engine().begin() as connection:
+        services.outbox.add(connection, draft, signup.identity)
 
 
 def plans_of(services: Services) -> dict[str, str]:

@@ -26,7 +26,8 @@ def arm(shop: Shop, key: str = "42") -> tuple[Delivery, str]:
     armed = replace(
         draft(shop, signup), status=Status.ARMED, lease_token=token, due_at=shop.clock.now() + LEASE
     )
-    return shop.services.outbox.add_alone(lambda _: armed, signup.identity), token
+    with shop.services.storage.engine().begin() as connection:
+        return shop.services.outbox.add(connection, armed, signup.identity), token
 
 
 def sent_first(shop: Shop) -> object:

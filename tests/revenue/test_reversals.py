@@ -85,6 +85,35 @@ def test_a_reversal_that_was_done_behind_a_web_page_comes_to_its_end(customer: S
     assert customer.status(reversal) is Status.DELIVERED
 
 
+def test_a_payment_that_expired_without_an_answer_is_undone(any_customer: Site) -> None:
+    """It may be there: nobody could say so before its deadline."""
+    site = any_customer
+    payment = site.track(PAYMENT)
+    strike(site, timeout_after_write=1.0)
+    site.services.drain()
+    strike(site)
+    site.line.cut_api()
+    while site.status(payment) is not Status.EXPIRED:
+        site.after(days=3)
+    site.line.mend()
+    assert site.ledger()["transactions"][0]["archived_at"] is None
+    reversal = site.track(REVERSAL)
+    site.services.drain()
+    assert site.status(reversal) is Status.DELIVERED
+    assert site.ledger()["transactions"][0]["archived_at"] is not None
+
+
+def test_a_payment_that_expired_and_never_left_is_not_undone(customer: Site) -> None:
+    payment = customer.track(PAYMENT)
+    customer.line.cut_api()
+    while customer.status(payment) is not Status.EXPIRED:
+        customer.after(days=3)
+    customer.line.mend()
+    reversal = customer.track(REVERSAL)
+    customer.services.drain()
+    assert customer.status(reversal) is Status.REFUSED
+
+
 def test_a_gateway_does_not_tell_that_a_payment_was_reversed(
     customer: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
