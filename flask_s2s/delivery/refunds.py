@@ -3,7 +3,7 @@
 A part is a transaction of its own at the network, with a negative amount. Left there beside a payment
 that is undone, it would be taken from the partner a second time. So each part gets a reversal of its
 own, in the transaction that records the payment's, or that records the part where it comes later.
-It waits for the payment's reversal: what is never undone leaves its parts as they are.
+Like every reversal it waits until what it undoes is there.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, Table, select
 
 from ..conversion import Conversion, Reversal, Transaction
-from .outbox import Identity, Outbox
+from .outbox import Outbox
 from .rows import delivery_of
 
 
 def undone_with(
     connection: Connection, outbox: Outbox, rows: Table, conversion: Conversion
-) -> Iterator[tuple[Reversal, Identity]]:
-    """Yield what is to be undone because of this conversion, each with what it waits for."""
+) -> Iterator[Reversal]:
+    """Yield what is to be undone because of this conversion."""
     match conversion:
         case Reversal():
             paid = outbox.hashed(connection, conversion.parent)
@@ -28,12 +28,12 @@ def undone_with(
             for row in connection.execute(parts).mappings().all():
                 part = delivery_of(row).conversion
                 if isinstance(part, Transaction):
-                    yield _undoing(part), conversion.identity
+                    yield _undoing(part)
         case Transaction(refunds=str(key)):
             whole = Reversal(customer_key=conversion.customer_key, transaction_key=key).identity
             undone = rows.c.dedupe == outbox.hashed(connection, whole)
             if connection.scalar(select(rows.c.id).where(undone).limit(1)) is not None:
-                yield _undoing(conversion), whole
+                yield _undoing(conversion)
 
 
 def _undoing(part: Transaction) -> Reversal:

@@ -135,9 +135,9 @@ class Writer:
         if delivery.status is Status.ARMED and delivery.lease_token != armed:
             self.outbox.share(connection, delivery, new_token())
         rows = self._storage.tables.delivery
-        for also, after in undone_with(connection, self.outbox, rows, conversion):
+        for also in undone_with(connection, self.outbox, rows, conversion):
             draft = self._drafts.draft(also, resolved, now)
-            self.outbox.add(connection, draft, also.identity, after)
+            self.outbox.add(connection, draft, also.identity, also.parent)
         return delivery
 
     def _refuse(self, error: InvalidConversion) -> None:
