@@ -149,7 +149,7 @@ class FromPaymentToBalance(RuleBasedStateMachine):
 
 
 FromPaymentToBalance.TestCase.settings = settings(
-    max_examples=30,
+    max_examples=60,
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=list(HealthCheck),
