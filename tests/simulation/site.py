@@ -207,7 +207,9 @@ class WebProcess:
         elif event.how == "fact":
             self._recorder.fact(lambda: conversion, by, session)
         # From here, not from the commit's return: it may stall once others see what it wrote.
-        began, failures = self._world.monotonic(), self.process.failures
+        task = self._world.task
+        assert task is not None
+        began, failures = self._world.monotonic(), task.failures
         if event.end == "rollback":
             session.rollback()
         else:
@@ -220,7 +222,7 @@ class WebProcess:
             else:
                 view.failed("the view answered 500")
         told.seconds = self._world.monotonic() - began
-        if self.process.failures > failures:
+        if task.failures > failures:
             # Logged, not raised: a view that could not be withdrawn is sent when its lease ends.
             told.error = "the database failed"
 

@@ -54,8 +54,6 @@ class Process:
     dead: bool = False
     tasks: list[Task] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
-    #: How often its database failed.
-    failures: int = 0
     #: Told of its death.
     on_death: Callable[[], None] = lambda: None
 
@@ -63,7 +61,7 @@ class Process:
 class Task:
     """One thread of a process."""
 
-    __slots__ = ("green", "parked", "process", "ticket")
+    __slots__ = ("failures", "green", "parked", "process", "ticket")
 
     def __init__(self, process: Process, green: greenlet) -> None:
         self.process = process
@@ -71,6 +69,8 @@ class Task:
         self.parked = True
         #: Which of its entries in the schedule is valid.
         self.ticket = 0
+        #: How often the database failed it.
+        self.failures = 0
 
 
 #: While nothing can be delivered for longer than this, in microseconds, few polls are played.
@@ -168,14 +168,15 @@ class World:
         if process.dead:
             raise Killed
         if process.troubles:
-            self._befall(process, label, interrupts)
+            self._befall(task, label, interrupts)
         if interrupts and self.writing is None:
             seconds = self.random.random() * 0.002
             self.micros += int(seconds * SECOND)
             if self._heap and self._heap[0][0] <= self.micros:
                 self.park(0.0)
 
-    def _befall(self, process: Process, label: str, interrupts: bool) -> None:
+    def _befall(self, task: Task, label: str, interrupts: bool) -> None:
+        process = task.process
         for trouble in list(process.troubles):
             if trouble.label is not None and trouble.label != label:
                 continue
@@ -188,7 +189,7 @@ class World:
                 raise Killed
             if trouble.error is not None:
                 if label.startswith("database."):
-                    process.failures += 1
+                    task.failures += 1
                     process.troubles.remove(trouble)
                     raise trouble.error()
             elif interrupts and self.writing is None:
