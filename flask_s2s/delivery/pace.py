@@ -1,6 +1,7 @@
-"""How much may be in flight: free slots, shared between lanes, and a rate.
+"""How much may be in flight: free slots, shared between lanes, a rate, and rests.
 
 One slow lane must not take every slot: while more than one lane exists, a lane gets three quarters.
+A lane rests where its network asked for that, whichever delivery it said it of.
 """
 
 from __future__ import annotations
@@ -19,15 +20,26 @@ class Pace:
         self._allowed = min(rate, float(concurrency)) if rate else 0.0
         self._at: datetime | None = None
         self._flying: Counter[str] = Counter()
+        self._resting: dict[str, datetime] = {}
 
     @property
     def free(self) -> int:
         """How many slots are free."""
         return self._concurrency - self._flying.total()
 
-    def full_lanes(self) -> list[str]:
-        """Return the lanes that have all they may have."""
-        return [lane for lane, count in self._flying.items() if count >= self._lane_limit]
+    def rest(self, lane: str, until: datetime) -> None:
+        """Send nothing in a lane until then."""
+        self._resting[lane] = until
+
+    def shut_lanes(self, now: datetime) -> list[str]:
+        """Return the lanes that rest, or have all in flight that they may."""
+        self._resting = {lane: until for lane, until in self._resting.items() if until > now}
+        full = [lane for lane, count in self._flying.items() if count >= self._lane_limit]
+        return [*self._resting, *full]
+
+    def ends_of_rest(self) -> list[datetime]:
+        """Return when the lanes that rest may send again."""
+        return list(self._resting.values())
 
     def limit(self, now: datetime) -> int:
         """Return how many deliveries may be claimed now, whichever open lane they are of."""

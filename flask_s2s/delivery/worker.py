@@ -36,6 +36,8 @@ Landed = tuple[Delivery, Flown]
 _GATHER = 0.02
 #: Pauses between tries to settle what was sent, in seconds.
 _SETTLE_AGAIN = (0.1, 0.5, 2.0, 4.0, 8.0, 16.0)
+#: How long a lane rests at most because its network asked for it.
+_LONGEST_REST = timedelta(minutes=1)
 _SWEEP = timedelta(minutes=5)
 _HEARTBEAT = timedelta(seconds=20)
 
@@ -178,6 +180,8 @@ class Worker:
         for delivery, flown in landed:
             asked = isinstance(flown, Exchanged) and flown.request is not None
             self._pace.landed(delivery.lane, asked=asked)
+            if isinstance(flown, Exchanged) and (rest := flown.asked_for_rest):
+                self._pace.rest(delivery.lane, self._clock.now() + min(rest, _LONGEST_REST))
         return landed
 
     def _settle(self, landed: list[Landed], bell: Bell) -> None:
@@ -195,8 +199,9 @@ class Worker:
         if not self._pace.free:
             return self._poll
         now = self._clock.now()
-        moments = [gate.probe_at for gate in gates]
-        closed = [gate.lane for gate in gates] + self._pace.full_lanes()
+        shut = self._pace.shut_lanes(now)
+        moments = [gate.probe_at for gate in gates] + self._pace.ends_of_rest()
+        closed = [gate.lane for gate in gates] + shut
         due = self._outbox.next_due(closed)
         if due is not None:
             moments.append(due)
@@ -216,7 +221,7 @@ class Worker:
                 if probe:
                     return probe
                 self._gates.open(gate.lane, now)
-        closed = [gate.lane for gate in gates] + self._pace.full_lanes()
+        closed = [gate.lane for gate in gates] + self._pace.shut_lanes(now)
         if self._looked is None or abs(now - self._looked) >= self._look_for_orphans:
             orphans = self._outbox.reclaim(limit=limit, now=now, lease=self._hold, closed=closed)
             if orphans:

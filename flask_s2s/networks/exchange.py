@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from time import monotonic
 from typing import Any
 
@@ -20,6 +21,8 @@ from .transport import Transport
 
 #: How much of an answer is kept with the attempt, in bytes.
 KEPT_ANSWER = 2048
+#: Statuses whose `Retry-After` is about the service, not the request.
+_BUSY = (429, 503)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,13 @@ class Exchanged:
     request: dict[str, Any] | None = None
     #: Not sent, but found in the network's records as a test that should not be one.
     test: bool = False
+
+    @property
+    def asked_for_rest(self) -> timedelta | None:
+        """How long the network wants to be asked nothing, by anybody (429 and 503, RFC 9110)."""
+        if self.http_status in _BUSY and isinstance(self.outcome, RetryLater | Ambiguous):
+            return self.outcome.after
+        return None
 
 
 class Exchange:

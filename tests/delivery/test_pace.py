@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask_s2s import Status
 from flask_s2s.delivery.bell import Bell
 from flask_s2s.networks.network import Request, Response
-from flask_s2s.testing import answered
+from flask_s2s.testing import accepted, answered
 from tests.delivery.conftest import Opening
 from tests.revenue.test_ordering import paid
 from tests.verification.site import Site
@@ -56,3 +56,73 @@ def test_what_only_waits_costs_no_rate(sqlite_url: str) -> None:
     site.another(S2S_RATE=1).worker().run(Patient())
     assert site.status(payment) is Status.DELIVERED
     site.close()
+
+
+def test_a_network_that_asks_to_wait_is_asked_nothing_meanwhile(open_shop: Opening) -> None:
+    """Not by the others either: it is asked too much, and not by one customer."""
+    shop = open_shop()
+    for key in range(5):
+        shop.sign_up(key)
+    worker = shop.another({"S2S_CONCURRENCY": 1}).worker()
+    shop.network.then(answered(429, retry_after="30"))
+    worker.run(Patient())
+    shop.network.then(accepted())
+    shop.clock.advance(seconds=29)
+    worker.run(Patient())
+    assert len(shop.network.requests) == 1
+    shop.clock.advance(seconds=1)
+    worker.run(Patient())
+    assert shop.statuses() == {"delivered": 5}
+
+
+def test_it_is_asked_again_after_a_minute_whatever_it_asks_for(open_shop: Opening) -> None:
+    shop = open_shop()
+    for key in range(5):
+        shop.sign_up(key)
+    worker = shop.another({"S2S_CONCURRENCY": 1}).worker()
+    shop.network.then(answered(503, retry_after="86400"))
+    worker.run(Patient())
+    shop.network.then(accepted())
+    shop.clock.advance(seconds=60)
+    worker.run(Patient())
+    assert shop.statuses() == {"delivered": 4, "pending": 1}
+
+
+def test_what_goes_by_another_credential_does_not_wait(sqlite_url: str) -> None:
+    site = Site(sqlite_url)
+    site.sign_up("there")
+    site.services.drain()
+    site.after(minutes=16)
+
+    def busy(request: Request) -> Response | None:
+        to_track = request.url.endswith("/conversion/xid")
+        return answered(429, retry_after="30") if to_track else None
+
+    site.line.instead = busy
+    for number in range(5):
+        site.sign_up(f"new-{number}")
+    worker = site.another(S2S_CONCURRENCY=1).worker()
+    worker.run(Patient())
+    site.track(paid("there", "paid-1"))
+    worker.run(Patient())
+    assert len(site.line.asked("/conversion/xid")) == 2, "the one before, and one that was refused"
+    assert len(site.line.asked("/transactions")) == 1
+    site.close()
+
+
+def test_the_worker_wakes_when_it_may_ask_again(open_shop: Opening) -> None:
+    """Not at its next poll."""
+    shop = open_shop()
+    shop.sign_up("1")
+    shop.sign_up("2")
+    worker = shop.another({"S2S_CONCURRENCY": 1}).worker(poll=300.0)
+    asked: list[float] = []
+
+    class Noting(Patient):
+        def wait(self, seconds: float) -> bool:
+            asked.append(seconds)
+            return super().wait(seconds)
+
+    shop.network.then(answered(429, retry_after="30"))
+    worker.run(Noting())
+    assert asked[-1] == 30.0
