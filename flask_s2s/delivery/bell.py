@@ -15,12 +15,19 @@ class Bell:
         # Re-entrant, because a signal handler stops the very thread that may be in here.
         self._condition = Condition(RLock())
         self._rung = False
+        self._nudged = False
         self._stopped = False
 
     def ring(self) -> None:
-        """There is something to do."""
+        """There is something new to do."""
         with self._condition:
             self._rung = True
+            self._condition.notify_all()
+
+    def nudge(self) -> None:
+        """Look up: nothing is new, but what was under way has come to something."""
+        with self._condition:
+            self._nudged = True
             self._condition.notify_all()
 
     def stop(self) -> None:
@@ -33,12 +40,19 @@ class Bell:
     def stopped(self) -> bool:
         return self._stopped
 
+    @property
+    def rung(self) -> bool:
+        """Whether there is something new that nobody has looked for yet."""
+        return self._rung
+
     def wait(self, seconds: float) -> bool:
-        """Wait until rung, stopped or `seconds` are over; return whether to stop."""
+        """Wait until rung, nudged, stopped or `seconds` are over; return whether to stop."""
         with self._condition:
-            if not (self._rung or self._stopped):
+            if not (self._rung or self._nudged or self._stopped):
                 self._condition.wait(seconds)
-            self._rung = False
+            self._nudged = False
+            # What it rings for at the end is still to be looked for.
+            self._rung = self._rung and self._stopped
             return self._stopped
 
     def pause(self, seconds: float) -> bool:

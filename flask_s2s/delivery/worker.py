@@ -85,21 +85,23 @@ class Worker:
     def run(self, bell: Bell, *, until_idle: bool = False) -> None:
         """Drain until the bell says stop. A database that fails is tried again, calmly.
 
-        With `until_idle`, leave when nothing is due or in flight, and raise what the database does.
+        What it rang for last goes out even then: of a process that ends with that request. With
+        `until_idle`, leave when nothing is due or in flight, and raise what the database does.
         """
-        while not bell.stopped:
+        while bell.rung or not bell.stopped:
             try:
                 self._gates.probe_soon(self._clock.now())
                 with Senders[Flown](self._concurrency) as senders:
                     self._drain(bell, senders, until_idle)
-                if until_idle:
+                if until_idle or bell.stopped:
                     return
             except Exception as error:
                 if until_idle:
                     raise
                 self._failures += 1
                 self._complain(error, seconds := _pause(self._failures))
-                bell.wait(seconds)
+                if bell.wait(seconds):
+                    return
 
     def run_once(self) -> int:
         """Send everything that is due now, in the caller's thread; return how many were tried.
@@ -146,6 +148,9 @@ class Worker:
                 else:
                     bell.wait(self._idle_seconds(gates))
                 self._failures = 0
+            if bell.rung and (free := self._pace.limit(self._clock.now())):
+                batch = self._claim(free, self._gates.closed())
+                self._take_off(batch, flying, senders, bell)
         finally:
             if landed:
                 self._settle(landed, bell)
@@ -170,7 +175,7 @@ class Worker:
                 raise
             flying[future] = delivery
             self._pace.took_off(delivery.lane)
-            future.add_done_callback(lambda _: bell.ring())
+            future.add_done_callback(lambda _: bell.nudge())
 
     def _land(self, flying: dict[Future[Flown], Delivery]) -> list[Landed]:
         """Gather the answers that come right behind the first one, to be settled in one go."""

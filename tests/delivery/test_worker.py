@@ -89,16 +89,16 @@ class Running:
         self.bell = Bell()
         self.services = shop.another(config)
         worker = self.services.worker(poll=0.05)
-        self._thread = Thread(target=worker.run, args=(self.bell,), daemon=True)
+        self.thread = Thread(target=worker.run, args=(self.bell,), daemon=True)
 
     def __enter__(self) -> Running:
-        self._thread.start()
+        self.thread.start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.bell.stop()
-        self._thread.join(30)
-        assert not self._thread.is_alive()
+        self.thread.join(30)
+        assert not self.thread.is_alive()
 
 
 def test_a_worker_outlives_a_database_that_fails_for_a_while(
@@ -255,6 +255,34 @@ def test_a_worker_that_is_stopped_finishes_what_is_in_flight_and_takes_nothing_n
     assert [
         one.outcome for one in shop.attempts(shop.services.ledger.find(customer="slow")[0])
     ] == ["accepted"]
+
+
+@pytest.mark.parametrize("rings", [True, False])
+def test_what_a_process_records_last_goes_before_it_ends(shop: Shop, rings: bool) -> None:
+    """Its worker may not even have begun; what others have recorded is left to others."""
+    shop.sign_up()
+    bell = Bell()
+    if rings:
+        bell.ring()
+    bell.stop()
+    shop.another().worker().run(bell)
+    assert shop.statuses() == {"delivered": 1} if rings else {"pending": 1}
+
+
+def test_an_end_takes_no_more_because_an_answer_came(shop: Shop) -> None:
+    shop.sign_up("slow")
+    shop.sign_up("quick")
+    network = Blocking("slow")
+    shop.network = network
+
+    def settled(sender: object, **_: object) -> None:
+        shop.sign_up("too late")
+        worker.bell.stop()
+        network.go.set()
+
+    with Running(shop) as worker, delivery_settled.connected_to(settled):
+        worker.thread.join(30)
+    assert shop.statuses() == {"delivered": 2, "pending": 1}
 
 
 def test_two_workers_over_one_database_send_each_once(shop: Shop) -> None:

@@ -33,6 +33,11 @@ class SimulatedBell(Bell):
         for task in self._waiting:
             self._world.wake(task)
 
+    def nudge(self) -> None:
+        super().nudge()
+        for task in self._waiting:
+            self._world.wake(task)
+
     def stop(self) -> None:
         super().stop()
         for task in self._waiting:
@@ -40,10 +45,10 @@ class SimulatedBell(Bell):
 
     def wait(self, seconds: float) -> bool:
         self._world.seam("bell")
-        if not (self._rung or self._stopped):
+        if not (self._rung or self._nudged or self._stopped):
             self._park(seconds, "sending")
-        self._rung = False
-        return self._stopped
+        # What is left is no wait.
+        return super().wait(0.0)
 
     def pause(self, seconds: float) -> bool:
         self._park(seconds)
