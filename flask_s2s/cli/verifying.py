@@ -27,8 +27,6 @@ _WORDS = {
     Missing: "missing",
     Unproven: "unproven",
 }
-#: How it begins when the network does not take the keys.
-_REFUSED = "the API keys were answered"
 _FINE = ("confirmed", "not yet")
 #: Every result there is, as JSON has it.
 _RESULTS = tuple(dict.fromkeys((*_WORDS.values(), "unknown", "test record")))
@@ -95,7 +93,7 @@ def _print(looked: list[Looked], counts: Counter[str]) -> None:
             for d in (one.delivery,)
         ]
         output.table(("id", "result", "customer", "what the network said"), rows)
-        if any(one.verdict.detail.startswith(_REFUSED) for one in told):
+        if any(isinstance(one.reading, Unknown) and one.reading.refused for one in told):
             click.echo(f"Correct {API_KEYS}.")
         click.echo()
     summed = ", ".join(f"{number} {word}" for word, number in counts.most_common())

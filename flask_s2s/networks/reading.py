@@ -32,6 +32,8 @@ class Unknown:
     detail: str
     #: Where its list was read to, when it was read in part: a later look goes on from there.
     cursor: str | None = None
+    #: Whether it did not take the API keys.
+    refused: bool = False
 
 
 Reading = Present | Absent | Unknown

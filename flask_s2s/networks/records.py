@@ -146,7 +146,7 @@ def read_records(conversion: Conversion, response: Response) -> Reading | More:
 def unread(response: Response) -> Unknown:
     """Say what an answer was that tells nothing about the record."""
     if response.status in (401, 403):
-        return Unknown(detail=f"the API keys were answered with {response.status}")
+        return Unknown(detail=f"the API keys were answered with {response.status}", refused=True)
     return Unknown(detail=f"the network's records were answered with {response.status}")
 
 
