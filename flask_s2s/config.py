@@ -86,6 +86,7 @@ class Settings:
     concurrency: int = 8
     #: Deliveries a second that one worker sends at most; None: as fast as it goes.
     rate: float | None = None
+    #: Within this, what a killed worker had in its hands is taken up again.
     lease: timedelta = timedelta(seconds=60)
     #: How long after the conversion at least a delivery is tried.
     give_up: timedelta = timedelta(days=30)
@@ -119,6 +120,15 @@ class Settings:
     def window_of(self, network: str) -> timedelta:
         """Return how long a click of this network counts."""
         return self.windows.get(network, self.window)
+
+    @property
+    def attempt(self) -> timedelta:
+        """How long one attempt may take, and one look into the network's records.
+
+        Three of them fit into the three quarters of a lease that a worker holds a delivery for: a
+        payment may need two looks before it goes.
+        """
+        return self.lease / 4
 
     @property
     def longest_window(self) -> timedelta:

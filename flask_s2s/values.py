@@ -127,7 +127,7 @@ def lease(key: str, value: Any) -> timedelta:
         raise ConfigError(
             key,
             "is under 3 seconds or over an hour",
-            "One attempt takes up to a third of it; a crashed worker's rows wait for its end.",
+            "One attempt takes up to a quarter of it; a crashed worker's rows wait for its end.",
         )
     return found
 

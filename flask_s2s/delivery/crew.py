@@ -64,7 +64,7 @@ class Crew:
         self.vitals = Vitals(storage.engine, storage.tables)
         self._verifies = bool(settings.partnerstack_secret_key)
         self._production = not (settings.debug or settings.testing)
-        self._seconds = settings.lease.total_seconds() / 3
+        self._seconds = settings.attempt.total_seconds()
         self.exchanges = {
             name: Exchange(network, transport, credentials, seconds=self._seconds)
             for name, network in networks.items()
@@ -131,7 +131,7 @@ class Crew:
             on_settled=self._settled,
             on_test=self._note_test,
             production=self._production,
-            attempt=settings.lease / 3,
+            attempt=settings.attempt,
         )
         return annexe.Worker(
             outbox=self._outbox,

@@ -21,6 +21,7 @@ from ..networks.reading import GRACE, Reader
 from .gate import PAUSED, Gates
 from .ordering import Stop
 from .outbox import Outbox
+from .refunds import undo_parts
 from .retry import RetryPolicy
 from .rows import Settled
 from .sending import Flown, Later, Sender
@@ -119,8 +120,8 @@ class Dispatch:
                     )
                     self._outbox.put_back(delivery, later, now, parent)
                     self._probe_again(delivery.lane, now)
-                case Stop(status, detail, parent):
-                    end = Settlement(status=status, detail=detail)
+                case Stop(status, detail, parent, alarm):
+                    end = Settlement(status=status, detail=detail, alarm=alarm)
                     if self._outbox.put_back(delivery, end, now, parent):
                         self._tell(delivery, end, None)
                     self._probe_again(delivery.lane, now)
@@ -132,6 +133,8 @@ class Dispatch:
         for delivery, settlement, exchanged in settled:
             if isinstance(exchanged.outcome, Unauthorised):
                 self._hold(delivery.lane, settlement.detail, now)
+            if settlement.status is Status.DELIVERED:
+                undo_parts(self._outbox, delivery, now)
         try:
             self._settle_all(settled, now)
         except _NOT_TAKEN:

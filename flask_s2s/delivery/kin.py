@@ -27,7 +27,7 @@ from sqlalchemy import (
 from .settlement import Delivery, Status
 
 #: Kinds that others wait for.
-_PARENTS = ("signup", "transaction")
+_PARENTS = ("signup", "transaction", "reversal")
 #: A child in one of these looks again when its parent has moved.
 _LISTENING = (Status.WAITING.value, Status.UNATTRIBUTED.value)
 #: What is revived has at least so long: a customer may be credited when its own time is over.

@@ -49,13 +49,23 @@ def listen(engine: Engine, bell: Bell) -> None:
 
 
 def _ring_until_stopped(connection: Any, bell: Bell) -> None:
+    notified = _by_psycopg2 if hasattr(connection, "poll") else _by_psycopg
     while not bell.stopped:
-        if hasattr(connection, "poll"):  # psycopg2
-            if select.select([connection], [], [], _LOOK)[0]:
-                connection.poll()
-                if connection.notifies:
-                    connection.notifies.clear()
-                    bell.ring()
-        else:
-            for _ in connection.notifies(timeout=_LOOK, stop_after=1):
-                bell.ring()
+        if select.select([connection], [], [], _LOOK)[0] and notified(connection):
+            bell.ring()
+
+
+def _by_psycopg2(connection: Any) -> bool:
+    connection.poll()
+    told = bool(connection.notifies)
+    connection.notifies.clear()
+    return told
+
+
+def _by_psycopg(connection: Any) -> bool:
+    # Its own generator of notifications has no time-out before 3.2.
+    connection.pgconn.consume_input()
+    told = False
+    while connection.pgconn.notifies():
+        told = True
+    return told

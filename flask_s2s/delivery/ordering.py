@@ -39,6 +39,8 @@ class Stop:
     detail: str
     #: Its parent as it was when that was decided.
     parent: Delivery | None = None
+    #: The unexpected: told loudly.
+    alarm: bool = False
 
 
 class Ask:
@@ -63,6 +65,9 @@ def decide(
     if parent is None:
         return Ask() if delivery.kind in ("action", "transaction") else Go()
     name = f"its {parent.kind} (delivery {parent.id})"
+    if parent.customer_key not in (None, delivery.customer_key):
+        why = f"{name} is another customer's: a key is to be unique over all customers"
+        return Stop(Status.REFUSED, why, parent, alarm=True)
     why = f"{name} is {parent.status}: {parent.detail or parent.reason}"
     if parent.status in _NOTHING_SENT:
         return Stop(Status.UNATTRIBUTED, why, parent)
@@ -99,3 +104,10 @@ def is_undone(delivery: Delivery, parent: Delivery | None, now: datetime) -> boo
     if tried is None or now < tried + GRACE:
         return False
     return parent is not None or is_last_call(delivery, now)
+
+
+def never_came(parent: Delivery | None, now: datetime) -> bool:
+    """Say whether what was given up without an answer, and is not at the network, never arrived."""
+    if parent is None or not _may_be_there(parent):
+        return False
+    return parent.ambiguous_at is not None and now >= parent.ambiguous_at + GRACE

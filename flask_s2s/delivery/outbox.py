@@ -55,8 +55,11 @@ class Outbox:
         self._rows = tables.delivery
         self._next = _soonest(tables.delivery)
         self._lanes = Lanes(tables.delivery)
-        self._parents = select(tables.delivery).where(
-            tables.delivery.c.dedupe.in_(bindparam("wanted", expanding=True))
+        rows = tables.delivery
+        self._parents = select(rows).where(
+            # By the unique index, which begins with the network.
+            rows.c.network.in_(bindparam("networks", expanding=True)),
+            rows.c.dedupe.in_(bindparam("wanted", expanding=True)),
         )
         self._claims = Claims(tables)
         self._settling = Settling(tables)
@@ -95,6 +98,11 @@ class Outbox:
             # An ordinary read sees the caller's snapshot, in which the other's row may be missing.
             found = found.with_for_update(read=True)
         return delivery_of(connection.execute(found).mappings().one())
+
+    def add_alone(self, draft: Delivery, identity: Identity, parent: Identity) -> Delivery:
+        """Insert in a transaction of its own."""
+        with self._engine().begin() as connection:
+            return self.add(connection, draft, identity, parent)
 
     def share(self, connection: Connection, delivery: Delivery, token: str) -> None:
         """Another view committed the same: the one that armed the row may not withdraw it now."""
@@ -197,9 +205,18 @@ class Outbox:
         wanted = {delivery.parent for delivery in deliveries if delivery.parent is not None}
         if not wanted:
             return {}
+        theirs = {"networks": list({one.network for one in deliveries}), "wanted": list(wanted)}
         with whole(self._engine()) as connection:
-            found = connection.execute(self._parents, {"wanted": list(wanted)}).mappings()
+            found = connection.execute(self._parents, theirs).mappings()
             return {row["dedupe"]: delivery_of(row) for row in found}
+
+    def siblings(self, delivery: Delivery, kind: str) -> list[Delivery]:
+        """Return the deliveries of a kind that wait, or waited, for the same one."""
+        rows = self._rows
+        same = (rows.c.parent == delivery.parent, rows.c.network == delivery.network)
+        found = select(rows).where(*same, rows.c.kind == kind, rows.c.id != delivery.id)
+        with whole(self._engine()) as connection:
+            return [delivery_of(row) for row in connection.execute(found).mappings()]
 
     def expire_overdue(self, now: datetime) -> int:
         """Expire what nobody holds and whose deadline has passed; return how many."""

@@ -29,17 +29,17 @@ class Pace:
 
     def rest(self, lane: str, until: datetime) -> None:
         """Send nothing in a lane until then."""
-        self._resting[lane] = until
+        self._resting[lane] = max(self._resting.get(lane, until), until)
+
+    def rests(self, now: datetime) -> dict[str, datetime]:
+        """Return the lanes that rest, and until when."""
+        self._resting = {lane: until for lane, until in self._resting.items() if until > now}
+        return self._resting
 
     def shut_lanes(self, now: datetime) -> list[str]:
         """Return the lanes that rest, or have all in flight that they may."""
-        self._resting = {lane: until for lane, until in self._resting.items() if until > now}
         full = [lane for lane, count in self._flying.items() if count >= self._lane_limit]
-        return [*self._resting, *full]
-
-    def ends_of_rest(self) -> list[datetime]:
-        """Return when the lanes that rest may send again."""
-        return list(self._resting.values())
+        return [*self.rests(now), *full]
 
     def limit(self, now: datetime) -> int:
         """Return how many deliveries may be claimed now, whichever open lane they are of."""

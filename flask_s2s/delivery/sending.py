@@ -14,10 +14,10 @@ from datetime import datetime, timedelta
 
 from ..clock import Clock
 from ..networks.exchange import Exchange, Exchanged
-from ..networks.network import Accepted, Ambiguous, NotThere, RetryLater
+from ..networks.network import Accepted, Ambiguous, NotThere, Refused, RetryLater
 from ..networks.reading import GRACE, Absent, Present, Reader
 from ..tables import READ_TO
-from .ordering import Ask, Go, Stop, Wait, decide, is_last_call, is_undone
+from .ordering import Ask, Go, Stop, Wait, decide, is_last_call, is_undone, never_came
 from .settlement import Delivery, Status
 
 log = logging.getLogger("flask_s2s.worker")
@@ -32,6 +32,7 @@ _FOUND_AS_TEST = Accepted(
 )
 #: What became of a reversal whose answer was lost, when the network does not find it any more.
 _UNDONE = Accepted(detail="not there any more: an earlier attempt, without an answer, undid it")
+_NEVER_CAME = Refused(detail="nothing to undo: its transaction expired, and never arrived")
 #: The pause between two looks through a list that is too long for one.
 _READ_ON = timedelta(minutes=1)
 
@@ -101,9 +102,13 @@ class Sender:
             # Sent now, it might arrive when another worker has judged it lost.
             return Later(now, "its lease was nearly over")
         exchanged = _exchange(exchange, delivery)
-        not_there = isinstance(exchanged.outcome, NotThere)
-        undone = not_there and is_undone(delivery, parent, self._clock.now())
-        return replace(exchanged, outcome=_UNDONE) if undone else exchanged
+        if isinstance(exchanged.outcome, NotThere):
+            now = self._clock.now()
+            if is_undone(delivery, parent, now):
+                return replace(exchanged, outcome=_UNDONE)
+            if never_came(parent, now):
+                return replace(exchanged, outcome=_NEVER_CAME)
+        return exchanged
 
     def _stays_behind(
         self, delivery: Delivery, parent: Delivery | None, reader: Reader

@@ -26,7 +26,7 @@ from .pace import Pace
 from .senders import Senders
 from .sending import Flown
 from .settlement import Delivery
-from .vitals import EXPIRING
+from .upkeep import Upkeep
 
 log = logging.getLogger("flask_s2s.worker")
 
@@ -38,8 +38,8 @@ _GATHER = 0.02
 _SETTLE_AGAIN = (0.1, 0.5, 2.0, 4.0, 8.0, 16.0)
 #: How long a lane rests at most because its network asked for it.
 _LONGEST_REST = timedelta(minutes=1)
-_SWEEP = timedelta(minutes=5)
-_HEARTBEAT = timedelta(seconds=20)
+#: A rest that a drain waits for, which otherwise leaves when nothing is due.
+_SHORT_REST = timedelta(seconds=10)
 
 
 def _pause(failures: int) -> float:
@@ -69,13 +69,12 @@ class Worker:
         self._clock = clock
         # What a worker leaves that dies right after its claim has its turn within one lease.
         self._hold = lease * 3 / 4
-        self._look_for_orphans = lease / 12
+        self._look_every = lease / 12
         self._concurrency = concurrency
         self._poll = poll
         self._pace = pace or Pace(concurrency)
-        self._on_alive = on_alive
-        self._told_alive: datetime | None = None
-        self._swept: datetime | None = None
+        self._upkeep = Upkeep(outbox, on_alive)
+        #: When orphans were looked for.
         self._looked: datetime | None = None
         #: How often in a row the loop broke off.
         self._failures = 0
@@ -98,10 +97,12 @@ class Worker:
             except Exception as error:
                 if until_idle:
                     raise
+                if bell.stopped:
+                    self._leave(error)
+                    return
                 self._failures += 1
                 self._complain(error, seconds := _pause(self._failures))
-                if bell.wait(seconds):
-                    return
+                bell.wait(seconds)
 
     def run_once(self) -> int:
         """Send everything that is due now, in the caller's thread; return how many were tried.
@@ -114,6 +115,17 @@ class Worker:
             self._dispatch.settle([(one, self._dispatch.send(one, parents)) for one in batch])
             tried += len(batch)
         return tried
+
+    def _leave(self, error: Exception) -> None:
+        # At its end a process may have no database any more, and may start no thread.
+        expected = isinstance(error, SQLAlchemyError | RuntimeError)
+        log.log(
+            logging.INFO if expected else logging.ERROR,
+            "s2s.worker.left: %s at the end; what is left goes out when this site serves again",
+            type(error).__name__,
+            extra={"action": "worker.left"},
+            exc_info=None if expected else error,
+        )
 
     def _complain(self, error: Exception, seconds: float) -> None:
         expected = isinstance(error, SQLAlchemyError)
@@ -143,13 +155,13 @@ class Worker:
                     # While the next ones are on their way; and it may make others due.
                     settling, landed = landed, []
                     self._settle(settling, bell)
-                elif until_idle and not flying and self._pace.next_token() is None:
+                elif until_idle and not flying and self._is_idle(gates):
                     return
                 else:
                     bell.wait(self._idle_seconds(gates))
                 self._failures = 0
             if bell.rung and (free := self._pace.limit(self._clock.now())):
-                batch = self._claim(free, self._gates.closed())
+                batch = self._claim(free, self._gates.closed(), orphans=False)
                 self._take_off(batch, flying, senders, bell)
         finally:
             if landed:
@@ -200,12 +212,20 @@ class Worker:
                 bell.pause(seconds)
         self._dispatch.settle(landed)
 
+    def _is_idle(self, gates: list[Closed]) -> bool:
+        """Whether nothing will be due soon: a drain outlasts a short rest, of an open lane."""
+        if self._pace.next_token() is not None:
+            return False
+        closed, now = {gate.lane for gate in gates}, self._clock.now()
+        rests = self._pace.rests(now).items()
+        return all(lane in closed or until > now + _SHORT_REST for lane, until in rests)
+
     def _idle_seconds(self, gates: list[Closed]) -> float:
         if not self._pace.free:
             return self._poll
         now = self._clock.now()
         shut = self._pace.shut_lanes(now)
-        moments = [gate.probe_at for gate in gates] + self._pace.ends_of_rest()
+        moments = [gate.probe_at for gate in gates] + list(self._pace.rests(now).values())
         closed = [gate.lane for gate in gates] + shut
         due = self._outbox.next_due(closed)
         if due is not None:
@@ -216,45 +236,23 @@ class Worker:
             return self._poll
         return min(max(min(waits), token or 0.0), self._poll)
 
-    def _claim(self, limit: int, gates: list[Closed]) -> list[Delivery]:
+    def _claim(self, limit: int, gates: list[Closed], *, orphans: bool = True) -> list[Delivery]:
         """Claim what is due in open lanes, and one probe for each closed lane whose time it is."""
-        self._sweep(self._clock.now())
-        now = self._clock.now()  # perhaps another one: the sweep compares clocks
+        self._upkeep(self._clock.now())
+        now = self._clock.now()  # perhaps another one: the upkeep compares clocks
+        rests = self._pace.rests(now)
         for gate in gates:
-            if gate.probe_at <= now and self._gates.may_probe(gate.lane, now):
+            if gate.lane in rests or gate.probe_at > now:
+                continue
+            if self._gates.may_probe(gate.lane, now):
                 probe = self._outbox.claim(limit=1, now=now, lease=self._hold, only=gate.lane)
                 if probe:
                     return probe
                 self._gates.open(gate.lane, now)
         closed = [gate.lane for gate in gates] + self._pace.shut_lanes(now)
-        if self._looked is None or abs(now - self._looked) >= self._look_for_orphans:
-            orphans = self._outbox.reclaim(limit=limit, now=now, lease=self._hold, closed=closed)
-            if orphans:
-                return orphans
+        if orphans and (self._looked is None or abs(now - self._looked) >= self._look_every):
+            left = self._outbox.reclaim(limit=limit, now=now, lease=self._hold, closed=closed)
+            if left:
+                return left
             self._looked = now
         return self._outbox.claim(limit=limit, now=now, lease=self._hold, closed=closed)
-
-    def _sweep(self, now: datetime) -> None:
-        # A clock that was set back is looked at at once, not when it is as late again.
-        if self._told_alive is None or abs(now - self._told_alive) >= _HEARTBEAT:
-            self._told_alive = now
-            self._on_alive(now)
-        if self._swept is None or abs(now - self._swept) >= _SWEEP:
-            self._swept = now
-            expired = self._outbox.expire_overdue(now)
-            if expired:
-                log.error(
-                    "s2s.delivery.expired: %d deliveries passed their deadline; "
-                    "see `flask s2s list --status expired`",
-                    expired,
-                    extra={"action": "delivery.expired"},
-                )
-            expiring = self._outbox.count_expiring(now + EXPIRING)
-            if expiring:
-                log.error(
-                    "s2s.delivery.expiring: %d undelivered conversions pass their deadline within "
-                    "%d days; see `flask s2s list --status open`",
-                    expiring,
-                    EXPIRING.days,
-                    extra={"action": "delivery.expiring"},
-                )

@@ -21,7 +21,6 @@ from ..networks.network import Network
 from .drafting import Drafts, taken_key
 from .enlist import unwrap
 from .outbox import Outbox, new_token
-from .refunds import undone_with
 from .settlement import Delivery, Status
 from .storage import Storage
 
@@ -122,8 +121,9 @@ class Writer:
         armed: str | None = None,
     ) -> Delivery:
         now = self.clock.now()
-        resolved = self._resolve(connection, conversion, attribution, now)
-        draft = self._drafts.draft(conversion, resolved, now)
+        draft = self._drafts.draft(
+            conversion, self._resolve(connection, conversion, attribution, now), now
+        )
         if armed is not None and draft.status is Status.PENDING:
             until = draft.created_at + ARMED
             draft = replace(draft, status=Status.ARMED, lease_token=armed, due_at=until)
@@ -134,10 +134,6 @@ class Writer:
             return self._keep_invalid(connection, error, attribution)
         if delivery.status is Status.ARMED and delivery.lease_token != armed:
             self.outbox.share(connection, delivery, new_token())
-        rows = self._storage.tables.delivery
-        for also in undone_with(connection, self.outbox, rows, conversion):
-            draft = self._drafts.draft(also, resolved, now)
-            self.outbox.add(connection, draft, also.identity, also.parent)
         return delivery
 
     def _refuse(self, error: InvalidConversion) -> None:

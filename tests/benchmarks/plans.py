@@ -57,6 +57,8 @@ def caught(engine: Engine) -> Iterator[list[Statement]]:
 def explained(engine: Engine, statement: Statement) -> str:
     """Return the database's plan for one statement, as text that names indexes and scans."""
     sql, parameters = statement
+    if isinstance(parameters, list):  # of a statement for many rows, each is the same
+        parameters = parameters[0]
     kind = engine.dialect.name
     with engine.connect() as connection:
         found = connection.exec_driver_sql(_EXPLAIN[kind] + sql, parameters)

@@ -98,7 +98,7 @@ class Run:
     def _settle(self) -> None:
         """Wait until nothing is left to do, now or later.
 
-        With the ordinary lease: a third of it bounds the reading of the network's lists as well.
+        With the ordinary lease: a quarter of it bounds the reading of the network's lists as well.
         """
         now = self._plan.clock.now
         self._plan.peace.touch()

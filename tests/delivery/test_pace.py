@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+import pytest
+
 from flask_s2s import Status
 from flask_s2s.delivery.bell import Bell
+from flask_s2s.delivery.pace import Pace
 from flask_s2s.networks.network import Request, Response
-from flask_s2s.testing import accepted, answered
+from flask_s2s.tables import EPOCH
+from flask_s2s.testing import ScriptedTransport, accepted, answered
 from tests.delivery.conftest import Opening
+from tests.delivery.shop import Shop
 from tests.revenue.test_ordering import paid
 from tests.verification.site import Site
 
@@ -126,3 +133,66 @@ def test_the_worker_wakes_when_it_may_ask_again(open_shop: Opening) -> None:
     shop.network.then(answered(429, retry_after="30"))
     worker.run(Noting())
     assert asked[-1] == 30.0
+
+
+class Limited(ScriptedTransport):
+    """Asks for rest at the tenth request, and takes everything else."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def send(self, request: Request, *, seconds: float) -> Response:
+        super().send(request, seconds=seconds)
+        tenth = len(self.requests) == 10
+        return answered(429, retry_after=str(self.seconds)) if tenth else accepted()
+
+
+class Passing(Bell):
+    """Its waits take no time but the clock's."""
+
+    def __init__(self, shop: Shop) -> None:
+        super().__init__()
+        self._shop = shop
+
+    def wait(self, seconds: float) -> bool:
+        if seconds >= 1:
+            self._shop.clock.advance(seconds=seconds)
+        return super().wait(min(seconds, 0.02))
+
+
+@pytest.mark.parametrize(("asked", "delivered"), [(2, 30), (40, 9)])
+def test_a_drain_outlasts_a_short_rest_and_leaves_a_long_one_to_the_next(
+    open_shop: Opening, asked: int, delivered: int
+) -> None:
+    """`flask s2s work --once`, or a Celery task, comes again in a minute."""
+    shop = open_shop()
+    shop.network = Limited(asked)
+    for key in range(30):
+        shop.sign_up(key)
+    worker = shop.another({"S2S_CONCURRENCY": 1}).worker()
+    worker.run(Passing(shop), until_idle=True)
+    assert shop.statuses().get("delivered") == delivered
+
+
+def test_a_shorter_rest_ends_no_longer_one() -> None:
+    pace, now = Pace(8), EPOCH
+    pace.rest("lane", now + timedelta(seconds=60))
+    pace.rest("lane", now + timedelta(seconds=1))
+    assert pace.shut_lanes(now + timedelta(seconds=59)) == ["lane"]
+    assert pace.shut_lanes(now + timedelta(seconds=60)) == []
+
+
+def test_a_lane_that_rests_is_not_probed(open_shop: Opening) -> None:
+    """Closed after twenty failures: then one goes at a time, and as rarely as the network asks."""
+    shop = open_shop()
+    shop.network.then(answered(429, retry_after="60"))
+    for key in range(60):
+        shop.sign_up(key)
+    shop.drain()
+    asked = len(shop.network.requests)
+    worker = shop.another({"S2S_CONCURRENCY": 1}).worker()
+    for seconds in (0, 30, 29, 1):
+        shop.clock.advance(seconds=seconds)
+        worker.run(Patient())
+    assert len(shop.network.requests) - asked == 2, "when it began, and a minute later"

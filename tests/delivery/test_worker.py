@@ -16,6 +16,7 @@ from flask_s2s.networks.network import Request, Response
 from flask_s2s.signals import delivery_settled
 from flask_s2s.testing import ScriptedTransport
 from tests.delivery.shop import Shop
+from tests.delivery.steps import LEASE, claim
 from tests.waiting import wait_until
 
 
@@ -267,6 +268,42 @@ def test_what_a_process_records_last_goes_before_it_ends(shop: Shop, rings: bool
     bell.stop()
     shop.another().worker().run(bell)
     assert shop.statuses() == {"delivered": 1} if rings else {"pending": 1}
+
+
+def test_what_a_dead_worker_left_does_not_keep_the_last_from_going(shop: Shop) -> None:
+    shop.sign_up("orphan")
+    claim(shop)
+    shop.clock.advance(LEASE)
+    shop.sign_up("last")
+    bell = Bell()
+    bell.ring()
+    bell.stop()
+    shop.another().worker().run(bell)
+    assert shop.statuses() == {"delivered": 2}
+
+
+def test_an_end_that_can_start_no_thread_leaves_it_to_the_next(
+    shop: Shop, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interpreter that ends may start none any more: CPython 3.12.1 does not."""
+    shop.sign_up()
+    services = shop.another()
+    bell = Bell()
+    bell.ring()
+    bell.stop()
+    caplog.clear()
+    caplog.set_level(logging.INFO)
+
+    def refuse(thread: Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(Thread, "start", refuse)
+    services.worker().run(bell)
+    assert shop.statuses() == {"pending": 1}
+    assert [(record.levelno, record.exc_info) for record in caplog.records] == [
+        (logging.INFO, None)
+    ]
+    assert "goes out when this site serves again" in caplog.text
 
 
 def test_an_end_takes_no_more_because_an_answer_came(shop: Shop) -> None:

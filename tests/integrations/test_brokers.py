@@ -105,8 +105,8 @@ def test_a_rabbitmq_that_is_cut_off_costs_nothing(
 def test_a_worker_killed_in_the_middle_of_a_post_is_replaced_and_the_customer_counted_once(
     open_site: OpenSite, redis_url: str, sqlite_url: str
 ) -> None:
-    # An attempt ends after a third of the lease: it must last until the kill.
-    site = open_site(sqlite_url, redis_url, lease=15)
+    # An attempt ends after a quarter of the lease: it must last until the kill.
+    site = open_site(sqlite_url, redis_url, lease=20)
     site.set_faults(timeout_after_write=1, hold_seconds=60)
     site.start_worker(beat=False)
     site.sign_up("42")

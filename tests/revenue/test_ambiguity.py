@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from flask_s2s import Status
 from flask_s2s.conversion import Action, Conversion
 from flask_s2s.delivery.ledger import Wanted
+from flask_s2s.errors import TransportError
 from flask_s2s.networks.network import Request, Response
 from flask_s2s.testing import answered
 from tests.revenue.customer import (
@@ -21,6 +23,7 @@ from tests.revenue.customer import (
     strike,
     with_customer,
 )
+from tests.revenue.test_ordering import known_before
 from tests.verification.conftest import Opening
 from tests.verification.site import Site
 
@@ -246,3 +249,31 @@ def test_a_sign_up_is_repeated_on_the_ordinary_back_off(site: Site) -> None:
     site.after(seconds=3)
     assert site.status(signup) is Status.DELIVERED
     assert site.ledger()["totals"]["customers"] == 1
+
+
+def test_two_slow_looks_leave_time_to_send(site: Site) -> None:
+    """Whether it arrived, and whether the customer is known: each as slow as a look may be."""
+    known_before(site, "old")
+
+    def lose(request: Request) -> Response | None:
+        if request.method == "POST":
+            raise TransportError("no answer", sent=True)
+        return None
+
+    site.line.instead = lose
+    payment = site.track(replace(PAYMENT, customer_key="old"))
+    site.services.drain()
+    assert site.row(payment).ambiguous_at is not None
+    looks: list[str] = []
+
+    def slow(request: Request) -> Response | None:
+        if request.method == "GET":
+            looks.append(request.url)
+            site.clock.advance(site.services.settings.attempt - timedelta(seconds=1))
+            assert len(looks) < 10, "it looks again and again, and never sends"
+        return None
+
+    site.line.instead = slow
+    site.after(minutes=16)
+    assert site.status(payment) is Status.DELIVERED
+    assert len(looks) == 2

@@ -103,6 +103,23 @@ def test_a_payment_that_expired_without_an_answer_is_undone(any_customer: Site) 
     assert site.ledger()["transactions"][0]["archived_at"] is not None
 
 
+def test_a_payment_that_expired_and_turns_out_never_to_have_arrived_is_not_looked_for(
+    customer: Site,
+) -> None:
+    payment = customer.track(PAYMENT)
+    strike(customer, timeout_before_write=1.0)
+    customer.services.drain()
+    strike(customer)
+    customer.line.cut_api()
+    while customer.status(payment) is not Status.EXPIRED:
+        customer.after(days=3)
+    customer.line.mend()
+    reversal = customer.track(REVERSAL)
+    customer.services.drain()
+    assert customer.status(reversal) is Status.REFUSED
+    assert "never arrived" in customer.detail(reversal)
+
+
 def test_a_payment_that_expired_and_never_left_is_not_undone(customer: Site) -> None:
     payment = customer.track(PAYMENT)
     customer.line.cut_api()

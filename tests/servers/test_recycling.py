@@ -40,7 +40,7 @@ def test_an_exit_is_not_held_by_a_network_that_holds_its_answer(shop: Shop) -> N
     key = shop.sign_up(server)
     wait_until(lambda: shop.network.posts(key) == 1, PATIENCE, what="the post")
     assert server.end() == 0
-    # An attempt may take 20 s: it was not waited for, and its lease will run out.
+    # An attempt may take 15 s: it was not waited for, and its lease will run out.
     assert "s2s.worker.left" in server.output()
     assert shop.row(key).lease_token is not None
     assert server.complaints() == []

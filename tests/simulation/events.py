@@ -155,12 +155,11 @@ def _payment(random: Random, customer: str, number: int, at: float, records: lis
     paid = _record(random, records, at=paid_at, what="transaction", customer=customer, key=key)
     _again(random, records, paid, 0.25)
     if random.random() < 0.35:
-        back_at = max(paid_at + random.uniform(-10, 1500), 0.0)
-        if random.random() < 0.5:
-            fields = {"what": "refund", "key": f"{key}-back", "of": key}
-        else:
-            fields = {"what": "reversal", "of": key}
-        _record(random, records, at=back_at, customer=customer, **fields)
+        part = {"what": "refund", "key": f"{key}-back", "of": key}
+        whole = {"what": "reversal", "of": key}
+        for fields in random.choice(((part,), (whole,), (part, whole))):
+            back_at = max(paid_at + random.uniform(-10, 1500), 0.0)
+            _record(random, records, at=back_at, customer=customer, **fields)
 
 
 def _record(random: Random, records: list[Record], **fields: object) -> Record:

@@ -121,7 +121,18 @@ def _of_records(
             violations.append(f"lost: {name} (its row: {status.get(name, 'none')})")
         if not _possible(records, committed, told) and ledger.reached[name]:
             violations.append(f"sent, and never committed: {name}")
-    return violations
+    return violations + _left_over(by_name, ledger)
+
+
+def _left_over(by_name: Mapping[str, list[Record]], ledger: Ledger) -> list[str]:
+    """Name the parts of a payment that stand at the network though it was undone there."""
+    parts = [records[0] for records in by_name.values() if records[0].what == "refund"]
+    return [
+        f"a part of an undone payment stands: {part.name}"
+        for part in parts
+        if ledger.rewards[part.name] and part.of in ledger.reversed
+        if part.key not in ledger.reversed
+    ]
 
 
 def _wanted(

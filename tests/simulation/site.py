@@ -96,7 +96,7 @@ class WorkerProcess:
         engine = database.engine
         clock = _clock(world, process)
         credentials = Credentials(SETTINGS)
-        seconds = LEASE.total_seconds() / 3
+        seconds = LEASE.total_seconds() / 4
         timed: dict[str, Any] = {"seconds": seconds, "monotonic": world.monotonic}
         exchange = Exchange(NETWORK, network, credentials, **timed)
         readers = {NETWORK.name: ReadBack(Records(NETWORK), network, credentials, **timed)}
@@ -118,7 +118,7 @@ class WorkerProcess:
             on_settled=lambda delivery, status: None,
             on_test=lambda now: None,
             production=True,
-            attempt=LEASE / 3,
+            attempt=LEASE / 4,
         )
         self.process = process
         self.bell = SimulatedBell(world)
