@@ -222,8 +222,8 @@ class Reversal:
 
     @property
     def subject(self) -> tuple[str | None, ...]:
-        """Nothing that matters: the transaction is undone, whoever asks."""
-        return ()
+        """What two reversals have in common that are the same one."""
+        return (self.customer_key,)
 
     @property
     def parent(self) -> tuple[str, ...]:

@@ -42,17 +42,18 @@ class Bell:
 
     @property
     def rung(self) -> bool:
-        """Whether there is something new that nobody has looked for yet."""
+        """Whether there is something new that nobody has begun to look for."""
         return self._rung
+
+    def heed(self) -> None:
+        """Begin to look for what it rang for."""
+        self._rung = self._nudged = False
 
     def wait(self, seconds: float) -> bool:
         """Wait until rung, nudged, stopped or `seconds` are over; return whether to stop."""
         with self._condition:
             if not (self._rung or self._nudged or self._stopped):
                 self._condition.wait(seconds)
-            self._nudged = False
-            # What it rings for at the end is still to be looked for.
-            self._rung = self._rung and self._stopped
             return self._stopped
 
     def pause(self, seconds: float) -> bool:

@@ -225,7 +225,7 @@ class Crew:
     def _work_embedded(self, bell: Bell) -> None:
         seconds = 1.0
         while not self._prepare_quietly():
-            if bell.wait(seconds):
+            if bell.pause(seconds):
                 return
             seconds = min(seconds * 2, 30.0)
         self.work(bell)

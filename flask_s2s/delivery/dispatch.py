@@ -21,7 +21,6 @@ from ..networks.reading import GRACE, Reader
 from .gate import PAUSED, Gates
 from .ordering import Stop
 from .outbox import Outbox
-from .refunds import undo_parts
 from .retry import RetryPolicy
 from .rows import Settled
 from .sending import Flown, Later, Sender
@@ -133,8 +132,6 @@ class Dispatch:
         for delivery, settlement, exchanged in settled:
             if isinstance(exchanged.outcome, Unauthorised):
                 self._hold(delivery.lane, settlement.detail, now)
-            if settlement.status is Status.DELIVERED:
-                undo_parts(self._outbox, delivery, now)
         try:
             self._settle_all(settled, now)
         except _NOT_TAKEN:

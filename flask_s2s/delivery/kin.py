@@ -27,7 +27,7 @@ from sqlalchemy import (
 from .settlement import Delivery, Status
 
 #: Kinds that others wait for.
-_PARENTS = ("signup", "transaction", "reversal")
+_PARENTS = ("signup", "transaction")
 #: A child in one of these looks again when its parent has moved.
 _LISTENING = (Status.WAITING.value, Status.UNATTRIBUTED.value)
 #: What is revived has at least so long: a customer may be credited when its own time is over.
@@ -51,7 +51,9 @@ def call_children(
 
 @lru_cache(maxsize=8)
 def _calling(rows: Table) -> Update:
-    given_up = and_(rows.c.status == Status.REFUSED.value, rows.c.attempts == 0)
+    # A reversal may have asked before it was refused: there was nothing to undo.
+    unasked = or_(rows.c.attempts == 0, rows.c.kind == "reversal")
+    given_up = and_(rows.c.status == Status.REFUSED.value, unasked)
     listening = or_(rows.c.status.in_(_LISTENING), given_up)
     called = rows.c.parent.in_(bindparam("its_parents", expanding=True))
     children = update(rows).where(called, listening, rows.c.conversion.is_not(None))

@@ -34,6 +34,7 @@ from .claiming import Claims, Lease
 from .installation import Installation
 from .lanes import Lanes
 from .listening import notification
+from .refunds import take_along
 from .rows import Settled, dedupe_hash, delivery_of, row_of, whole
 from .settlement import Delivery, Settlement, Status
 from .settling import Settling
@@ -62,7 +63,7 @@ class Outbox:
             rows.c.dedupe.in_(bindparam("wanted", expanding=True)),
         )
         self._claims = Claims(tables)
-        self._settling = Settling(tables)
+        self._settling = Settling(tables, self._take_along)
         self._installation = Installation(engine, tables.meta)
         self._upserts: WeakKeyDictionary[Dialect, Upsert] = WeakKeyDictionary()
 
@@ -98,11 +99,6 @@ class Outbox:
             # An ordinary read sees the caller's snapshot, in which the other's row may be missing.
             found = found.with_for_update(read=True)
         return delivery_of(connection.execute(found).mappings().one())
-
-    def add_alone(self, draft: Delivery, identity: Identity, parent: Identity) -> Delivery:
-        """Insert in a transaction of its own."""
-        with self._engine().begin() as connection:
-            return self.add(connection, draft, identity, parent)
 
     def share(self, connection: Connection, delivery: Delivery, token: str) -> None:
         """Another view committed the same: the one that armed the row may not withdraw it now."""
@@ -185,6 +181,9 @@ class Outbox:
         """
         return self._settling.settle(self._engine(), settled, now)
 
+    def _take_along(self, connection: Connection, taken: Sequence[Delivery], now: datetime) -> None:
+        take_along(connection, self._rows, self.add, taken, now)
+
     def give_back(self, deliveries: Sequence[Delivery], now: datetime) -> None:
         """Return claimed deliveries that were not sent, without having used an attempt."""
         for delivery in deliveries:
@@ -209,14 +208,6 @@ class Outbox:
         with whole(self._engine()) as connection:
             found = connection.execute(self._parents, theirs).mappings()
             return {row["dedupe"]: delivery_of(row) for row in found}
-
-    def siblings(self, delivery: Delivery, kind: str) -> list[Delivery]:
-        """Return the deliveries of a kind that wait, or waited, for the same one."""
-        rows = self._rows
-        same = (rows.c.parent == delivery.parent, rows.c.network == delivery.network)
-        found = select(rows).where(*same, rows.c.kind == kind, rows.c.id != delivery.id)
-        with whole(self._engine()) as connection:
-            return [delivery_of(row) for row in connection.execute(found).mappings()]
 
     def expire_overdue(self, now: datetime) -> int:
         """Expire what nobody holds and whose deadline has passed; return how many."""

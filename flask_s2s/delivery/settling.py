@@ -8,8 +8,9 @@ Every statement is built once.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from itertools import compress
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,6 +38,8 @@ from .kin import call_children, has_moved
 from .rows import CLOSED, MOVED, Settled, closing, settling
 from .settlement import Delivery, Settlement, Status
 
+TakeAlong = Callable[[Connection, Sequence[Delivery], datetime], None]
+
 
 class _Held:
     """A claimed delivery in a statement that is built once and executed for many."""
@@ -49,7 +52,9 @@ class _Held:
 class Settling:
     """What ends the leases of one database."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: Tables, take_along: TakeAlong) -> None:
+        """`take_along` is told, within the transaction, what the network has taken."""
+        self._take_along = take_along
         rows, attempts = tables.delivery, tables.attempt
         self._rows = rows
         self._moving = update(rows).where(*_fence(rows, _Held))
@@ -73,7 +78,7 @@ class Settling:
                 return [True] * len(settled)
             with connection.begin():
                 ours = [self._settle(connection, [one], now) for one in settled]
-                self._call_children(connection, settled, now)
+                self._tell_others(connection, list(compress(settled, ours)), now)
             return ours
 
     def _settle_at_once(
@@ -83,7 +88,7 @@ class Settling:
         told = {"batch": json.dumps(batch, default=microseconds)}
         ours = set(connection.scalars(self._at_once, told))
         # Not in the same statement: what it sees is older than the locks that it waits for.
-        self._call_children(connection, settled, now)
+        self._tell_others(connection, [one for one in settled if one[0].id in ours], now)
         return [delivery.id in ours for delivery, _, _ in settled]
 
     def _settle_all(
@@ -92,7 +97,7 @@ class Settling:
         """Settle all if every lease is still ours, else none: which is not, only each by itself tells."""
         with connection.begin() as transaction:
             if self._settle(connection, settled, now):
-                self._call_children(connection, settled, now)
+                self._tell_others(connection, settled, now)
                 return True
             transaction.rollback()
             return False
@@ -105,11 +110,13 @@ class Settling:
         connection.execute(self._closing, [closing(*one, now) for one in batch])
         return True
 
-    def _call_children(
+    def _tell_others(
         self, connection: Connection, settled: Sequence[Settled], now: datetime
     ) -> None:
         moved = [delivery for delivery, settlement, _ in settled if settlement.settled]
         call_children(connection, self._rows, moved, now)
+        taken = [one for one, settlement, _ in settled if settlement.status is Status.DELIVERED]
+        self._take_along(connection, taken, now)
 
     # -- unsent -------------------------------------------------------------------------------
 

@@ -1,9 +1,9 @@
 """The one statement that adds a delivery: insert it, let it take over, or change nothing.
 
-A row that has nothing to send (no click; withdrawn by its view) gives way to a later one that has,
-and one that a view has armed to one that waits for no view: that view may still fail, and would
-withdraw what another request has committed. Any other row stays as it is, and the caller reads what
-was there first.
+A row that has nothing to send (no click; withdrawn by its view; refused for another one's sake, before
+it was sent) gives way to a later one that has, and one that a view has armed to one that waits for no
+view: that view may still fail, and would withdraw what another request has committed. Any other row
+stays as it is, and the caller reads what was there first.
 
 It is compiled once and runs as text: it is part of the caller's own request, and what SQLAlchemy
 does anew for each execution of a compiled statement would double what recording costs there.
@@ -105,7 +105,9 @@ def upsert(dialect: str, rows: Table) -> Any:
 def _takes_over(rows: Table, new: Any) -> ColumnElement[bool]:
     # In another database now, where it is open: taken over here, it would be sent by both.
     here = or_(rows.c.detail.is_(None), rows.c.detail != literal_column(f"'{MOVED}'"))
+    unasked = and_(rows.c.status.in_(_in(("refused",))), rows.c.attempts == literal_column("0"))
+    given_up = or_(rows.c.status.in_(_in(_GIVES_WAY)), unasked)
     return or_(
-        and_(rows.c.status.in_(_in(_GIVES_WAY)), here, new.status.in_(_in(_TAKES_OVER))),
+        and_(given_up, here, new.status.in_(_in(_TAKES_OVER))),
         and_(rows.c.status.in_(_in(("armed",))), new.status.in_(_in(("pending",)))),
     )

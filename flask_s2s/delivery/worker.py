@@ -38,8 +38,8 @@ _GATHER = 0.02
 _SETTLE_AGAIN = (0.1, 0.5, 2.0, 4.0, 8.0, 16.0)
 #: How long a lane rests at most because its network asked for it.
 _LONGEST_REST = timedelta(minutes=1)
-#: A rest that a drain waits for, which otherwise leaves when nothing is due.
-_SHORT_REST = timedelta(seconds=10)
+#: How long a drain waits for rests in all, which otherwise leaves when nothing is due.
+_PATIENCE = timedelta(seconds=30)
 
 
 def _pause(failures: int) -> float:
@@ -102,6 +102,7 @@ class Worker:
                     return
                 self._failures += 1
                 self._complain(error, seconds := _pause(self._failures))
+                bell.heed()
                 bell.wait(seconds)
 
     def run_once(self) -> int:
@@ -143,8 +144,10 @@ class Worker:
     def _drain(self, bell: Bell, senders: Senders[Flown], until_idle: bool) -> None:
         flying: dict[Future[Flown], Delivery] = {}
         landed: list[Landed] = []
+        patience = _PATIENCE
         try:
             while not bell.stopped:
+                bell.heed()
                 if any(future.done() for future in flying):
                     landed = self._land(flying)
                 free = self._pace.limit(self._clock.now())
@@ -155,8 +158,12 @@ class Worker:
                     # While the next ones are on their way; and it may make others due.
                     settling, landed = landed, []
                     self._settle(settling, bell)
-                elif until_idle and not flying and self._is_idle(gates):
-                    return
+                elif until_idle and not flying and self._pace.next_token() is None:
+                    if not self._rests_shortly(gates, patience):
+                        return
+                    began = self._clock.now()
+                    bell.wait(self._idle_seconds(gates))
+                    patience -= self._clock.now() - began
                 else:
                     bell.wait(self._idle_seconds(gates))
                 self._failures = 0
@@ -212,20 +219,20 @@ class Worker:
                 bell.pause(seconds)
         self._dispatch.settle(landed)
 
-    def _is_idle(self, gates: list[Closed]) -> bool:
-        """Whether nothing will be due soon: a drain outlasts a short rest, of an open lane."""
-        if self._pace.next_token() is not None:
-            return False
+    def _rests_shortly(self, gates: list[Closed], patience: timedelta) -> bool:
+        """Whether a lane that is open may send again before the patience is over."""
         closed, now = {gate.lane for gate in gates}, self._clock.now()
         rests = self._pace.rests(now).items()
-        return all(lane in closed or until > now + _SHORT_REST for lane, until in rests)
+        return any(lane not in closed and end <= now + patience for lane, end in rests)
 
     def _idle_seconds(self, gates: list[Closed]) -> float:
         if not self._pace.free:
             return self._poll
         now = self._clock.now()
         shut = self._pace.shut_lanes(now)
-        moments = [gate.probe_at for gate in gates] + list(self._pace.rests(now).values())
+        rests = self._pace.rests(now)
+        moments = [max(gate.probe_at, rests.get(gate.lane, now)) for gate in gates]
+        moments += rests.values()
         closed = [gate.lane for gate in gates] + shut
         due = self._outbox.next_due(closed)
         if due is not None:

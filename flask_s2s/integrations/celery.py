@@ -233,7 +233,7 @@ class Site:
         if not verifier.able or not self._may_verify():
             return
         with self._app.app_context(), _turn(self._turn) as bell, verifier.beside(bell):
-            while self._may_verify() and not bell.wait(0.1):
+            while self._may_verify() and not bell.pause(0.1):
                 pass
         # Some may have to be sent again; others waited for a customer who is now known.
         self.deliver()

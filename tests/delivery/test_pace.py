@@ -156,9 +156,10 @@ class Passing(Bell):
         self._shop = shop
 
     def wait(self, seconds: float) -> bool:
-        if seconds >= 1:
+        ends = super().wait(min(seconds, 0.1))
+        if seconds >= 1 and not self._nudged:
             self._shop.clock.advance(seconds=seconds)
-        return super().wait(min(seconds, 0.02))
+        return ends
 
 
 @pytest.mark.parametrize(("asked", "delivered"), [(2, 30), (40, 9)])
@@ -196,3 +197,42 @@ def test_a_lane_that_rests_is_not_probed(open_shop: Opening) -> None:
         shop.clock.advance(seconds=seconds)
         worker.run(Patient())
     assert len(shop.network.requests) - asked == 2, "when it began, and a minute later"
+
+
+class Noting(Bell):
+    """Notes for how long it is waited on first, and stops its worker."""
+
+    seconds = 0.0
+
+    def wait(self, seconds: float) -> bool:
+        self.seconds = seconds
+        self.stop()
+        return super().wait(0.0)
+
+
+def test_a_closed_lane_that_rests_wakes_its_worker_when_the_rest_is_over(
+    open_shop: Opening,
+) -> None:
+    """Its probe would be due before."""
+    shop = open_shop()
+    shop.network.then(answered(429, retry_after="60"))
+    for key in range(60):
+        shop.sign_up(key)
+    shop.drain()
+    worker = shop.another({"S2S_CONCURRENCY": 1}).worker(poll=300.0)
+    worker.run(Patient())
+    shop.clock.advance(seconds=45)
+    bell = Noting()
+    worker.run(bell)
+    assert bell.seconds == 15.0
+
+
+def test_a_drain_waits_for_half_a_minute_of_rests_in_all(open_shop: Opening) -> None:
+    shop = open_shop()
+    shop.network.then(answered(429, retry_after="8"))
+    for key in range(40):
+        shop.sign_up(key)
+    began = shop.clock.now()
+    worker = shop.another({"S2S_CONCURRENCY": 1}).worker()
+    worker.run(Passing(shop), until_idle=True)
+    assert timedelta(seconds=24) <= shop.clock.now() - began <= timedelta(seconds=60)

@@ -14,6 +14,7 @@ from datetime import timedelta
 import pytest
 
 from flask_s2s import Services
+from flask_s2s.conversion import Conversion, Reversal, Transaction
 from tests.benchmarks.filling import analyse, fill
 from tests.benchmarks.plans import claim, finds_the_same_by, reads
 from tests.delivery.shop import Shop
@@ -105,10 +106,19 @@ def test_a_parent_is_found_without_looking_at_what_is_settled(busy_site: Service
 
 
 def test_siblings_are_found_without_looking_at_what_is_settled(busy_site: Services) -> None:
-    due = busy_site.outbox.claim(limit=1, now=busy_site.clock.now(), lease=timedelta(minutes=1))
-    child = replace(due[0], parent="a payment's")
-    found = looked_up(busy_site, lambda site: site.outbox.siblings(child, "transaction"))
-    assert found == {"ix_s2s_delivery_parent"}
+    """Those of an undone payment; and of a part of one."""
+    due = busy_site.outbox.claim(limit=2, now=busy_site.clock.now(), lease=timedelta(minutes=1))
+    undone: list[Conversion] = [
+        Reversal(customer_key="42", transaction_key="inv-1"),
+        Transaction(customer_key="42", amount=-1, currency="USD", key="part-1", refunds="inv-1"),
+    ]
+    settled = [
+        (replace(one, parent="a payment's", conversion=what), DONE, TAKEN)
+        for one, what in zip(due, undone, strict=True)
+    ]
+    looks = reads(busy_site, lambda: busy_site.outbox.settle(settled, busy_site.clock.now()))
+    assert "ix_s2s_delivery_parent" in looks
+    assert "SCANS" not in looks
 
 
 def test_a_claim_takes_what_is_due_among_very_many(busy_site: Services) -> None:

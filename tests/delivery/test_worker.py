@@ -270,6 +270,19 @@ def test_what_a_process_records_last_goes_before_it_ends(shop: Shop, rings: bool
     assert shop.statuses() == {"delivered": 1} if rings else {"pending": 1}
 
 
+def test_a_ring_in_the_very_moment_of_the_end_is_heard(shop: Shop) -> None:
+    class Ending(Bell):
+        def wait(self, seconds: float) -> bool:
+            shop.sign_up("last")
+            self.ring()
+            ends = super().wait(seconds)
+            self.stop()
+            return ends
+
+    shop.another().worker().run(Ending())
+    assert shop.statuses() == {"delivered": 1}
+
+
 def test_what_a_dead_worker_left_does_not_keep_the_last_from_going(shop: Shop) -> None:
     shop.sign_up("orphan")
     claim(shop)

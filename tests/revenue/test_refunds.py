@@ -9,16 +9,22 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
 from flask_s2s import Delivery, Status
 from flask_s2s.conversion import Conversion, Reversal, Transaction
+from flask_s2s.delivery.ledger import Wanted
+from flask_s2s.delivery.moving import Move
 from flask_s2s.delivery.retention import Retention
+from flask_s2s.errors import TransportError
+from flask_s2s.networks.network import Request, Response
 from flask_s2s.testing import answered
 from tests.revenue.customer import PAYMENT, REVERSAL, alarms, with_customer
+from tests.revenue.test_ordering import retried
 from tests.verification.site import Site
 
 
@@ -132,21 +138,175 @@ def test_two_transactions_that_do_not_see_each_other_undo_as_well(
         assert balance(site) == 0
 
 
+def test_a_process_that_dies_before_it_settles_a_part_counts_it_once(any_customer: Site) -> None:
+    site = any_customer
+    site.track(PAYMENT)
+    site.track(REVERSAL)
+    site.services.drain()
+    site.track(PART)
+    dying = site.another()
+
+    def die(_: object) -> None:
+        if site.line.requests[-1].method == "POST":
+            raise KeyboardInterrupt
+
+    event.listen(dying.storage.engine(), "commit", die)
+    with pytest.raises(KeyboardInterrupt):
+        dying.drain()
+    event.remove(dying.storage.engine(), "commit", die)
+    for _ in range(6):
+        site.after(hours=1)
+    assert balance(site) == 0
+    assert [one["archived_at"] is None for one in site.ledger()["transactions"]] == [False, False]
+
+
+def test_a_payment_that_may_not_have_been_undone_leaves_its_parts(customer: Site) -> None:
+    """Each time that it is asked to, the network fails."""
+    customer.track(PAYMENT)
+    customer.services.drain()
+    failing = answered(500)
+    customer.line.instead = lambda request: failing if request.url.endswith("/inv-1") else None
+    customer.track(REVERSAL)
+    customer.services.drain()
+    customer.track(PART)
+    for _ in range(40):
+        customer.after(days=1)
+    assert balance(customer) == 400
+
+
+def test_a_part_that_is_undone_by_itself_is_undone(customer: Site) -> None:
+    customer.track(PAYMENT)
+    customer.services.drain()
+    failing = answered(500)
+    customer.line.instead = lambda request: failing if request.url.endswith("/inv-1") else None
+    customer.track(REVERSAL)
+    customer.track(PART)
+    customer.services.drain()
+    customer.track(Reversal(customer_key="42", transaction_key="part-1"))
+    for _ in range(3):
+        customer.after(hours=1)
+    assert balance(customer) == 500
+
+
+def test_a_part_whose_own_reversal_has_failed_is_told(
+    customer: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    customer.track(PAYMENT)
+    customer.track(PART)
+    customer.services.drain()
+    conflict = answered(409, '{"message": "in a paid invoice", "status": 409}')
+    customer.line.instead = lambda request: conflict if request.method == "DELETE" else None
+    failed = customer.track(Reversal(customer_key="42", transaction_key="part-1"))
+    while customer.status(failed) is not Status.EXPIRED:
+        customer.after(days=3)
+    customer.line.mend()
+    caplog.clear()
+    customer.track(REVERSAL)
+    customer.services.drain()
+    assert alarms(caplog) == ["refund.left"]
+    assert f"its reversal (delivery {failed.id}) is expired" in caplog.text
+
+
+def test_an_undone_payment_that_was_emptied_takes_later_parts_along(customer: Site) -> None:
+    customer.track(PAYMENT)
+    customer.track(REVERSAL)
+    customer.services.drain()
+    empty_all(customer)
+    customer.track(PART)
+    for _ in range(3):
+        customer.after(hours=1)
+    assert balance(customer) == 0
+
+
+def test_nobody_is_told_of_a_part_that_was_undone_and_emptied(
+    customer: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    customer.track(PAYMENT)
+    customer.track(PART)
+    customer.services.drain()
+    customer.track(Reversal(customer_key="42", transaction_key="part-1"))
+    customer.services.drain()
+    empty_all(customer)
+    caplog.clear()
+    customer.track(REVERSAL)
+    customer.services.drain()
+    assert (balance(customer), alarms(caplog)) == (0, [])
+
+
+def test_a_part_beside_a_reversal_that_has_moved_is_told(
+    customer: Site, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """The old site still writes: nobody there knows what became of the reversal."""
+    customer.track(PAYMENT)
+    customer.services.drain()
+    customer.track(REVERSAL)
+    old, new = (
+        customer.services.storage,
+        customer.another(S2S_DATABASE_URI=f"sqlite:///{tmp_path}/n"),
+    )
+    list(Move(old.engine(), new.storage.engine(), old.tables, customer.clock.now()).run())
+    part_left = customer.track(PART)
+    caplog.clear()
+    customer.services.drain()
+    assert alarms(caplog) == ["refund.left"]
+    assert f"delivery {part_left.id} " in caplog.text
+
+
+@pytest.mark.parametrize("key", ["inv-1", "part-1"])
+def test_what_is_sent_again_by_hand_after_it_had_expired_is_undone(
+    customer: Site, key: str
+) -> None:
+    """Its reversal had found nothing to undo."""
+
+    def lose(request: Request) -> Response | None:
+        if request.method == "POST" and request.body and request.body["key"] == key:
+            raise TransportError("no answer", sent=True)
+        return None
+
+    customer.line.instead = lose
+    there = {"inv-1": customer.track(PAYMENT), "part-1": customer.track(PART)}
+    while customer.status(there[key]) is not Status.EXPIRED:
+        customer.after(days=3)
+    customer.line.mend()
+    customer.track(REVERSAL)
+    for _ in range(3):
+        customer.after(hours=1)
+    retried(customer, Wanted(status="expired"))
+    for _ in range(10):
+        customer.after(hours=5)
+    assert balance(customer) == 0
+
+
+def test_a_refund_by_the_wrong_customer_hides_no_right_one(customer: Site) -> None:
+    customer.track(PAYMENT)
+    customer.sign_up("43")
+    for _ in range(2):
+        customer.after(hours=1)
+    customer.track(Reversal(customer_key="43", transaction_key="inv-1"))
+    customer.services.drain()
+    customer.track(REVERSAL)
+    customer.services.drain()
+    assert balance(customer) == 0
+
+
+def empty_all(site: Site) -> None:
+    """Let all that is settled grow old, and empty it."""
+    site.after(days=100)
+    services, now = site.services, site.clock.now()
+    keeping = Retention(services.storage.engine, services.storage.tables, services.bindings, now)
+    list(keeping.prune(now - timedelta(days=90)))
+
+
 def test_a_part_that_was_emptied_is_told(customer: Site, caplog: pytest.LogCaptureFixture) -> None:
     """Its key is gone: nobody can undo it any more."""
     customer.track(PAYMENT)
     emptied = customer.track(part("part-1"))
     customer.services.drain()
-    customer.after(days=100)
-    services = customer.services
-    keeping = Retention(
-        services.storage.engine, services.storage.tables, services.bindings, customer.clock.now()
-    )
-    list(keeping.prune(customer.clock.now() - timedelta(days=90)))
+    empty_all(customer)
     caplog.clear()
     customer.track(REVERSAL)
     customer.services.drain()
-    assert alarms(caplog) == ["refund.unknown"]
+    assert alarms(caplog) == ["refund.left"]
     assert f"delivery {emptied.id}" in caplog.text
 
 

@@ -116,7 +116,12 @@ class _Connection(sqlite3.Connection):
         if not self.in_transaction:
             super().commit()
             return
-        Seams.at("database.commit")
+        try:
+            Seams.at("database.commit")
+        except sqlite3.OperationalError:
+            # What cannot be written is rolled back by SQLite itself.
+            self.rollback()
+            raise
         super().commit()
         _Connection.changes += 1
         self._ended()

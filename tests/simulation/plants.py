@@ -99,7 +99,7 @@ PLANTS = {
     ),
     "parts-stay": Plant(
         "delivery/refunds.py",
-        "if part.status not in _NOT_SENT:",
+        "if part.status not in _NOT_THERE:",
         "if False:",
         ("a part of an undone payment stands",),
     ),

@@ -47,8 +47,7 @@ class SimulatedBell(Bell):
         self._world.seam("bell")
         if not (self._rung or self._nudged or self._stopped):
             self._park(seconds, "sending")
-        # What is left is no wait.
-        return super().wait(0.0)
+        return self._stopped
 
     def pause(self, seconds: float) -> bool:
         self._park(seconds)
