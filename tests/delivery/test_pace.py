@@ -156,7 +156,7 @@ class Passing(Bell):
         self._shop = shop
 
     def wait(self, seconds: float) -> bool:
-        ends = super().wait(min(seconds, 0.1))
+        ends = super().wait(min(seconds, 0.05))
         if seconds >= 1 and not self._nudged:
             self._shop.clock.advance(seconds=seconds)
         return ends
