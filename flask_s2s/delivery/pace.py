@@ -7,7 +7,10 @@ A lane rests where its network asked for that, whichever delivery it said it of.
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime
+from datetime import datetime, timedelta
+
+#: However long a network asks to be left alone.
+_LONGEST_REST = timedelta(minutes=1)
 
 
 class Pace:
@@ -27,13 +30,15 @@ class Pace:
         """How many slots are free."""
         return self._concurrency - self._flying.total()
 
-    def rest(self, lane: str, until: datetime) -> None:
-        """Send nothing in a lane until then."""
+    def rest(self, lane: str, now: datetime, asked: timedelta) -> None:
+        """Send nothing in a lane for so long, but no longer than a minute."""
+        until = now + min(asked, _LONGEST_REST)
         self._resting[lane] = max(self._resting.get(lane, until), until)
 
     def rests(self, now: datetime) -> dict[str, datetime]:
-        """Return the lanes that rest, and until when."""
-        self._resting = {lane: until for lane, until in self._resting.items() if until > now}
+        """Return the lanes that rest, and until when; a clock that was set back ends their rests."""
+        latest = now + _LONGEST_REST
+        self._resting = {lane: end for lane, end in self._resting.items() if now < end <= latest}
         return self._resting
 
     def shut_lanes(self, now: datetime) -> list[str]:

@@ -36,8 +36,6 @@ Landed = tuple[Delivery, Flown]
 _GATHER = 0.02
 #: Pauses between tries to settle what was sent, in seconds.
 _SETTLE_AGAIN = (0.1, 0.5, 2.0, 4.0, 8.0, 16.0)
-#: How long a lane rests at most because its network asked for it.
-_LONGEST_REST = timedelta(minutes=1)
 #: How long a drain waits for rests in all, which otherwise leaves when nothing is due.
 _PATIENCE = timedelta(seconds=30)
 
@@ -205,7 +203,7 @@ class Worker:
             asked = isinstance(flown, Exchanged) and flown.request is not None
             self._pace.landed(delivery.lane, asked=asked)
             if isinstance(flown, Exchanged) and (rest := flown.asked_for_rest):
-                self._pace.rest(delivery.lane, self._clock.now() + min(rest, _LONGEST_REST))
+                self._pace.rest(delivery.lane, self._clock.now(), rest)
         return landed
 
     def _settle(self, landed: list[Landed], bell: Bell) -> None:

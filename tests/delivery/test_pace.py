@@ -178,10 +178,16 @@ def test_a_drain_outlasts_a_short_rest_and_leaves_a_long_one_to_the_next(
 
 def test_a_shorter_rest_ends_no_longer_one() -> None:
     pace, now = Pace(8), EPOCH
-    pace.rest("lane", now + timedelta(seconds=60))
-    pace.rest("lane", now + timedelta(seconds=1))
+    pace.rest("lane", now, timedelta(seconds=60))
+    pace.rest("lane", now, timedelta(seconds=1))
     assert pace.shut_lanes(now + timedelta(seconds=59)) == ["lane"]
     assert pace.shut_lanes(now + timedelta(seconds=60)) == []
+
+
+def test_a_clock_that_is_set_back_makes_no_rest_longer() -> None:
+    pace, now = Pace(8), EPOCH + timedelta(days=1)
+    pace.rest("lane", now, timedelta(seconds=60))
+    assert pace.shut_lanes(now - timedelta(minutes=10)) == []
 
 
 def test_a_lane_that_rests_is_not_probed(open_shop: Opening) -> None:
