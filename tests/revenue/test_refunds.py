@@ -6,6 +6,7 @@ pay for it twice.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -128,10 +129,13 @@ def test_two_transactions_that_do_not_see_each_other_undo_as_well(
         site.track(PAYMENT)
         site.services.drain()
         engine = site.services.storage.engine()
-        with Session(engine) as one, Session(engine) as other:
+        with Session(engine) as one, Session(engine) as other, ThreadPoolExecutor(1) as thread:
             site.services.track(PART, session=one)
-            site.services.track(REVERSAL, session=other)
+            second = thread.submit(site.services.track, REVERSAL, session=other)
+            # On MariaDB it waits for the first where the two are neighbours in the unique index.
+            wait([second], timeout=1)
             one.commit()
+            second.result(30)
             other.commit()
         for _ in range(4):
             site.after(hours=1)
