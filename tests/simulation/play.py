@@ -6,7 +6,7 @@ import gc
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,16 +56,24 @@ class Play:
         Seams.world = world
         try:
             with seated(world):
-                for slot in range(len(self._slots)):
-                    self._start(slot)
-                for event in events:
-                    world.run(max(START + int(event.at * SECOND), world.micros))
-                    self._happen(event)
-                violations = self._calm_down()
+                try:
+                    violations = self._play(events)
+                finally:
+                    # In here: what still waits would wait in real time outside.
+                    world.end()
         finally:
             Seams.world = None
         violations += broken_promises(self._database, self._history, self.network.ledger, self.told)
         return self._played(violations)
+
+    def _play(self, events: Sequence[Event]) -> list[str]:
+        world = self.world
+        for slot in range(len(self._slots)):
+            self._start(slot)
+        for event in events:
+            world.run(max(START + int(event.at * SECOND), world.micros))
+            self._happen(event)
+        return self._calm_down()
 
     def _played(self, violations: list[str]) -> Played:
         statuses = self._database.rows("SELECT status, attempts FROM s2s_delivery")
@@ -196,7 +204,6 @@ def play(history: History, database: Database) -> Played:
     try:
         return running.run()
     finally:
-        running.world.end()
         if collecting:
             gc.enable()
 
