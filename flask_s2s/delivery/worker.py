@@ -254,10 +254,13 @@ class Worker:
                 if probe:
                     return probe
                 self._gates.open(gate.lane, now)
-        closed = [gate.lane for gate in gates] + self._pace.shut_lanes(now)
+        closed = [gate.lane for gate in gates]
         if orphans and (self._looked is None or abs(now - self._looked) >= self._look_every):
-            left = self._outbox.reclaim(limit=limit, now=now, lease=self._hold, closed=closed)
+            # They have waited for a lease, and are few: they wait for no rest as well.
+            shut = closed + self._pace.full_lanes()
+            left = self._outbox.reclaim(limit=limit, now=now, lease=self._hold, closed=shut)
             if left:
                 return left
             self._looked = now
+        closed += self._pace.shut_lanes(now)
         return self._outbox.claim(limit=limit, now=now, lease=self._hold, closed=closed)

@@ -14,6 +14,7 @@ from flask_s2s.tables import EPOCH
 from flask_s2s.testing import ScriptedTransport, accepted, answered
 from tests.delivery.conftest import Opening
 from tests.delivery.shop import Shop
+from tests.delivery.steps import claim
 from tests.revenue.test_ordering import paid
 from tests.verification.site import Site
 
@@ -242,3 +243,18 @@ def test_a_drain_waits_for_half_a_minute_of_rests_in_all(open_shop: Opening) -> 
     worker = shop.another({"S2S_CONCURRENCY": 1}).worker()
     worker.run(Passing(shop), until_idle=True)
     assert timedelta(seconds=24) <= shop.clock.now() - began <= timedelta(seconds=60)
+
+
+def test_what_a_dead_worker_left_waits_for_no_rest(open_shop: Opening) -> None:
+    shop = open_shop()
+    shop.sign_up("orphan")
+    shop.sign_up("refused")
+    claim(shop, limit=1)
+    worker = shop.another({"S2S_CONCURRENCY": 1}).worker()
+    shop.clock.advance(seconds=30)
+    shop.network.then(answered(429, retry_after="60"))
+    worker.run(Patient())
+    shop.network.then(accepted())
+    shop.clock.advance(seconds=30)
+    worker.run(Patient())
+    assert shop.statuses() == {"delivered": 1, "pending": 1}
