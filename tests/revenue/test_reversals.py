@@ -85,17 +85,22 @@ def test_a_reversal_that_was_done_behind_a_web_page_comes_to_its_end(customer: S
     assert customer.status(reversal) is Status.DELIVERED
 
 
-def test_a_payment_that_expired_without_an_answer_is_undone(any_customer: Site) -> None:
-    """It may be there: nobody could say so before its deadline."""
-    site = any_customer
+def let_a_payment_expire(site: Site, **fault: float) -> None:
+    """Send it once, into a fault; then the network's API is away until its deadline."""
     payment = site.track(PAYMENT)
-    strike(site, timeout_after_write=1.0)
+    strike(site, **fault)
     site.services.drain()
     strike(site)
     site.line.cut_api()
     while site.status(payment) is not Status.EXPIRED:
         site.after(days=3)
     site.line.mend()
+
+
+def test_a_payment_that_expired_without_an_answer_is_undone(any_customer: Site) -> None:
+    """It may be there: nobody could say so before its deadline."""
+    site = any_customer
+    let_a_payment_expire(site, timeout_after_write=1.0)
     assert site.ledger()["transactions"][0]["archived_at"] is None
     reversal = site.track(REVERSAL)
     site.services.drain()
@@ -106,14 +111,7 @@ def test_a_payment_that_expired_without_an_answer_is_undone(any_customer: Site) 
 def test_a_payment_that_expired_and_turns_out_never_to_have_arrived_is_not_looked_for(
     customer: Site,
 ) -> None:
-    payment = customer.track(PAYMENT)
-    strike(customer, timeout_before_write=1.0)
-    customer.services.drain()
-    strike(customer)
-    customer.line.cut_api()
-    while customer.status(payment) is not Status.EXPIRED:
-        customer.after(days=3)
-    customer.line.mend()
+    let_a_payment_expire(customer, timeout_before_write=1.0)
     reversal = customer.track(REVERSAL)
     customer.services.drain()
     assert customer.status(reversal) is Status.REFUSED
