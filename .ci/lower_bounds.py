@@ -11,7 +11,7 @@ import zipfile
 
 from packaging.requirements import Requirement
 
-PROMISED = ("", "demo", "postgresql", "mariadb", "celery")
+PROMISED = ("", "demo", "postgresql", "mariadb", "celery", "robots")
 
 
 def requirements(wheel: str) -> list[Requirement]:

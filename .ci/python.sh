@@ -1,4 +1,6 @@
 # Fresh virtual environments, outside the checkout.
+#
+# bjoern is in no extra: pip builds it, which would ask every developer for a compiler.
 
 is_usable() { # interpreter: it runs (a version manager's stub may not) and can make environments
     "$1" -c 'import sys, sqlite3, ssl, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
@@ -36,7 +38,7 @@ make_newest() { # where
     python=$(newest_python)
     "$python" -m venv "$1"
     "$1/bin/python" -m pip install -qq --upgrade pip build
-    "$1/bin/python" -m pip install -qq --editable ".[lint]"
+    "$1/bin/python" -m pip install -qq --editable ".[lint]" bjoern
     describe "$1"
 }
 

@@ -6,7 +6,10 @@ declare -A debian_packages=(
     [valgrind]=valgrind
     [strace]=strace
     [nginx]=nginx-light
+    [pgbouncer]=pgbouncer
     [fc-match]=fontconfig
+    [apache2]=apache2-bin
+    [gcc]=gcc
 )
 
 has_a_font() {
@@ -20,6 +23,9 @@ install_system_packages() {
             missing+=("${debian_packages[$command]}")
     done
     has_a_font || missing+=(fonts-dejavu-core)
+    [ -e /usr/lib/apache2/modules/mod_wsgi.so ] || missing+=(libapache2-mod-wsgi-py3)
+    # For bjoern, which pip builds.
+    [ -e /usr/include/ev.h ] || missing+=(libev-dev)
     if [ ${#missing[@]} -eq 0 ]; then
         echo "nothing is missing"
         return 0

@@ -7,10 +7,12 @@ report a conversion:
 - ``studio.py`` sends an ordinary Blinker **signal** and knows nothing about partners; ``create_app``
   connects it below.
 
-And ``letter.py``, whose readers may become customers weeks later: they are **identified**.
+``members.py`` reports what a customer pays, gets back and achieves, and ``team.py`` says who may see
+the dashboard at ``/partners``. And ``letter.py``, whose readers may become customers weeks later: they are **identified**.
 
 Nothing a visitor needs before they join needs a cookie: ``sameorigin.py`` guards the forms without
-one, and ``S2S_CARRY`` takes the click from page to page. The rest is what any Flask site has. ``python -m example_app`` starts it with a stand-in network.
+one, and without one Flask-S2S reads the click from the address of the page before. The rest is what
+any Flask site has. ``python -m example_app`` starts it with a stand-in network.
 """
 
 import secrets
@@ -20,7 +22,7 @@ from typing import Any
 
 from flask import Flask
 
-from example_app import joining, letter, members, pages, sameorigin, studio
+from example_app import joining, letter, members, pages, sameorigin, studio, team
 from example_app.extensions import db, s2s
 from flask_s2s import Signup, define_tables
 
@@ -43,7 +45,6 @@ def create_app(config: Mapping[str, Any] | None = None, data: str | Path = "inst
         SESSION_COOKIE_NAME="tallyfern",  # cookies ignore ports: the network next door has its own
         SESSION_COOKIE_SAMESITE="Lax",
         WTF_CSRF_ENABLED=False,  # its token needs a cookie; `sameorigin` needs none
-        S2S_CARRY="auto",
         S2S_TOKEN="sandbox-token",
         S2S_PARTNERSTACK_URL="http://127.0.0.1:5001",
         S2S_PARTNERSTACK_API_URL="http://127.0.0.1:5001/api/v2",
@@ -57,8 +58,12 @@ def create_app(config: Mapping[str, Any] | None = None, data: str | Path = "inst
 
     db.init_app(app)
     s2s.init_app(app)
-    for module in (sameorigin, pages, joining, studio, letter, members):
+    for module in (sameorigin, pages, joining, studio, letter, members, team):
         app.register_blueprint(module.bp)
+    app.register_blueprint(
+        s2s.dashboard(access=team.access, partner_name=team.PARTNERS.get, name="partners"),
+        url_prefix="/partners",
+    )
     with app.app_context():
         db.create_all()
         if db.engine.dialect.name == "sqlite":  # readers and the writer stop waiting for each other

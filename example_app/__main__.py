@@ -27,7 +27,10 @@ GREETING = """
 
   1. Follow the link in Ada's newsletter       {network}go/ada?sid=newsletter
   2. Open an account on the site you land on.
-  3. See what Ada is credited with             {network}customers
+  3. Move to Solo in your account: you pay, and Ada earns.
+  4. See what the network credits Ada with     {network}customers
+  5. See the programme as the site's team      {site}partners/
+  6. Ask why, on the command line              flask --app example_app s2s explain 1
 
   Everything is kept in the folder {data}. Ctrl-C stops both.
 """

@@ -28,6 +28,8 @@ class User(db.Model):  # type: ignore[name-defined,misc]
     #: None until somebody who joined without a password chooses one.
     password_hash: Mapped[str | None]
     plan: Mapped[str]
+    #: The key of the payment for the plan; None where nothing was paid, or all was paid back.
+    payment: Mapped[str | None]
     joined: Mapped[datetime] = mapped_column(default=now)
 
 

@@ -45,7 +45,7 @@ def who_is_here() -> dict[str, Any]:
 
 @bp.after_app_request
 def protect(response: Response) -> Response:
-    """Forbid scripts and framing."""
-    response.headers["Content-Security-Policy"] = POLICY
-    response.headers["Referrer-Policy"] = "same-origin"
+    """Forbid scripts and framing; the dashboard has a policy of its own."""
+    response.headers.setdefault("Content-Security-Policy", POLICY)
+    response.headers.setdefault("Referrer-Policy", "same-origin")
     return response

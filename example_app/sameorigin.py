@@ -1,4 +1,4 @@
-"""Which form was sent from one of our own pages: all others are refused, without a cookie.
+"""Forms come from our own pages: all others are refused, without a cookie.
 
 A token in the form (Flask-WTF's) is compared with one in the session cookie, so a visitor who blocks
 cookies could send no form at all, and could not join. Browsers say where a request comes from:

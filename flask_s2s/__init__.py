@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .click import Click as Click
-    from .config import Settings as Settings
+    from .config.settings import Settings as Settings
     from .conversion import Action as Action
     from .conversion import Reversal as Reversal
     from .conversion import Signup as Signup
     from .conversion import Transaction as Transaction
-    from .delivery.settlement import Delivery as Delivery
-    from .delivery.settlement import Status as Status
     from .errors import ConfigError as ConfigError
     from .errors import InvalidConversion as InvalidConversion
     from .errors import S2SError as S2SError
@@ -25,28 +23,34 @@ if TYPE_CHECKING:
     from .errors import UsageError as UsageError
     from .extension import S2S as S2S
     from .middleware import S2SMiddleware as S2SMiddleware
+    from .rules.delivery import Delivery as Delivery
+    from .rules.delivery import Late as Late
+    from .rules.delivery import NotStored as NotStored
+    from .rules.states import Status as Status
     from .services import Services as Services
     from .signals import signup_completed as signup_completed
-    from .tables import define_tables as define_tables
+    from .store.schema import define_tables as define_tables
 
 _HOMES = {
     "Action": "conversion",
     "Click": "click",
     "ConfigError": "errors",
-    "Delivery": "delivery.settlement",
+    "Delivery": "rules.delivery",
     "InvalidConversion": "errors",
+    "Late": "rules.delivery",
+    "NotStored": "rules.delivery",
     "Reversal": "conversion",
     "S2S": "extension",
     "S2SError": "errors",
     "S2SMiddleware": "middleware",
     "Services": "services",
-    "Settings": "config",
+    "Settings": "config.settings",
     "Signup": "conversion",
-    "Status": "delivery.settlement",
+    "Status": "rules.states",
     "StorageError": "errors",
     "Transaction": "conversion",
     "UsageError": "errors",
-    "define_tables": "tables",
+    "define_tables": "store.schema",
     "signup_completed": "signals",
 }
 

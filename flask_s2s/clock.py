@@ -1,10 +1,12 @@
-"""What time it is: the only module that asks the machine.
+"""The time. No other module asks the machine for it.
 
 Rules take `now`; objects that need the time take a `Clock`. Datetimes are aware and UTC everywhere.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Protocol
 
@@ -22,3 +24,13 @@ class SystemClock:
 
     def now(self) -> datetime:
         return datetime.now(timezone.utc)
+
+    def monotonic(self) -> float:
+        """Return the seconds counted since some moment; nobody can set that clock."""
+        return time.monotonic()
+
+
+def counting(clock: Clock) -> Callable[[], float]:
+    """Return what counts the seconds beside a clock: its own `monotonic`, if it has one."""
+    own: Callable[[], float] = getattr(clock, "monotonic", time.monotonic)
+    return own

@@ -6,14 +6,14 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from flask import Flask, current_app, has_app_context, has_request_context, request
+from flask import Flask, current_app, g, has_app_context, has_request_context, request
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session, scoped_session
 
-from .capture.attribution import Attribution
-from .capture.handle import PARAMETER
 from .conversion import Conversion, Signup
-from .delivery.enlist import watch
 from .errors import UsageError
+from .recording.joining import LEFT_OUT
+from .rules.attribution import Attribution
 from .services import Services
 
 log = logging.getLogger("flask_s2s")
@@ -41,20 +41,7 @@ def current_environ() -> dict[str, Any] | None:
 
 def current_attribution(services: Services) -> Attribution:
     """Return what the current request, if any, says of its visitor's click."""
-    return services.attribution_of(current_environ(), handle_in_form)
-
-
-def handle_in_form() -> str | None:
-    """Return the handle that the request's form brought, in the field of `s2s_field()`."""
-    if not has_request_context() or request.method != "POST":
-        return None
-    if request.mimetype == "application/x-www-form-urlencoded":
-        # Kept whole first: a view that reads the raw body still can.
-        request.get_data(cache=True)
-    elif "form" not in vars(request):
-        # Reading a file that is on its way is the view's business.
-        return None
-    return request.form.get(PARAMETER)
+    return services.visitors.attribution_of(current_environ())
 
 
 def app_of(sender: Any) -> Flask | None:
@@ -75,10 +62,10 @@ def record_fact(app: Flask, make: Callable[[], Conversion | None], session: Any)
     """Record what a signal told of this app."""
     services = app.extensions.get(NAME)
     if isinstance(services, Services):
-        services.recorder.fact(make, current_attribution(services), session)
+        services.recorder.fact(make, services.visitors.crediting(current_environ()), session)
 
 
-def on_signup_completed(sender: Any, *, session: Any = None, **fields: Any) -> None:
+def on_signup_completed(sender: Any, *, session: Any = LEFT_OUT, **fields: Any) -> None:
     """Receive our own signal, for all apps of the process."""
     app = app_of(sender)
     if app is not None:
@@ -86,13 +73,29 @@ def on_signup_completed(sender: Any, *, session: Any = None, **fields: Any) -> N
 
 
 def engine_of(app: Flask) -> Engine | None:
-    """Return the engine of Flask-SQLAlchemy, where the app has it and gave it a database."""
+    """Return the engine of Flask-SQLAlchemy (or -Lite) that our tables are, or would be, on."""
     database = app.extensions.get("sqlalchemy")
     if database is None:
         return None
     with app.app_context():
         engines = getattr(database, "engines", None) or {}
-        engine: Engine | None = engines.get(None)
-    if engine is not None:
-        watch(database.session)
-    return engine
+    for key, metadata in getattr(database, "metadatas", {}).items():
+        if any(table.name == "s2s_delivery" for table in metadata.tables.values()):
+            # Flask-SQLAlchemy's word, by which its sessions find a table's engine.
+            app.extensions[NAME].storage.metadata.info["bind_key"] = key
+            return engines.get(key)
+    # Flask-SQLAlchemy's name for the app's own database, and -Lite's.
+    return engines.get(None) or engines.get("default")
+
+
+def session_of(app: Flask) -> Session | None:
+    """Return the session that the app's extension has open in this context; it makes none."""
+    database = app.extensions.get("sqlalchemy")
+    if database is None or not has_app_context() or app_of(app) is not app:
+        return None
+    scoped = vars(database).get("session")
+    if isinstance(scoped, scoped_session):
+        return scoped.registry() if scoped.registry.has() else None
+    # Flask-SQLAlchemy-Lite's.
+    session = g.get("_sqlalchemy_sessions", {}).get("default")
+    return session if isinstance(session, Session) else None

@@ -7,47 +7,99 @@ order.
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from blinker import NamedSignal
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
-from .capture.asking import AskingVisitors
-from .capture.attribution import Attribution, Reason
-from .capture.binding import Bindings
+from . import threads
 from .capture.consent import Consent, withdraw
-from .capture.decision import Decision
-from .capture.evidence import NO_FORM, Environ, Evidence
-from .capture.handle import HandleSealer
-from .capture.identity import identities
-from .capture.record import RecordSigner
-from .capture.touches import Touches
-from .capture.visitors import Visitors
+from .capture.evidence import Environ, Evidence
+from .capture.token import TokenSigner
+from .capture.visitors import AskingVisitors, Visitors
 from .click import Click
+from .click.formats import Clicks
+from .click.record import RecordSigner
 from .clock import Clock, SystemClock
-from .config import Settings
-from .conversion import Conversion, Signup
-from .delivery import annexe
-from .delivery.crew import Crew
-from .delivery.databaseclock import DatabaseClock
-from .delivery.erasing import Erased, Erasing, Withdrawals
-from .delivery.outbox import Outbox
-from .delivery.recorder import Recorder
-from .delivery.settlement import Delivery
-from .delivery.storage import Storage
-from .errors import ConfigError, StorageError
-from .networks.credentials import Credentials
-from .networks.partnerstack import PartnerStack
+from .config.builtin import built_in
+from .config.parsing import RANDOM_KEY, SHORTEST_KEY
+from .config.settings import Settings
+from .conversion import Conversion, Key, Signup
+from .errors import ConfigError, S2SError, StorageError
+from .networks.credentials import Credentials, OwnHostOnly
+from .networks.network import Network, by_name
 from .networks.transport import HttpTransport, LoopbackOnly, Transport
-from .signals import click_captured, conversion_recorded, delivery_settled, tell
+from .recording.decision import Decision
+from .recording.joining import LEFT_OUT, Apart, Given
+from .recording.recorder import Recorder
+from .recording.session import after
+from .rules.attribution import Attribution, Reason
+from .rules.delivery import Delivery, Tracked
+from .rules.identity import identities
+from .runtime import deferred
+from .runtime.embedded import threads_are_suspended
+from .runtime.supervisor import Supervisor
+from .signals import (
+    click_captured,
+    click_ignored,
+    click_not_stored,
+    conversion_lost,
+    conversion_recorded,
+    tell,
+)
+from .store.audit import Audit, Blocks
+from .store.background import Background, Write
+from .store.bindings import Bindings
+from .store.clicks import Touches
+from .store.database.clock import DatabaseClock
+from .store.database.storage import Storage
+from .store.losses import CLICK, Losses
+from .store.outbox.outbox import Outbox
+from .store.privacy.erasing import Erased, Erasing, Withdrawals
+from .store.privacy.keyring import Keyring
+
+log = logging.getLogger("flask_s2s")
+
+
+def _tell_late(why: str) -> None:
+    log.warning(
+        "s2s.identity.late: %s. It is tried again until it is stored or this process ends",
+        why,
+        extra={"action": "identity.late"},
+    )
+
+
+def _tell_unbound(error: BaseException | None) -> None:
+    log.error(
+        "s2s.identity.not_stored: %s; `flask s2s check` looks at the database",
+        "the process ends" if error is None else type(error).__name__,
+        extra={"action": "identity.not_stored"},
+    )
 
 
 def _no_host() -> Engine | None:
     return None
+
+
+def _no_session() -> Session | None:
+    return None
+
+
+def _nothing() -> None:
+    pass
+
+
+#: After how long a row that had no table yet is tried again, in seconds.
+_SOON = 0.1
 
 
 class Services:
@@ -58,55 +110,84 @@ class Services:
         *,
         settings: Settings,
         storage: Storage,
-        networks: Mapping[str, PartnerStack],
+        networks: Mapping[str, Network],
         transport: Transport,
         clock: Clock | None,
+        sender: object = None,
+        static_path: str | None = None,
+        session_in_use: Callable[[], Session | None] = _no_session,
+        at_first_request: Callable[[], None] = _nothing,
     ) -> None:
         self.settings = settings
+        #: Whose signals are sent: the app's, or this object's own.
+        self.sender: Any = sender or self
+        self._static_path = static_path
+        self._at_first_request = at_first_request
         self.storage = storage
         database_clock = DatabaseClock(SystemClock(), storage.engine)
         self.clock = clock = clock or database_clock
         self.networks = networks
-        self.transport = transport
         self.signer = RecordSigner(settings.secret_keys, settings.window, settings.windows)
-        self.credentials = Credentials(settings)
+        self.credentials = Credentials(networks.values())
+        self.transport = OwnHostOnly(transport, self.credentials)
         engine, tables = storage.engine, storage.tables
-        self.touches = Touches(engine, tables, settings.click_rate, lambda: storage.begun)
+        refresh: dict[str, Any] = {}
+        if clock is database_clock:
+            refresh["refresh"] = database_clock.refresh
+        rates = (settings.click_rate, settings.click_day)
+        self.touches = Touches(
+            engine,
+            tables,
+            *rates,
+            threads.in_turn,
+            self._store_later,
+            lambda: storage.begun,
+            not_stored=self._click_not_stored,
+            after_all=lambda reason: self.losses.count(CLICK, reason, -1),
+            **refresh,
+        )
         storage.at_fork = self.touches.close
-        self.withdrawals = Withdrawals(storage, Erasing(tables), clock)
+        background = Background(
+            wait=settings.record_wait.total_seconds(), inline=self._writes_inline
+        )
+        #: What was lost, by reason.
+        self.losses = Losses(engine, tables, clock, background.later)
+        self._withdrawals = Withdrawals(storage, Erasing(tables), clock, background)
         self.visitors = self._visitors()
-        self.attribution_of = self.visitors.attribution_of
-        self.outbox = Outbox(engine, tables)
-        self.bindings = Bindings(engine, tables, settings)
-        self.crew = crew = Crew(
+        keyring = Keyring(engine, tables.meta, settings.secret_keys)
+        self.outbox = Outbox(engine, tables, keyring)
+        self.bindings = Bindings(engine, tables, settings, keyring)
+        self.blocks = Blocks(engine, tables)
+        #: What operators did.
+        self.audit = Audit(engine, tables, keyring)
+        self.supervisor = supervisor = Supervisor(
             settings=settings,
             storage=storage,
             outbox=self.outbox,
+            keyring=keyring,
+            retention=self.retention,
             networks=networks,
-            transport=transport,
+            transport=self.transport,
             credentials=self.credentials,
             clock=clock,
             database_clock=database_clock,
-            settled=lambda delivery, status: tell(
-                delivery_settled, self.sender, delivery=delivery, status=status
-            ),
+            tell=self._tell,
         )
-        self.worker, self.verifier, self.work = crew.worker, crew.verifier, crew.work
-        self.prepare, self.drain, self.summary = crew.prepare, crew.drain, crew.summary
-        self.wake, self.on_wake = crew.wake, crew.on_wake
+        self.drain = supervisor.drain
         self.recorder = Recorder(
             settings=settings,
             storage=storage,
             outbox=self.outbox,
             networks=networks,
             clock=clock,
-            resolve=Decision(tables, self.outbox.hashed, self.bindings, settings.rule),
-            wake=crew.wake,
-            recorded=lambda delivery: tell(conversion_recorded, self.sender, delivery=delivery),
+            background=background,
+            resolve=Decision(tables, self.outbox.hashed, self.bindings, self.blocks, settings),
+            wake=supervisor.wake,
+            session_in_use=session_in_use,
+            recorded=lambda delivery: self._tell(conversion_recorded, delivery=delivery),
+            lost=self._conversion_lost,
+            **refresh,
         )
-        self.sender: Any = self
-        #: Where the site's files are; links there never carry a click.
-        self.static_path: str | None = None
         #: The process in which `start_serving` was called last.
         self.serving_pid = 0
 
@@ -119,46 +200,95 @@ class Services:
         host_engine: Callable[[], Engine | None] = _no_host,
         transport: Transport | None = None,
         clock: Clock | None = None,
+        sender: object = None,
+        static_path: str | None = None,
+        session_in_use: Callable[[], Session | None] = _no_session,
+        at_first_request: Callable[[], None] = _nothing,
+        networks: Sequence[type[Network]] = (),
     ) -> Services:
         """Build the graph of one app. Connects to nothing.
 
         `folder` holds the outbox when no database is named, `host_engine` gives the app's own
         engine. Under `TESTING` a request to another machine is refused, unless by a `transport`.
+        Signals are sent by `sender`. Files below `static_path` are not sent on with a click token.
+        A conversion that is reported without `session=` joins `session_in_use`. A process calls
+        `at_first_request` once.
+        `networks` are those beside the built-in ones, which `Settings.from_mapping` was given too.
         """
-        network = PartnerStack(url=settings.partnerstack_url, api_url=settings.partnerstack_api_url)
-        if unknown := settings.windows.keys() - {network.name}:
-            raise ConfigError(
-                "S2S_WINDOW", f"names {min(unknown)!r}, which is no network", f"Use {network.name}."
+        every = by_name(one(settings.of(one)) for one in (*built_in(), *networks))
+        if unknown := settings.windows.keys() - every.keys():
+            problem = f"names {min(unknown)!r}, which is no network"
+            raise ConfigError("S2S_WINDOW", problem, f"Use {' or '.join(every)}.")
+        if settings.shortest_key < SHORTEST_KEY:
+            log.warning(
+                "s2s.secret_key.short: clicks are signed with a key of %d characters, and could be "
+                "forged. %s",
+                settings.shortest_key,
+                RANDOM_KEY,
+                extra={"action": "secret_key.short"},
             )
-        sending = transport or HttpTransport(connections=settings.concurrency)
+        sending = transport or HttpTransport(
+            connections=settings.concurrency,
+            proxy=settings.proxy,
+            ca_bundle=settings.ca_bundle,
+            trust_env=settings.trust_env,
+        )
         if settings.testing and transport is None:
-            sending = LoopbackOnly(sending)
+            lanes = [lane for network in every.values() for lane in network.lanes.values()]
+            sending = LoopbackOnly(sending, lanes)
+        storage = Storage(
+            uri=settings.database_uri,
+            options=settings.database_options,
+            host=host_engine,
+            folder=Path(folder).absolute(),
+            schema=settings.schema,
+            testing=settings.testing,
+        )
+        if settings.database_uri is not None or host_engine is _no_host:
+            storage.tell_of_unusable_folder()
         return cls(
             settings=settings,
-            storage=Storage(uri=settings.database_uri, host=host_engine, folder=Path(folder)),
-            networks={network.name: network},
+            storage=storage,
+            networks=every,
             transport=sending,
             clock=clock,
+            sender=sender,
+            static_path=static_path,
+            session_in_use=session_in_use,
+            at_first_request=at_first_request,
         )
+
+    def _tell(self, signal: NamedSignal, **facts: Any) -> None:
+        tell(signal, self.sender, **facts)
 
     def _visitors(self) -> Visitors:
         settings = self.settings
-        sealer = HandleSealer(settings.secret_keys, settings.window, settings.windows)
+        signing = (settings.secret_keys, settings.window, settings.windows)
+        tokens = TokenSigner(*signing)
+        formats = Clicks(network.clicks for network in self.networks.values())
         needs: dict[str, Any] = {
             "settings": settings,
+            "formats": formats,
             "evidence": Evidence(
-                settings=settings, signer=self.signer, sealer=sealer, clock=self.clock
+                settings=settings,
+                formats=formats,
+                signer=self.signer,
+                tokens=tokens,
+                clock=self.clock,
             ),
-            "sealer": sealer,
+            "tokens": tokens,
+            "states": TokenSigner(*signing, purpose="state"),
             "touches": self.touches,
             "clock": self.clock,
             "chance": secrets.token_bytes,
-            "captured": lambda click: tell(click_captured, self.sender, click=click),
+            "captured": lambda click: self._tell(click_captured, click=click),
+            "passed_over": lambda reason: self._tell(click_ignored, reason=reason),
+            "static": lambda: self._static_path,
         }
         consent = Consent(settings.consent, gpc_denies=settings.gpc == "deny")
         if not consent.asks:
             return Visitors(**needs)
-        return AskingVisitors(consent=consent, erase=self.withdrawals.soon, **needs)
+        return AskingVisitors(consent=consent, erase=self._withdrawals.soon, **needs)
 
     # -- visitors -----------------------------------------------------------------------------
 
@@ -167,43 +297,47 @@ class Services:
         *,
         email: object = None,
         user_id: object = None,
-        session: Any = None,
+        verified: bool = False,
+        session: Given = LEFT_OUT,
         environ: Environ | None = None,
-        form: Callable[[], str | None] = NO_FORM,
     ) -> bool:
         """Bind the visitor's click to who they say they are; see `S2S.identify`."""
-        joined = None if session is None else self.recorder.joinable(session)
-        found = self.attribution_of(environ, form)
+        joined = self.recorder.joined(session)
+        found = self.visitors.attribution_of(environ)
         who = identities(email, user_id)
         if found.click is None or not who:
             return False
         now = self.clock.now()
         if joined is not None:
-            return self.bindings.bind(joined.connection(), who, found, now)
-        storage = self.storage
-        return self.bindings.bind_alone(
-            who,
-            found,
-            now,
-            create=lambda: storage.ours and bool(storage.create()),
-            ready=storage.refuse_while_begun,
-        )
+            return self.bindings.bind(joined, who, found, now, proved=verified)
 
-    def withdraw(
-        self,
-        *,
-        environ: Environ,
-        session: Any = None,
-        form: Callable[[], str | None] = NO_FORM,
-    ) -> Erased:
+        def write() -> bool:
+            create = self.storage.create_ours
+            return self.bindings.bind_alone(who, found, now, create, proved=verified)
+
+        def bind() -> bool:
+            ready = self.storage.refuse_while_begun
+            writing = Write(run=write, lost=_tell_unbound)
+            bound = self.recorder.background.patiently(writing, ready=ready, late=_tell_late)
+            return bound is True
+
+        place = self.recorder.joining.find(join=False)
+        if isinstance(place, Apart):
+            return bind()
+        after(place.session, bind)
+        return True
+
+    def withdraw(self, *, environ: Environ, session: Given = LEFT_OUT) -> Erased:
         """Erase what is kept of this request's visitor; see `S2S.withdraw`.
 
         Where nobody is asked for consent (`S2S_CONSENT`, `S2S_GPC`), the app ends the cookie itself
-        with the headers that `reply.expiring` returns.
+        with the headers that `middleware.expiring` returns.
         """
-        clicks = self.visitors.evidence.clicks(environ, form)
-        joined = None if session is None else self.recorder.joinable(session).connection()
-        erased = self.withdrawals.now(clicks, joined)
+        clicks = self.visitors.evidence.clicks(environ)
+        joined = self.recorder.joined(session)
+        if session is LEFT_OUT and not isinstance(place := self.recorder.joining.find(), Apart):
+            joined = self.recorder.joined(place.session)
+        erased = self._withdrawals.now(clicks, joined)
         withdraw(environ)
         return replace(erased, cookie=self.visitors.evidence.has_cookie(environ))
 
@@ -212,44 +346,63 @@ class Services:
     def track_signup(
         self,
         *,
-        customer_key: object,
-        session: Any = None,
+        customer_key: Key,
+        email: str | None = None,
+        name: str | None = None,
+        provider_key: str | None = None,
+        origin: str | None = None,
+        ip_address: str | None = None,
+        user_agent: str | None = None,
+        external_type: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        session: Given = LEFT_OUT,
         environ: Environ | None = None,
         click: Click | None = None,
-        handle: str | None = None,
-        **fields: Any,
-    ) -> Delivery | None:
-        """Record a sign-up; see `S2S.track_signup`.
-
-        `environ` is the request's, if there is one; `handle` is what its form brought as `s2s_xid`.
-        """
-        return self.track(
-            Signup(customer_key=customer_key, **fields),  # type: ignore[arg-type]
-            session=session,
-            environ=environ,
-            click=click,
-            form=lambda: handle,
+    ) -> Tracked:
+        """Record a sign-up; see `S2S.track_signup`. `environ` is the request's, if there is one."""
+        signup = Signup(
+            customer_key=customer_key,  # type: ignore[arg-type]
+            email=email,
+            name=name,
+            provider_key=provider_key,
+            origin=origin,
+            ip_address=ip_address,
+            user_agent=user_agent,
+            external_type=external_type,
+            meta={} if meta is None else meta,
         )
+        return self.track(signup, session=session, environ=environ, click=click)
 
     def track(
         self,
         conversion: Conversion,
         *,
-        session: Any = None,
+        session: Given = LEFT_OUT,
         environ: Environ | None = None,
         click: Click | None = None,
-        form: Callable[[], str | None] = NO_FORM,
-    ) -> Delivery | None:
-        """Record a conversion now; None when our own database did not take it (logged)."""
-        explicit = Attribution(click, Reason.EXPLICIT)
-        attribution = explicit if click else self.attribution_of(environ, form)
+    ) -> Tracked:
+        """Record a conversion now; see `S2S.track_signup`."""
+        if click is None:
+            attribution = self.visitors.crediting(environ)
+        else:
+            attribution = Attribution(click, Reason.EXPLICIT)
         return self.recorder.call(conversion, attribution, session)
 
     def credit(self, customer_key: str, click: Click) -> Delivery | None:
         """Give a customer's unattributed sign-up a click by hand, or record it; None: it has one."""
+        reviewed = self.ledger.under_review(customer_key)
+        if reviewed:
+            now, settings = self.clock.now(), self.settings
+            if not self.ledger.credit(
+                reviewed[0], click, now, settings.give_up, dry_run=settings.dry_run
+            ):
+                return None
+            self.supervisor.wake()
+            found = self.ledger.get(reviewed[0].id)
+            return None if found is None else found[0]
         conversion = Signup(customer_key=customer_key)
         recorded = self.recorder.alone(conversion, Attribution(click, Reason.CREDITED))
-        if recorded is None:
+        if not recorded:
             raise StorageError("The database did not take the credit", "Try it again.")
         if recorded.click != click or recorded.reason != Reason.CREDITED.value:
             return None
@@ -258,30 +411,59 @@ class Services:
     # -- for people ---------------------------------------------------------------------------
 
     @property
-    def ledger(self) -> annexe.Ledger:
+    def ledger(self) -> deferred.Ledger:
         """The deliveries."""
-        return annexe.Ledger(self.storage.engine, self.storage.tables)
+        return deferred.Ledger(self.storage.engine, self.storage.tables)
 
-    @property
-    def gates(self) -> annexe.Gates:
-        """The closed lanes."""
-        return self.crew.gates
-
-    @property
-    def probation(self) -> annexe.Probation:
-        """The sign-ups that are still to be confirmed."""
-        return self.crew.probation
+    def retention(self, now: datetime) -> deferred.Retention:
+        """Return what deletes what is past its time."""
+        tables, longest = self.storage.tables, self.settings.longest_window
+        return deferred.Retention(self.storage.engine, tables, self.bindings, now, longest)
 
     # -- the process --------------------------------------------------------------------------
 
     def start_serving(self) -> None:
-        """A process serves its first request. Never raises, never waits for a database server."""
+        """A process serves its first request. Never raises, never waits for a database."""
         self.serving_pid = os.getpid()
-        self.crew.start()
+        self._at_first_request()
+        self._at_first_request = lambda: None
+        if not self.supervisor.start():
+            self.serving_pid = 0
+
+    def _store_later(self, run: Callable[[], object], stored: Callable[[], object]) -> bool:
+        """Have a click's row tried again, where a file of our own may not have its tables yet.
+
+        Soon: until then nobody who asks for what is kept of its visitor finds it.
+        """
+
+        def made() -> object:
+            self.storage.create_ours()
+            return run()
+
+        write = Write(run=made, stored=lambda _: stored())
+        return self.storage.ours and self.recorder.background.later(write, _SOON)
+
+    def _click_not_stored(self, reason: str) -> None:
+        self.losses.count(CLICK, reason)
+        self._tell(click_not_stored, reason=reason)
+
+    def _conversion_lost(self, kind: str, customer_key: str | None, reason: str) -> None:
+        self.losses.count(kind, reason)
+        self._tell(conversion_lost, kind=kind, customer_key=customer_key, reason=reason)
+
+    def _writes_inline(self) -> bool:
+        """Whether a report is written in the caller's thread: no other could, or should, do it."""
+        if self.settings.testing or threads_are_suspended():
+            return True
+        try:
+            return self.storage.in_memory
+        except (S2SError, SQLAlchemyError, OSError):
+            return False  # whoever writes is told
 
     def close(self) -> None:
         """End the embedded worker and close every connection of our own; use opens them again."""
-        self.crew.embedded.stop()
+        self.supervisor.embedded.stop()
+        self.recorder.background.close()
         self.touches.close()
         self.storage.close()
         self.serving_pid = 0

@@ -5,54 +5,87 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from flask import request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
-from .capture.attribution import Attribution
 from .conversion import Conversion, Signup
-from .delivery.arming import ArmedView
 from .errors import UsageError
-from .host import handle_in_form
+from .recording.tentative import ArmedView
+from .rules.attribution import Attribution
 from .services import Services
 
 log = logging.getLogger("flask_s2s.conversion")
 
 View = Callable[..., Any]
 ViewT = TypeVar("ViewT", bound=Callable[..., Any])
+T = TypeVar("T")
+R = TypeVar("R")
+P = ParamSpec("P")
+#: A field of a conversion view: a value, or a function that is called when the view has run.
+Lazily: TypeAlias = T | Callable[[], T | None] | None
 _UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_EXAMPLE = "@s2s.conversion(customer_key=lambda: g.user.id)"
+
+
+def called(method: Callable[Concatenate[T, P], R]) -> Callable[Concatenate[T, P], R]:
+    """Let a method that makes a decorator refuse to be one."""
+
+    @functools.wraps(method)
+    def checked(self: T, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if args and callable(args[0]):
+            raise UsageError(f"@s2s.conversion needs arguments: write {_EXAMPLE}")
+        return method(self, *args, **kwargs)
+
+    return checked
 
 
 class ConversionView:
-    """What one `@s2s.conversion(...)` says; `decorate` applies it."""
+    """The arguments of one `@s2s.conversion(...)`; `decorate` applies them."""
 
     def __init__(
         self,
         kind: str,
         *,
-        customer_key: Callable[[], Any],
-        when: Callable[[], Any] | None,
+        customer_key: object,
+        when: object,
         fields: Mapping[str, Any],
         session: Any,
         services: Callable[[], Services],
+        seen: list[tuple[View, View]],
     ) -> None:
+        """`seen` gets each view that is decorated, and what takes its place."""
         if kind != Signup.kind:
             raise UsageError(f"conversion({kind!r}) is not known; use 'signup'")
-        unknown = fields.keys() - Signup.__dataclass_fields__.keys()
-        if unknown:
-            raise UsageError(f"conversion() got {', '.join(sorted(unknown))}: no field of Signup")
-        self._customer_key = customer_key
-        self._when = when
-        self._fields = fields
+        for name, given in (("customer_key", customer_key), ("when", when)):
+            if not callable(given) and (given is not None or name == "customer_key"):
+                raise UsageError(
+                    f"conversion({name}=...) must be a function, which is called when the view "
+                    f"runs: {name}=lambda: ..."
+                )
+        self._customer_key: Any = customer_key
+        self._when: Any = when
+        self._fields = {name: value for name, value in fields.items() if value is not None}
         self._session = session
         self._services = services
+        self._seen = seen
 
     def decorate(self, view: ViewT) -> ViewT:
         """Return `view`, recording a conversion when it succeeds; async views stay async."""
+        if isinstance(view, type):
+            raise UsageError(
+                f"@s2s.conversion decorates a view function, and {view.__name__} is a class: put it "
+                f"above a method, or into the class's list: decorators = [{_EXAMPLE[1:]}]"
+            )
+        if not callable(view):
+            raise UsageError(
+                f"@s2s.conversion decorates a view function, not {type(view).__name__}: put it "
+                "directly above def"
+            )
         wrapped: Any
         if inspect.iscoroutinefunction(view):
 
@@ -76,6 +109,7 @@ class ConversionView:
                     run.raised(error)
                     raise
 
+        self._seen.append((view, wrapped))
         return wrapped  # type: ignore[no-any-return]
 
     def _begin(self) -> _Run:
@@ -85,7 +119,7 @@ class ConversionView:
         environ = request.environ
 
         def attribution() -> Attribution:
-            return services.attribution_of(environ, handle_in_form)
+            return services.visitors.crediting(environ)
 
         armed = ArmedView(services.recorder, self._make, attribution, self._session)
         return _Run(armed, services.recorder.strict)
@@ -98,6 +132,19 @@ class ConversionView:
             return None
         values = {n: v() if callable(v) else v for n, v in self._fields.items()}
         return Signup(customer_key=key, **values)
+
+
+def tell_of_unused(seen: Iterable[tuple[View, View]], registered: Iterable[View]) -> None:
+    """Log each view that the app routes to without the decorator that was put above its route."""
+    routed = set(map(id, registered))
+    for view, wrapped in seen:
+        if id(view) in routed and id(wrapped) not in routed:
+            log.error(
+                "s2s.conversion.unused: %s is routed without its @s2s.conversion, and records "
+                "nothing. Put the decorator below @app.route (@app.post ...)",
+                getattr(view, "__qualname__", type(view).__name__),
+                extra={"action": "conversion.unused"},
+            )
 
 
 class _Run:

@@ -1,6 +1,14 @@
-"""What holds for every test, one module each."""
+"""Fixtures and hooks for every test, one module each."""
 
-pytest_plugins = ["tests.loopback", "tests.requiring", "tests.services", "tests.table"]
+pytest_plugins = [
+    "tests.garbage",
+    "tests.loopback",
+    "tests.once",
+    "tests.requiring",
+    "tests.services",
+    "tests.table",
+    "tests.private",  # last: it imports others, which are to be rewritten first
+]
 
 # Programs that print ratios, run by hand: a slow machine must not fail a test.
 collect_ignore = ["benchmarks"]

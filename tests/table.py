@@ -26,7 +26,7 @@ def matrix(record_property: Callable[[str, object], None]) -> Record:
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
-    """Print the table, in the Markdown that README shows."""
+    """Print the table, in the Markdown that docs/attribution.md shows."""
     rows: dict[tuple[int, str], dict[str, str]] = {}
     for reports in terminalreporter.stats.values():
         for report in reports:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -12,14 +12,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_s2s import ConfigError, Settings
-from flask_s2s.config import _KEYS as KEYS
+from flask_s2s.config.settings import keys
 
 NAN = float("nan")
 ENDLESS = float("inf")
+KEYS = keys()
+
+
+def _rule(conversion: Any, click: Any, facts: Any) -> str | None:
+    return None
+
+
+async def _later(*arguments: Any) -> str | None:
+    return None
+
+
+class _Later:
+    async def __call__(self, *arguments: Any) -> str | None:
+        return None
+
+
+def _one_by_one(*arguments: Any) -> Iterator[str]:
+    yield ""
+
 
 #: Every setting: a value that is good, what it becomes, and values that are refused.
 SETTINGS: dict[str, tuple[Any, Any, list[Any]]] = {
-    "S2S_TOKEN": (" tok ", ("tok",), ["", " ", 12345, 1e5, True, [], ["a", None], {}, "a b", "é"]),
+    "S2S_TOKEN": (
+        " tok ",
+        ("tok",),
+        ["", " ", 12345, 1e5, True, [], ["a", None], {}, "a b", "é", _later],
+    ),
     "S2S_TOKEN_FILE": ("/run/token", "/run/token", ["", " ", 5]),
     "S2S_PARTNERSTACK_URL": (
         "http://127.0.0.1:5001/",
@@ -29,7 +52,12 @@ SETTINGS: dict[str, tuple[Any, Any, list[Any]]] = {
     "S2S_PARTNERSTACK_API_URL": ("https://h/api", "https://h/api", ["h", "https://h/?a=b", True]),
     "S2S_PARTNERSTACK_PUBLIC_KEY": ("pk", "pk", ["", 5, False]),
     "S2S_PARTNERSTACK_SECRET_KEY": ("sk", "sk", ["", 1e5, "a\nb"]),
+    "S2S_PROXY": ("http://p:3128/", "http://p:3128", ["p:3128", "http://p", "socks5://p:1", 5]),
+    "S2S_CA_BUNDLE": ("/etc/ca.pem", "/etc/ca.pem", ["", 5]),
+    "S2S_TRUST_ENV": ("true", True, ["yes", 2]),
     "S2S_DATABASE_URI": ("sqlite:///x", "sqlite:///x", ["", 5]),
+    "S2S_SCHEMA": ("crm", "crm", ["", 5]),
+    "S2S_DATABASE_OPTIONS": ({"pool_size": 2}, {"pool_size": 2}, ["", "pool_size=2", 5, {1: 2}]),
     "S2S_WINDOW": (
         30,
         timedelta(days=30),
@@ -40,14 +68,25 @@ SETTINGS: dict[str, tuple[Any, Any, list[Any]]] = {
     "S2S_COOKIE_DOMAIN": (".Example.org", "example.org", ["", "a b", "x; Secure", "localhost", 5]),
     "S2S_CARRY": ("auto", "auto", ["", "on", True, "Auto"]),
     "S2S_STRIP_PARAMS": ("true", True, ["", "yes", 2]),
+    "S2S_KEEP_LANDING": ("false", False, ["", "no", 2]),
     "S2S_SCRIPT_COOKIES": ("0", False, ["", "no", 2]),
-    "S2S_CONSENT": (len, len, ["granted", True, 1]),
+    "S2S_ROBOTS": (len, len, ["listed", True, 1, _later, _one_by_one]),
+    "S2S_CONSENT": (len, len, ["granted", True, 1, _later, _Later(), _one_by_one]),
     "S2S_GPC": ("deny", "deny", ["", "honour", True]),
-    "S2S_RULE": (repr, repr, ["none", True, 1]),
+    "S2S_IDENTIFY": ("verified", "verified", ["", "proved", True]),
+    "S2S_RULE": (_rule, _rule, ["none", True, 1, repr, len, _later, _one_by_one]),
+    "S2S_RULE_ERROR": ("review", "review", ["", "refuse", True]),
+    "S2S_CUSTOMERS": (
+        "select 1, 2",
+        "select 1, 2",
+        ["", "users", "DELETE FROM x", 5, True, [], _later],
+    ),
     "S2S_CLICK_RATE": (0, 0.0, [-1, "5", True, NAN, ENDLESS]),
+    "S2S_CLICK_DAY": (0, 0, [-1, "5", True, 1.5]),
     "S2S_WORKER": ("external", "external", ["", "thread", False]),
     "S2S_CONCURRENCY": (1, 1, [0, -1, 1.5, "8", True]),
     "S2S_RATE": (0.5, 0.5, [0, -1, "5", NAN]),
+    "S2S_RECORD_WAIT": (0.5, timedelta(seconds=0.5), [0, -1, "2", NAN, 61, timedelta(hours=1)]),
     "S2S_LEASE": (3, timedelta(seconds=3), [2.9, 0, "60", NAN, 10**9, timedelta(days=2)]),
     "S2S_GIVE_UP": (timedelta(hours=1), timedelta(hours=1), [0, -3, "30", NAN, 10**9]),
     "S2S_SEND_PII": ("hash", "hash", ["", "plaintext", True]),
@@ -63,6 +102,8 @@ def read(**config: Any) -> Settings:
 
 def context(key: str) -> dict[str, Any]:
     """Return what must be set beside a setting."""
+    if key == "S2S_DATABASE_OPTIONS":
+        return {"S2S_DATABASE_URI": "postgresql://postgres@127.0.0.1/x"}
     return PAIR if key in PAIR else {}
 
 
@@ -175,7 +216,7 @@ def test_an_unknown_setting_is_refused_with_the_nearest(typed: str, meant: str) 
 
 
 def test_an_unknown_setting_like_no_other_is_refused_too() -> None:
-    with pytest.raises(ConfigError, match="README"):
+    with pytest.raises(ConfigError, match=r"docs/settings\.md"):
         read(S2S_Q=1)
 
 
@@ -229,5 +270,6 @@ def test_a_callable_is_not_called_when_settings_are_read() -> None:
 def test_the_newest_key_signs_and_the_older_ones_still_read() -> None:
     assert read(SECRET_KEY_FALLBACKS=["old", None]).secret_keys == ("old", "for tests")
     assert read(SECRET_KEY_FALLBACKS=None).secret_keys == ("for tests",)
-    assert read(S2S_SECRET_KEY=["new", "old"]).secret_keys == ("old", "new")
-    assert read(S2S_SECRET_KEY=b"bytes").secret_keys == (b"bytes",)
+    new, old = "n" * 16, "o" * 16
+    assert read(S2S_SECRET_KEY=[new, old]).secret_keys == (old, new)
+    assert read(S2S_SECRET_KEY=b"sixteen bytes...").secret_keys == (b"sixteen bytes...",)

@@ -47,7 +47,18 @@ def run_pytest(folder: pathlib.Path, source: str, **environ: str) -> tuple[int, 
     rules = pathlib.Path(__file__).parent
     copy = folder / "tests"
     copy.mkdir()
-    for name in ("__init__", "conftest", "loopback", "requiring", "services", "table"):
+    for name in (
+        "__init__",
+        "conftest",
+        "garbage",
+        "loopback",
+        "once",
+        "private",
+        "requiring",
+        "services",
+        "table",
+        "waiting",
+    ):
         shutil.copy(rules / f"{name}.py", copy)
     (copy / "test_it.py").write_text(source)
     (folder / "pytest.ini").write_text("[pytest]\npythonpath = .\naddopts = -p no:cacheprovider\n")

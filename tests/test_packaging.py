@@ -1,4 +1,4 @@
-"""What a user gets from `pip install flask-s2s`: names, types, and an import that costs little."""
+"""The package after `pip install flask-s2s`: names, types, and an import that costs little."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import click
 import pytest
 
 import flask_s2s
+from flask_s2s import Services, Settings
 
 #: Adding a name here is a promise to keep it; taking one away breaks somebody's site.
 PUBLIC = {
@@ -23,6 +24,8 @@ PUBLIC = {
     "ConfigError",
     "Delivery",
     "InvalidConversion",
+    "Late",
+    "NotStored",
     "Reversal",
     "S2S",
     "S2SError",
@@ -36,6 +39,16 @@ PUBLIC = {
     "UsageError",
     "define_tables",
     "signup_completed",
+}
+
+#: What an app's `extensions["s2s"]` has.
+OF_SERVICES = {
+    *("build", "start_serving", "close", "serving_pid", "sender"),
+    *("track", "track_signup", "identify", "withdraw", "credit", "drain"),
+    *("settings", "clock", "storage", "networks", "credentials", "transport"),
+    *("signer", "visitors", "touches", "bindings"),
+    *("recorder", "outbox", "ledger", "retention", "supervisor"),
+    *("audit", "blocks", "losses"),
 }
 
 
@@ -76,6 +89,11 @@ def test_a_public_name_is_there_and_listed(name: str) -> None:
     assert name in dir(flask_s2s)
 
 
+def test_the_public_attributes_of_services_are_these() -> None:
+    services = Services.build(Settings.from_mapping({"S2S_SECRET_KEY": "for-tests-0123456789"}))
+    assert {name for name in dir(services) if not name.startswith("_")} == OF_SERVICES
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = flask_s2s.no_such_name
@@ -97,7 +115,9 @@ def test_sites_without_flask_do_not_load_it(module: str) -> None:
     assert of_package("flask", loaded) == set()
 
 
-@pytest.mark.parametrize("module", ["cli", "dashboard", "integrations", "sandbox", "testing"])
+@pytest.mark.parametrize(
+    "module", ["cli.context", "dashboard", "integrations", "sandbox", "testing"]
+)
 def test_the_extension_loads_no_part_that_a_site_may_never_use(module: str) -> None:
     loaded = modules_after("from flask_s2s import S2S\nimport flask\nS2S().init_app")
     assert "flask_s2s.extension" in loaded
@@ -105,12 +125,21 @@ def test_the_extension_loads_no_part_that_a_site_may_never_use(module: str) -> N
 
 
 #: What sends, and what looks at, verifies or changes deliveries by hand.
-APART = {
-    "dispatch", "dossier", "gate", "ledger", "moving", "ordering", "pace", "probation", "retention",
-    "senders", "verdict", "verification", "worker",
-}  # fmt: skip
-VERIFYING = {"probation", "verdict", "verification"}
-FOR_PEOPLE = {"dossier", "ledger", "moving", "retention"}
+VERIFYING = {"delivery.verifier", "store.outbox.verification_queue"}
+FOR_PEOPLE = {"store.outbox.ledger", "store.privacy.personal"}
+APART = (
+    VERIFYING
+    | FOR_PEOPLE
+    | {
+        "delivery.completer",
+        "delivery.executor",
+        "delivery.worker",
+        "rules.dependencies",
+        "rules.verification",
+        "runtime.maintenance",
+        "store.outbox.retention",
+    }
+)
 A_SITE = """
 import tempfile
 from flask import Flask
@@ -136,9 +165,9 @@ KEYS = 'app.config.update(S2S_PARTNERSTACK_PUBLIC_KEY="pk", S2S_PARTNERSTACK_SEC
 )
 def test_a_process_loads_what_it_will_use_before_it_serves(code: str, needed: set[str]) -> None:
     loaded = modules_after(code)
-    assert {room for room in APART if f"flask_s2s.delivery.{room}" in loaded} == needed
+    assert {room for room in APART if f"flask_s2s.{room}" in loaded} == needed
     # What reads the network's records is a part of sending: some conversions must be looked for.
-    assert ("flask_s2s.networks.records" in loaded) is bool(needed)
+    assert ("flask_s2s.networks.partnerstack.records" in loaded) is bool(needed)
 
 
 def test_a_web_process_beside_a_worker_serves_and_records_without_the_worker_s_rooms() -> None:
@@ -152,10 +181,10 @@ client = app.test_client()
 client.get("/?ps_xid=a1B2c3D4e5F6g7")
 assert client.post("/signup").text == "welcome"
 with app.app_context():
-    assert s2s.services.summary().counts == {{"pending": 1}}
+    assert s2s.services.supervisor.summary().counts == {{"pending": 1}}
 """
     loaded = modules_after(serving)
-    assert {room for room in APART if f"flask_s2s.delivery.{room}" in loaded} == set()
+    assert {room for room in APART if f"flask_s2s.{room}" in loaded} == set()
 
 
 def test_flask_finds_the_commands() -> None:

@@ -1,7 +1,7 @@
-"""Whether a visitor lets clicks be kept: what the site and the browser say. Pure.
+"""Consent: a visitor lets clicks be kept, or does not, by the site's word and the browser's. Pure.
 
-Without `S2S_CONSENT` and `S2S_GPC` nobody is asked. Whatever is not a clear yes is none: a callable
-that fails, or answers something else, leaves the visitor pending, which keeps nothing.
+Without `S2S_CONSENT` and `S2S_GPC` nobody is asked. Only a clear yes is one: a callable that fails, or
+answers something else, leaves the visitor pending, which keeps nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WITHDRAWN = "flask_s2s.withdrawn"
 
 
 class Permission(str, Enum):
-    """What a visitor has said."""
+    """A visitor's answer."""
 
     GRANTED = "granted"
     #: No answer yet: a click is held in the request, and in what its page carries.

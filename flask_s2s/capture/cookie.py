@@ -1,14 +1,26 @@
-"""The cookie, as bytes on the wire: reading every one of a name, and the header that sets it.
+"""The cookie on the wire: reading it, setting it, and the domain and caches that it must keep to.
 
 `http.cookies.SimpleCookie` drops a whole header for one illegal name somewhere in it, and a browser
 may send two cookies of one name (host-only and domain), so the header is read by hand.
+
+A cookie's widest domain is the registrable one, by the public-suffix list. The private section counts
+too: `github.io` is a suffix, or one tenant could set another's cookie. The host is the visitor's word,
+so a host that is no plain DNS name gets a host-only cookie, and nothing of it reaches a header. So does
+a name with the root's dot at its end, for which a browser would refuse a domain without the dot.
+
+A response that sets the cookie belongs to one visitor: it loses the headers that let a shared cache
+keep it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from email.utils import format_datetime
+from functools import lru_cache
+
+from publicsuffixlist import PublicSuffixList
 
 _MAX_HEADER = 65536
 #: Headers by which a cache in front of the app would keep the response all the same; with those
@@ -42,19 +54,6 @@ def set_cookie(
     return ("Set-Cookie", "; ".join(parts))
 
 
-def expire_host_only(name: str, *, secure: bool) -> tuple[str, str]:
-    """Return the header that ends the cookie without a domain.
-
-    It goes before the one that sets the cookie for the domain: by RFC 6265 they are one and the
-    same at the domain's own host, and the later header counts.
-    """
-    parts = [f"{name}=", "Expires=Thu, 01 Jan 1970 00:00:00 GMT", "Max-Age=0", "Path=/"]
-    parts += ["HttpOnly", "SameSite=Lax"]
-    if secure:
-        parts.append("Secure")
-    return ("Set-Cookie", "; ".join(parts))
-
-
 def expire_cookie(name: str, *, domain: str | None, secure: bool) -> tuple[str, str]:
     """Return the header that makes a browser drop the cookie of exactly this domain (None: host)."""
     return set_cookie(name, "", domain=domain, secure=secure, expires=_LONG_AGO, seconds=0)
@@ -69,3 +68,34 @@ def for_one_visitor(headers: Sequence[tuple[str, str]]) -> Headers:
 def _lets_cache(name: str) -> bool:
     lower = name.lower()
     return lower in _CACHING or lower.endswith("cache-control")
+
+
+#: Labels of a name in its ASCII form. No top-level domain begins with a digit; an IPv4 address
+#: does, in every spelling that a browser knows ("127.1", "0x7f.1").
+_NAME = re.compile(
+    r"(?=.{1,253}\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])\Z"
+)
+_PORT = re.compile(r":[0-9]*\Z")
+
+
+@lru_cache(maxsize=1)
+def _suffixes() -> PublicSuffixList:
+    return PublicSuffixList()
+
+
+@lru_cache(maxsize=1024)
+def registrable_domain(host: str) -> str | None:
+    """Return the registrable domain of `host` (with or without a port).
+
+    None where a cookie must be host-only: IP addresses, single labels and public suffixes.
+    """
+    name = _PORT.sub("", host).lower()
+    if not _NAME.match(name):
+        return None
+    domain = _suffixes().privatesuffix(name)
+    return domain if isinstance(domain, str) else None
+
+
+def read_suffixes() -> None:
+    """Read the list now (about 50 ms), so that no visitor waits for it."""
+    _suffixes()

@@ -1,66 +1,92 @@
-"""What a browser presents of its visitor's click: its cookies, and the handle that came along.
+"""Evidence of a visitor's click in a request: its cookies, its address, and the page before.
 
-Read once for a request, where somebody asks. A handle counts where one of the site's own pages led
-here, or in the one host or page that it was made for.
+Read once for a request, where somebody asks. A token in the address counts where the page before had
+the same click in its own, or in the one host or page that it was made for. What only the page before
+has counts where no cookie of ours came: it never outranks one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 from ..click import Click
+from ..click.formats import Clicks
+from ..click.record import Kept, RecordSigner
 from ..clock import Clock
-from ..config import Settings
-from .attribution import Attribution, Reason, earlier, newest_click
+from ..config.settings import Settings
+from ..rules.attribution import Attribution, Reason, earlier, newest_click
+from .chain import came, is_of_a_page, query_before, token_in
 from .cookie import read_cookies
-from .handle import PARAMETER, Carried, HandleSealer
-from .landing import winner
-from .record import Kept, RecordSigner
-from .scripted import read_script_cookies
+from .landing import ignored_because, winner
+from .token import Carried, TokenSigner
 
-#: What a request is found to have, and the handle that brought it.
+#: What a request is found to have.
 ATTRIBUTION = "flask_s2s.attribution"
-CARRIED = "flask_s2s.carried"
-#: Whether the click came from another site.
-HANDED_OVER = "flask_s2s.handed_over"
-#: Whether it has a good handle that no page of this site led here with.
-COPIED = "flask_s2s.copied"
-_SAME_SITE = ("same-origin", "same-site")
+#: How it came in addresses: an `Address`.
+ADDRESS = "flask_s2s.address"
 Environ = dict[str, Any]
-NO_FORM: Callable[[], str | None] = lambda: None  # noqa: E731
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The click in a request's address, and in that of the page before."""
+
+    #: The token that counts, for the next address; None: the page before is the landing.
+    token: str | None = None
+    #: The token is in this request's own address, and counts there.
+    arrived: bool = False
+    #: It came from another site.
+    handed_over: bool = False
+    #: The address has a good token that does not count.
+    copied: bool = False
+    #: What counts of both, if anything: the click, and the token's own word of it.
+    click: Click | None = None
+    carried: Carried | None = None
 
 
 class Evidence:
     """Reads what the browsers of one site's visitors present."""
 
     def __init__(
-        self, *, settings: Settings, signer: RecordSigner, sealer: HandleSealer, clock: Clock
+        self,
+        *,
+        settings: Settings,
+        formats: Clicks,
+        signer: RecordSigner,
+        tokens: TokenSigner,
+        clock: Clock,
     ) -> None:
         self._settings = settings
+        self._formats = formats
         self._signer = signer
-        self._sealer = sealer
+        self._tokens = tokens
         self._clock = clock
 
-    def found(self, environ: Environ, form: Callable[[], str | None] = NO_FORM) -> Attribution:
-        """Return which click the browser presents, or why none.
-
-        `form` gives the handle that a form's field brought; it is asked where there is no click yet.
-        """
+    def found(self, environ: Environ) -> Attribution:
+        """Return which click the browser presents, or why none."""
         found: Attribution | None = environ.get(ATTRIBUTION)
         if found is None:
-            found = environ[ATTRIBUTION] = self._with_fallback(environ, self._presented(environ))
-        if found.click is None and (handle := form()):
-            carried = self._open(environ, handle)
-            if carried is not None:
-                found = environ[ATTRIBUTION] = replace(carried, fallback=found.fallback)
+            found = self._with_fallback(environ, self._presented(environ))
+            environ[ATTRIBUTION] = found
         return found
 
-    def clicks(self, environ: Environ, form: Callable[[], str | None] = NO_FORM) -> list[Click]:
-        """Return every click that the request has in its cookies, in its handle or in its URL."""
-        found, now = self.found(environ, form), self._clock.now()
+    def kept(self, environ: Environ) -> Attribution:
+        """Return which click the browser's cookies have, or why none."""
+        now = self._clock.now()
+        return newest_click([self._signer.read(cookie, now) for cookie in self._cookies(environ)])
+
+    def address(self, environ: Environ) -> Address:
+        """Return what the addresses have of a click."""
+        found: Address | None = environ.get(ADDRESS)
+        if found is None:
+            found = environ[ADDRESS] = self._address(environ)
+        return found
+
+    def clicks(self, environ: Environ) -> list[Click]:
+        """Return every click that the request has in its cookies or in an address."""
+        found, now = self.found(environ), self._clock.now()
         records = [self._signer.read(cookie, now) for cookie in self._cookies(environ)]
         kept = [(one.click, *one.touches) for one in records if isinstance(one, Kept)]
         brought = () if found.click is None else (found.click, *found.touches)
@@ -72,75 +98,87 @@ class Evidence:
 
     def is_proven(self, environ: Environ) -> bool:
         """Say whether a good cookie came: it has been seen to come back."""
-        now = self._clock.now()
-        records = [self._signer.read(cookie, now) for cookie in self._cookies(environ)]
-        return newest_click(records).reason is Reason.COOKIE
+        return self.kept(environ).reason is Reason.COOKIE
 
     def _with_fallback(self, environ: Environ, found: Attribution) -> Attribution:
         """Add what the network's own script has kept, where the cookie did not settle it."""
         if not self._settings.script_cookies or found.reason is Reason.COOKIE:
             return found
         cookies = environ.get("HTTP_COOKIE", "")
-        return replace(found, fallback=read_script_cookies(cookies, self._clock.now()))
+
+        def named(name: str) -> list[str]:
+            return read_cookies(cookies, name)
+
+        kept = self._formats.read_cookies(cookies, named, self._clock.now())
+        return replace(found, fallback=kept)
 
     def _cookies(self, environ: Environ) -> list[str]:
         return read_cookies(environ.get("HTTP_COOKIE", ""), self._settings.cookie_name)
 
     def _presented(self, environ: Environ) -> Attribution:
-        """Decide among what the browser presents: its cookies and its URL's handle."""
-        now = self._clock.now()
-        kept = newest_click([self._signer.read(cookie, now) for cookie in self._cookies(environ)])
-        query = environ.get("QUERY_STRING") or ""
-        if PARAMETER not in query:
+        """Decide among what the browser presents."""
+        kept, address = self.kept(environ), self.address(environ)
+        click = address.click
+        if click is None or (self.has_cookie(environ) and not address.handed_over):
             return kept
-        handles = parse_qs(query[:65536], max_num_fields=None).get(PARAMETER, ())
-        carried = self._open(environ, handles[0]) if handles else None
-        if carried is None or carried.click is None:
+        if kept.click is not None and not self._replaces(kept.click, click):
             return kept
-        if kept.click is not None:
-            if winner(kept.click, carried.click, self._settings.attribution) is kept.click:
-                return kept
-            if kept.click.at >= carried.click.at and self._settings.attribution == "last":
-                return kept
-        return replace(carried, touches=earlier(carried.click, kept))
+        spent_as = None if address.carried is None else address.carried.id
+        touches = earlier(click, kept)
+        return Attribution(click, Reason.CARRIED, token=spent_as, touches=touches)
 
-    def _open(self, environ: Environ, handle: str) -> Attribution | None:
-        carried = self._sealer.open(handle, self._clock.now())
-        if carried is None:
-            return None
-        if not self._is_honoured(carried, environ):
-            environ[COPIED] = carried.to in (None, environ.get("HTTP_HOST", "").lower())
-            return None
-        if carried.to is not None:
-            # It was for the way here: what the pages carry from here on is a handle of this site,
-            # and always the same one, so that all that comes of it serves one customer.
-            environ[HANDED_OVER] = carried.to == environ.get("HTTP_HOST", "").lower()
-            handle = self._sealer.settle(carried)
-            carried = self._sealer.open(handle, self._clock.now()) or carried
-        environ[CARRIED] = handle
-        return Attribution(carried.click, Reason.CARRIED, handle=carried.token)
-
-    def _is_honoured(self, carried: Carried, environ: Environ) -> bool:
-        """A handle counts where one of the site's own pages led here, or in the one host it is for."""
-        host: str = environ.get("HTTP_HOST", "").lower()
-        if carried.to is not None:
-            # A link that is opened by hand was copied: one that is followed says where from.
-            followed = environ.get("HTTP_SEC_FETCH_SITE") != "none"
-            return carried.to == page_of(environ) or (carried.to == host and followed)
-        came_from: str | None = environ.get("HTTP_SEC_FETCH_SITE")
-        if came_from is not None:
-            own = _SAME_SITE if self._settings.cookie_domain is not None else _SAME_SITE[:1]
-            return came_from in own
-        try:
-            return urlsplit(environ.get("HTTP_REFERER", "")).netloc.lower() == host != ""
-        except ValueError:
+    def _replaces(self, kept: Click, click: Click) -> bool:
+        """Say whether a click that another site hands over counts instead of the cookie's."""
+        if winner(kept, click, self._settings.attribution) is kept:
             return False
+        return click.at > kept.at or self._settings.attribution != "last"
+
+    def _address(self, environ: Environ) -> Address:
+        now, host = self._clock.now(), environ.get("HTTP_HOST", "").lower()
+        before = query_before(environ, self._formats) if self._settings.carry != "off" else ""
+        token, click, carried = self._of_page_before(before, host, now)
+        here = token_in(came(environ)[0])
+        opened = here and self._tokens.loads(here, now)
+        if not here or not opened:
+            return Address(token=token, click=click, carried=carried)
+        over = opened.to == host and _was_followed(environ)
+        if (over or opened.to == page_of(environ)) and opened.is_fresh(now) and _is_seen(environ):
+            return Address(here, True, over, click=opened.click, carried=opened)
+        if click is not None and opened.is_for(host) and _is_same(click, opened.click):
+            return Address(here, True, click=opened.click, carried=opened)
+        return Address(token, copied=True, click=click, carried=carried)
+
+    def _of_page_before(
+        self, query: str, host: str, now: datetime
+    ) -> tuple[str | None, Click | None, Carried | None]:
+        """Return the token, the click and what the token carries, of the page that led here."""
+        token, found = token_in(query), self._formats.read(query, now)
+        carried = self._tokens.loads(token, now) if token else None
+        if carried is None or not carried.is_for(host):
+            return None, found, None
+        if found is not None and not _is_same(found, carried.click):
+            return None, found, None
+        return token, carried.click, carried
 
 
 def page_of(environ: Environ) -> str:
-    """Return what a handle for one page alone is bound to."""
+    """Return what a token for one page alone is bound to."""
     return f"{environ.get('HTTP_HOST', '').lower()}{path_of(environ) or '/'}"
 
 
 def path_of(environ: Environ) -> str:
     return f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
+
+
+def _was_followed(environ: Environ) -> bool:
+    """A link that is opened by hand was copied: one that is followed says where from."""
+    return environ.get("HTTP_SEC_FETCH_SITE") != "none"
+
+
+def _is_seen(environ: Environ) -> bool:
+    """Somebody looks at what this request asks for, or has sent a form."""
+    return ignored_because(environ) in (None, "not_get") and is_of_a_page(environ)
+
+
+def _is_same(one: Click, other: Click) -> bool:
+    return (one.network, one.click_id) == (other.network, other.click_id)

@@ -1,18 +1,30 @@
-"""What to do with a landing: whether the request is a visitor's, and which click is kept.
+"""The rules for a landing: whether a person made it, which click is kept, and who may tell of one.
 
 Only a person's own navigation makes a click. A prefetch, a link preview or a crawler is nobody; an
 `<img>` or `<iframe>` on somebody else's page that loads a partner's link is cookie stuffing. Headers
-that a browser does not send are no evidence against it.
+that a browser does not send are no evidence against it. Those that it does send are, also where none of
+them says what the request is for (Safari before 16.4): a picture, a style, a socket and a script's
+request are told by others, a frame is not.
+
+A site's service worker may forward the navigation: then the browser says that it is for nothing
+("empty"), as of any script's request. A header that no page's script can set tells the two apart.
+
+A page's own script may tell the site of a click where the page is of the same site. A browser says
+where a request comes from, and no script can change that. Without a word of it the request is
+refused: every browser that has `fetch` says it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from ..click import Click
+from .cookie import registrable_domain
+from .redirects import without_www
 
 #: Crawlers, link previews and mail scanners, in lower case. "bot" is matched as a word's end
 #: ("Googlebot/2.1"), except CUBOT, a maker of telephones. Each alternative begins with a letter and
@@ -24,8 +36,13 @@ _ROBOT = (
     r"|quora link|google-(?:read-aloud|inspectiontool|safety|pagerenderer)|mediapartners-google"
     r"|feedfetcher|bingpreview|yandeximages|ia_archiver|lighthouse|gtmetrix|pingdom|uptimerobot"
     r"|statuscake|iframely|link ?preview|url ?preview|microsoft ?preview|cardyb|mastodon/"
-    r"|microsoft office|ms-office|barracuda|proofpoint|mimecast"
+    r"|barracuda|proofpoint|mimecast"
 )
+
+#: Office looks at a link before it opens it in a browser. Its own windows, and those of Outlook, are
+#: browsers that name their engine.
+_OFFICE = re.compile(r"microsoft office|ms-office")
+_ENGINE = re.compile(r"trident/|applewebkit/|gecko/")
 
 #: Where browsers say that nobody looks yet: the standard, and what older ones send.
 _PURPOSES = ("HTTP_SEC_PURPOSE", "HTTP_PURPOSE", "HTTP_X_PURPOSE", "HTTP_X_MOZ")
@@ -41,11 +58,43 @@ def ignored_because(environ: Mapping[str, Any], destination: str = "document") -
         return "not_get"
     if any(_EARLY.search(environ.get(header, "")) for header in _PURPOSES):
         return "prefetch"
-    if environ.get("HTTP_SEC_FETCH_DEST", destination) != destination:
+    said = environ.get("HTTP_SEC_FETCH_DEST")
+    if said is None:
+        if destination == "document" and _opens_no_page(environ):
+            return "not_navigation"
+    elif said != destination and not (said == "empty" and _is_forwarded(environ)):
         return "not_navigation"
-    if _robot().search(environ.get("HTTP_USER_AGENT", "")[:1024].lower()):
-        return "robot"
-    return None
+    return "robot" if _is_robot(environ.get("HTTP_USER_AGENT", "")[:1024].lower()) else None
+
+
+def _opens_no_page(environ: Mapping[str, Any]) -> bool:
+    """Say whether a request is something else's, by what browsers have sent before `Sec-Fetch-Dest`."""
+    if environ.get("HTTP_UPGRADE", "").lower() == "websocket":
+        return True
+    accepts = environ.get("HTTP_ACCEPT", "")
+    if "text/html" in accepts:
+        return False
+    return "image/*" in accepts or "text/css" in accepts or "HTTP_ORIGIN" in environ
+
+
+def _is_forwarded(environ: Mapping[str, Any]) -> bool:
+    """Say whether a service worker of the site forwards the navigation of a page.
+
+    It does so as it is (`fetch(event.request)`), or with options, which makes a request of its own
+    that keeps the navigation's headers. One for the bare address says nothing of what it is for: that
+    may be a picture. A frame of another site says that it has no access to the site's cookies.
+    """
+    mode = environ.get("HTTP_SEC_FETCH_MODE")
+    if mode == "navigate":
+        return "HTTP_SEC_FETCH_STORAGE_ACCESS" not in environ
+    own = mode == "same-origin" == environ.get("HTTP_SEC_FETCH_SITE")
+    return own and environ.get("HTTP_UPGRADE_INSECURE_REQUESTS") == "1"
+
+
+def _is_robot(agent: str) -> bool:
+    if _OFFICE.search(agent) and not _ENGINE.search(agent):
+        return True
+    return _robot().search(agent) is not None
 
 
 @cache
@@ -63,3 +112,40 @@ def winner(kept: Click | None, new: Click, policy: Literal["last", "first"]) -> 
     if policy == "first" or (kept.network, kept.click_id) == (new.network, new.click_id):
         return kept
     return new
+
+
+def refused_because(
+    *,
+    scheme: str,
+    host: str,
+    origin: str | None,
+    came_from: str | None,
+    whole_domain: bool,
+    allowed: Collection[str] | None,
+) -> str | None:
+    """Return why this caller is refused, or None.
+
+    `origin` and `came_from` are the headers Origin and Sec-Fetch-Site; `allowed` are the origins
+    that the site has named, which must be of its domain all the same. Where the cookie is not for
+    the whole domain, its other hosts may be other people's, so they have to be named.
+    """
+    if came_from not in (None, "same-origin", "same-site"):
+        return "cross_site"
+    if origin is None:
+        return None if came_from == "same-origin" else "no_origin"
+    if origin == f"{scheme}://{host}":
+        return None
+    try:
+        said = urlsplit(origin)
+    except ValueError:
+        return "bad_origin"
+    if said.scheme not in ("http", "https") or origin != f"{said.scheme}://{said.netloc}":
+        return "bad_origin"
+    if scheme == "https" and said.scheme == "http":
+        return "insecure"
+    domain = registrable_domain(host)
+    if domain is None or registrable_domain(said.netloc) != domain:
+        return "cross_site"
+    named = allowed is not None and origin in allowed
+    ours = allowed is None and (whole_domain or without_www(said.netloc) == without_www(host))
+    return None if named or ours else "not_allowed"

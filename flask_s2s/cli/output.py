@@ -1,8 +1,8 @@
-"""How things look on a terminal; in a pipe the colours go by themselves.
+"""Output on a terminal, in a pipe and as JSON: in a pipe the colours go by themselves.
 
-Customer keys and a network's answers were written by others: what could move the cursor or colour
-the screen is replaced. A table that is wider than the terminal is printed as one block a row; in a
-pipe it stays a table, however wide.
+Customer keys and a network's answers were written by others: characters that could move the cursor or
+colour the screen are replaced. A table that is wider than the terminal is printed as one block a row;
+in a pipe it stays a table, however wide. Every command tells of deliveries, clicks and attempts alike.
 """
 
 from __future__ import annotations
@@ -12,26 +12,40 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
 import click
 
-_COLOURS = {
-    "delivered": "green",
-    "confirmed": "green",
+from ..click import Click
+from ..conversion.money import major_units
+from ..recording.draft import cleaned
+from ..rules.delivery import Delivery
+from ..rules.states import Status
+
+_COLOURS: dict[str, str | None] = {
+    Status.ARMED: "blue",
+    Status.PENDING: "blue",
+    Status.WAITING: None,
+    Status.SENDING: "blue",
+    Status.HELD: "yellow",
+    Status.DELIVERED: "green",
+    Status.CONFIRMED: "green",
+    Status.MISSING: "red",
+    Status.REFUSED: "red",
+    Status.EXPIRED: "yellow",
+    Status.UNATTRIBUTED: None,
+    Status.INVALID: "red",
+    Status.WITHDRAWN: None,
+    Status.DRY_RUN: None,
     "ok": "green",
-    "pending": "blue",
-    "sending": "blue",
-    "armed": "blue",
-    "held": "yellow",
     "note": "yellow",
-    "expired": "yellow",
-    "missing": "red",
-    "refused": "red",
-    "invalid": "red",
     "error": "red",
 }
+#: The fewest columns that a cell is cut to, and its sign (ASCII: every terminal has it).
+_NARROWEST = 6
+_MORE = "~"
 
 
 def state(word: str, width: int = 0) -> str:
@@ -64,11 +78,19 @@ def table(
     coloured: int | None = None,
     *,
     err: bool = False,
+    cut: Sequence[int] = (),
 ) -> None:
-    """Print columns; column number `coloured` holds a status. With `err` on standard error."""
+    """Print columns; column number `coloured` holds a status. With `err` on standard error.
+
+    On a terminal that is too narrow the columns `cut` lose their ends; in a pipe all is whole.
+    """
     cells = [[_printable(cell) for cell in row] for row in rows]
     widths = [max(_width(row[i]) for row in [head, *cells]) for i in range(len(head))]
     stream = sys.stderr if err else sys.stdout
+    if cut and stream.isatty():
+        widths = _narrowed(widths, cut, shutil.get_terminal_size().columns)
+        cells = [[_cut(c, w) for c, w in zip(row, widths, strict=True)] for row in cells]
+        head = [_cut(c, w) for c, w in zip(head, widths, strict=True)]
     if stream.isatty() and sum(widths) + 2 * len(widths) > shutil.get_terminal_size().columns:
         _blocks(head, cells, coloured, err)
         return
@@ -79,6 +101,25 @@ def table(
         if coloured is not None:
             padded[coloured] = state(row[coloured], widths[coloured])
         _echo("  ".join(padded), err)
+
+
+def _narrowed(widths: Sequence[int], cut: Sequence[int], room: int) -> list[int]:
+    """Take from the widest of the columns `cut`, until all fit or those are as narrow as may be."""
+    left = list(widths)
+    while sum(left) + 2 * len(left) > room:
+        widest = max(cut, key=lambda column: left[column])
+        if left[widest] <= _NARROWEST:
+            break
+        left[widest] -= 1
+    return left
+
+
+def _cut(text: str, width: int) -> str:
+    if _width(text) <= width:
+        return text
+    while _width(text) > width - 1:
+        text = text[:-1]
+    return f"{text}{_MORE}"
 
 
 def _blocks(
@@ -101,6 +142,11 @@ def facts(pairs: Sequence[tuple[str, str]], *, clean: bool = False, err: bool = 
 def line(text: str) -> None:
     """Print a line that may hold what others wrote."""
     _echo(_printable(text))
+
+
+def line_of_error(text: str) -> None:
+    """Print such a line on standard error."""
+    _echo(_printable(text), err=True)
 
 
 def dump(value: Any) -> None:
@@ -144,3 +190,41 @@ def progress(label: str, total: int, steps: Iterable[int]) -> None:
     with click.progressbar(length=total, label=label, file=sys.stderr) as bar:
         for step in steps:
             bar.update(step)
+
+
+#: Of a delivery, what is not told: a person's data, a worker's lease, hashes that nobody can use.
+_HIDDEN = ("conversion", "lease_token", "touches", "person")
+
+
+def described(delivery: Delivery) -> dict[str, Any]:
+    """Return a delivery for JSON, without the customer's personal data."""
+    shown = asdict(delivery)
+    for hidden in _HIDDEN:
+        del shown[hidden]
+    shown["click"] = None if delivery.click is None else described_click(delivery.click)
+    return {**shown, "product": product(delivery), "cleaned": cleaned(delivery.conversion)}
+
+
+def described_click(click: Click) -> dict[str, Any]:
+    """Return a click for JSON."""
+    return {**asdict(click), "sub_ids": list(click.sub_ids)}
+
+
+def product(delivery: Delivery) -> str | None:
+    """Return the product that was paid for."""
+    return getattr(delivery.conversion, "product_key", None)
+
+
+def money(delivery: Delivery) -> str | None:
+    """Return the amount with its currency: "-49.00 USD" for a refund."""
+    if delivery.amount is None or delivery.currency is None:
+        return None
+    written = major_units(delivery.amount, delivery.currency).replace("\N{MINUS SIGN}", "-")
+    return f"{written} {delivery.currency}"
+
+
+def what(delivery: Delivery) -> str:
+    """Return a conversion in a few words: its kind, type, amount and key."""
+    kind = None if delivery.kind == "transaction" and money(delivery) else delivery.kind
+    words = (kind, delivery.what, money(delivery), delivery.key)
+    return " ".join(word for word in words if word)

@@ -2,15 +2,16 @@
 
 One loop for the thread in a web process, for `flask s2s work`, and for a single drain. Sending runs
 in up to `concurrency` threads; the loop alone touches the database. What finishes within `_GATHER`
-seconds is settled in one transaction, while the next ones are sent. A claimed delivery waits for no
-other: only as many are claimed as can be sent at once. Nothing that one delivery does stops the loop: its errors are
-logged, and its lease runs out.
+seconds is settled in one transaction, while the next ones are sent: twice as many are claimed as can
+be sent at once. What no thread has begun is given back at the end, and when the network says
+something of its whole lane. Nothing that one delivery does stops the loop: its errors are logged,
+and its lease runs out.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from datetime import datetime, timedelta
 
@@ -18,24 +19,28 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..clock import Clock
 from ..networks.exchange import Exchanged
-from .bell import POLL, Bell
-from .dispatch import Dispatch
-from .gate import Closed, Gates
-from .outbox import Outbox
-from .pace import Pace
-from .senders import Senders
-from .sending import Flown
-from .settlement import Delivery
-from .upkeep import Upkeep
+from ..networks.network import Unauthorised
+from ..rules.delivery import Delivery
+from ..store.database.clock import Witness
+from ..store.outbox.lanes import CircuitBreakers, Closed
+from ..store.outbox.outbox import Outbox
+from ..threads import POLL, Waker
+from ..throttle import Throttle
+from .completer import Completer
+from .executor import Senders, Sent, Unsent
+from .housekeeping import Housekeeping
 
 log = logging.getLogger("flask_s2s.worker")
 
 #: A delivery, and how its sending went.
-Landed = tuple[Delivery, Flown]
+Finished = tuple[Delivery, Sent]
 
 _GATHER = 0.02
 #: Pauses between tries to settle what was sent, in seconds.
 _SETTLE_AGAIN = (0.1, 0.5, 2.0, 4.0, 8.0, 16.0)
+#: How often, in seconds, what a host held is looked at again; and how often at the end at most.
+_HELD = 0.1
+_LAST_LOOKS = 50
 #: How long a drain waits for rests in all, which otherwise leaves when nothing is due.
 _PATIENCE = timedelta(seconds=30)
 
@@ -52,26 +57,29 @@ class Worker:
         self,
         *,
         outbox: Outbox,
-        gates: Gates,
-        dispatch: Dispatch,
+        breakers: CircuitBreakers,
+        completer: Completer,
         clock: Clock,
         lease: timedelta,
+        witness: Witness,
+        pulling: Sequence[Callable[[datetime], int]] = (),
         concurrency: int = 8,
         poll: float = POLL,
-        pace: Pace | None = None,
+        throttle: Throttle | None = None,
         on_alive: Callable[[datetime], None] = lambda now: None,
     ) -> None:
         self._outbox = outbox
-        self._gates = gates
-        self._dispatch = dispatch
+        self._breakers = breakers
+        self._completer = completer
         self._clock = clock
         # What a worker leaves that dies right after its claim has its turn within one lease.
         self._hold = lease * 3 / 4
         self._look_every = lease / 12
         self._concurrency = concurrency
         self._poll = poll
-        self._pace = pace or Pace(concurrency)
-        self._upkeep = Upkeep(outbox, on_alive)
+        self._throttle = throttle or Throttle(concurrency)
+        pulls = (lambda now: outbox.pull_in(now, lease), breakers.pull_in, *pulling)
+        self._housekeeping = Housekeeping(outbox, on_alive, witness, pulls)
         #: When orphans were looked for.
         self._looked: datetime | None = None
         #: How often in a row the loop broke off.
@@ -79,29 +87,31 @@ class Worker:
 
     # -- the two ways to run ------------------------------------------------------------------
 
-    def run(self, bell: Bell, *, until_idle: bool = False) -> None:
-        """Drain until the bell says stop. A database that fails is tried again, calmly.
+    def run(self, waker: Waker, *, until_idle: bool = False) -> None:
+        """Drain until the waker says stop. A database that fails is tried again, calmly.
 
-        What it rang for last goes out even then: of a process that ends with that request. With
+        The work that it was woken for last goes out even then: its process ends with that request. With
         `until_idle`, leave when nothing is due or in flight, and raise what the database does.
         """
-        while bell.rung or not bell.stopped:
+        while waker.woken or not waker.stopped:
             try:
-                self._gates.probe_soon(self._clock.now())
-                with Senders[Flown](self._concurrency) as senders:
-                    self._drain(bell, senders, until_idle)
-                if until_idle or bell.stopped:
+                self._breakers.probe_soon(self._clock.now())
+                threads = (self._concurrency, self._throttle.lane_threads)
+                with Senders[Sent](*threads) as senders:
+                    self._drain(waker, senders, until_idle)
+                if until_idle or waker.stopped:
                     return
             except Exception as error:
                 if until_idle:
                     raise
-                if bell.stopped:
+                if waker.stopped:
                     self._leave(error)
                     return
                 self._failures += 1
+                self._outbox.memory.doubt()
                 self._complain(error, seconds := _pause(self._failures))
-                bell.heed()
-                bell.wait(seconds)
+                waker.look()
+                waker.wait(seconds)
 
     def run_once(self) -> int:
         """Send everything that is due now, in the caller's thread; return how many were tried.
@@ -109,10 +119,11 @@ class Worker:
         One at a time: a lease must not run out while its delivery waits for another's answer.
         """
         tried = 0
-        while batch := self._claim(1, self._gates.closed()):
-            parents = self._dispatch.parents(batch)
-            self._dispatch.settle([(one, self._dispatch.send(one, parents)) for one in batch])
+        while batch := self._claim(1, self._breakers.closed()):
+            parents = self._completer.parents(batch)
+            self._completer.settle([(one, self._completer.send(one, parents)) for one in batch])
             tried += len(batch)
+        self._catch_up(Waker())
         return tried
 
     def _leave(self, error: Exception) -> None:
@@ -139,128 +150,196 @@ class Worker:
 
     # -- the loop -----------------------------------------------------------------------------
 
-    def _drain(self, bell: Bell, senders: Senders[Flown], until_idle: bool) -> None:
-        flying: dict[Future[Flown], Delivery] = {}
-        landed: list[Landed] = []
+    def _drain(self, waker: Waker, senders: Senders[Sent], until_idle: bool) -> None:
+        under_way: dict[Future[Sent], Delivery] = {}
+        finished: list[Finished] = []
         patience = _PATIENCE
         try:
-            while not bell.stopped:
-                bell.heed()
-                if any(future.done() for future in flying):
-                    landed = self._land(flying)
-                free = self._pace.limit(self._clock.now())
-                gates = self._gates.closed() if self._pace.free else []
-                batch = self._claim(free, gates) if free else []
-                self._take_off(batch, flying, senders, bell)
-                if landed:
+            while not waker.stopped:
+                waker.look()
+                if any(future.done() for future in under_way):
+                    finished = self._finished(under_way)
+                elif self._completer.behind:
+                    self._settle([], waker)
+                if any(_is_refused(sent) for _, sent in finished):
+                    # Its lane closes before more of it is claimed.
+                    refused, finished = finished, []
+                    self._settle(refused, waker)
+                now = self._clock.now()
+                free = self._throttle.limit(now)
+                breakers = self._breakers.lately_closed(now) if self._throttle.free else []
+                batch = self._claim(free, breakers) if free else []
+                self._start(batch, under_way, senders, waker)
+                if finished:
                     # While the next ones are on their way; and it may make others due.
-                    settling, landed = landed, []
-                    self._settle(settling, bell)
-                elif until_idle and not flying and self._pace.next_token() is None:
-                    if not self._rests_shortly(gates, patience):
+                    settling, finished = finished, []
+                    self._settle(settling, waker)
+                elif until_idle and not under_way and self._throttle.next_token() is None:
+                    if not self._rests_shortly(breakers, patience):
                         return
                     began = self._clock.now()
-                    bell.wait(self._idle_seconds(gates))
+                    waker.wait(self._idle_seconds(breakers, self._poll))
                     patience -= self._clock.now() - began
                 else:
-                    bell.wait(self._idle_seconds(gates))
+                    self._doze(waker, breakers, busy=bool(under_way) or self._completer.behind)
                 self._failures = 0
-            if bell.rung and (free := self._pace.limit(self._clock.now())):
-                batch = self._claim(free, self._gates.closed(), orphans=False)
-                self._take_off(batch, flying, senders, bell)
+            self._recall(under_way)
+            free = min(self._throttle.limit(self._clock.now()), self._concurrency - len(under_way))
+            if waker.woken and free > 0:
+                batch = self._claim(free, self._breakers.closed(), orphans=False)
+                self._start(batch, under_way, senders, waker)
         finally:
-            if landed:
-                self._settle(landed, bell)
-            while flying:
-                wait(flying, return_when=FIRST_COMPLETED)
-                self._settle(self._land(flying), bell)
+            if not waker.stopped:
+                self._recall(under_way)
+            if finished:
+                self._settle(finished, waker)
+            while under_way:
+                wait(under_way, return_when=FIRST_COMPLETED)
+                self._settle(self._finished(under_way), waker)
+            if waker.stopped or until_idle:
+                self._catch_up(waker)
 
-    def _take_off(
+    def _catch_up(self, waker: Waker) -> None:
+        """Settle what a host held, if that is over soon; else its lease runs out."""
+        looks, pauses = _LAST_LOOKS, Waker()
+        while self._completer.behind and looks:
+            looks -= 1
+            pauses.pause(_HELD)
+            self._settle([], waker)
+
+    def _doze(self, waker: Waker, breakers: list[Closed], *, busy: bool) -> None:
+        """Wait until there is something to do; one who only polls asks only whether anything is due."""
+        poll = max(self._poll, POLL) if waker.heard else self._poll
+        waker.wait(self._idle_seconds(breakers, poll))
+        while not (busy or breakers or waker.stirred):
+            self._failures = 0
+            self._housekeeping(self._clock.now())
+            seconds = self._idle_seconds(breakers, poll)
+            if seconds <= 0:
+                return
+            waker.wait(seconds)
+
+    def _start(
         self,
         batch: list[Delivery],
-        flying: dict[Future[Flown], Delivery],
-        senders: Senders[Flown],
-        bell: Bell,
+        under_way: dict[Future[Sent], Delivery],
+        senders: Senders[Sent],
+        waker: Waker,
     ) -> None:
         """Send a batch, each in a thread of its own; where none can be had, give it back."""
-        parents = self._dispatch.parents(batch)
+        parents = self._completer.parents(batch)
         for number, delivery in enumerate(batch):
             try:
-                future = senders.submit(self._dispatch.send, delivery, parents)
+                said = self._throttle.heard(delivery.lane)
+                future = senders.submit(delivery.lane, self._send, delivery, parents, said)
             except RuntimeError:
                 self._outbox.give_back(batch[number:], self._clock.now())
                 raise
-            flying[future] = delivery
-            self._pace.took_off(delivery.lane)
-            future.add_done_callback(lambda _: bell.nudge())
+            under_way[future] = delivery
+            self._throttle.started(delivery.lane)
+            future.add_done_callback(lambda _: waker.interrupt())
 
-    def _land(self, flying: dict[Future[Flown], Delivery]) -> list[Landed]:
+    def _send(self, delivery: Delivery, parents: Mapping[str, Delivery], said: object) -> Sent:
+        """Send one, unless the network has said something of its lane while it waited its turn."""
+        if self._throttle.heard(delivery.lane) is not said:
+            return Unsent()
+        sent = self._completer.send(delivery, parents)
+        if _is_refused(sent) or (isinstance(sent, Exchanged) and sent.asked_for_rest):
+            self._throttle.hear(delivery.lane)
+        return sent
+
+    def _recall(self, under_way: dict[Future[Sent], Delivery]) -> None:
+        """Give back what was claimed ahead and no thread has begun to send."""
+        recalled = [under_way.pop(future) for future in list(under_way) if future.cancel()]
+        for delivery in recalled:
+            self._throttle.finished(delivery.lane, asked=False)
+        try:
+            self._outbox.give_back(recalled, self._clock.now())
+        except SQLAlchemyError as error:
+            log.warning(
+                "s2s.worker.kept: %s; %d unsent deliveries are due when their lease has run out",
+                type(error).__name__,
+                len(recalled),
+                extra={"action": "worker.kept"},
+            )
+
+    def _finished(self, under_way: dict[Future[Sent], Delivery]) -> list[Finished]:
         """Gather the answers that come right behind the first one, to be settled in one go."""
-        if len(flying) > 1:
-            wait(flying, timeout=_GATHER)
-        landed = [(flying.pop(future), future.result()) for future in list(flying) if future.done()]
-        for delivery, flown in landed:
-            asked = isinstance(flown, Exchanged) and flown.request is not None
-            self._pace.landed(delivery.lane, asked=asked)
-            if isinstance(flown, Exchanged) and (rest := flown.asked_for_rest):
-                self._pace.rest(delivery.lane, self._clock.now(), rest)
-        return landed
+        if len(under_way) > 1:
+            wait(under_way, timeout=_GATHER)
+        finished = [
+            (under_way.pop(future), future.result()) for future in list(under_way) if future.done()
+        ]
+        for delivery, sent in finished:
+            asked = isinstance(sent, Exchanged) and sent.request is not None
+            self._throttle.finished(delivery.lane, asked=asked)
+            if isinstance(sent, Exchanged) and (rest := sent.asked_for_rest):
+                self._throttle.rest(delivery.lane, self._clock.now(), rest)
+        return finished
 
-    def _settle(self, landed: list[Landed], bell: Bell) -> None:
+    def _settle(self, finished: list[Finished], waker: Waker) -> None:
         """Settle; a database that fails for a moment must not make us send all of it again."""
         for seconds in _SETTLE_AGAIN:
             try:
-                self._dispatch.settle(landed)
+                self._completer.settle(finished)
                 return
             except SQLAlchemyError as error:
                 self._complain(error, seconds)
-                bell.pause(seconds)
-        self._dispatch.settle(landed)
+                waker.pause(seconds)
+        self._completer.settle(finished)
 
-    def _rests_shortly(self, gates: list[Closed], patience: timedelta) -> bool:
+    def _rests_shortly(self, breakers: list[Closed], patience: timedelta) -> bool:
         """Whether a lane that is open may send again before the patience is over."""
-        closed, now = {gate.lane for gate in gates}, self._clock.now()
-        rests = self._pace.rests(now).items()
+        closed, now = {breaker.lane for breaker in breakers}, self._clock.now()
+        rests = self._throttle.rests(now).items()
         return any(lane not in closed and end <= now + patience for lane, end in rests)
 
-    def _idle_seconds(self, gates: list[Closed]) -> float:
-        if not self._pace.free:
-            return self._poll
+    def _idle_seconds(self, breakers: list[Closed], poll: float) -> float:
+        longest = min(poll, _HELD) if self._completer.behind else poll
+        if not self._throttle.free:
+            return longest
         now = self._clock.now()
-        shut = self._pace.shut_lanes(now)
-        rests = self._pace.rests(now)
-        moments = [max(gate.probe_at, rests.get(gate.lane, now)) for gate in gates]
+        shut = self._throttle.shut_lanes(now)
+        rests = self._throttle.rests(now)
+        moments = [max(breaker.probe_at, rests.get(breaker.lane, now)) for breaker in breakers]
         moments += rests.values()
-        closed = [gate.lane for gate in gates] + shut
+        closed = [breaker.lane for breaker in breakers] + shut
         due = self._outbox.next_due(closed)
         if due is not None:
             moments.append(due)
-        token = self._pace.next_token()
+        token = self._throttle.next_token()
         waits = [max((moment - now).total_seconds(), 0.0) for moment in moments]
         if not waits:
-            return self._poll
-        return min(max(min(waits), token or 0.0), self._poll)
+            return longest
+        return min(max(min(waits), token or 0.0), longest)
 
-    def _claim(self, limit: int, gates: list[Closed], *, orphans: bool = True) -> list[Delivery]:
+    def _claim(self, limit: int, breakers: list[Closed], *, orphans: bool = True) -> list[Delivery]:
         """Claim what is due in open lanes, and one probe for each closed lane whose time it is."""
-        self._upkeep(self._clock.now())
-        now = self._clock.now()  # perhaps another one: the upkeep compares clocks
-        rests = self._pace.rests(now)
-        for gate in gates:
-            if gate.lane in rests or gate.probe_at > now:
+        self._housekeeping(self._clock.now())
+        now = self._clock.now()  # perhaps another one: housekeeping compares clocks
+        rests = self._throttle.rests(now)
+        for breaker in breakers:
+            if breaker.lane in rests or breaker.probe_at > now:
                 continue
-            if self._gates.may_probe(gate.lane, now):
-                probe = self._outbox.claim(limit=1, now=now, lease=self._hold, only=gate.lane)
+            if breaker.by_hand:
+                self._breakers.lapse(breaker, now)
+                continue
+            if self._breakers.may_probe(breaker, now):
+                probe = self._outbox.probe(breaker.lane, now=now, lease=self._hold)
                 if probe:
                     return probe
-                self._gates.open(gate.lane, now)
-        closed = [gate.lane for gate in gates]
+                self._breakers.open(breaker.lane, now)
+        closed = [breaker.lane for breaker in breakers]
         if orphans and (self._looked is None or abs(now - self._looked) >= self._look_every):
             # They have waited for a lease, and are few: they wait for no rest as well.
-            shut = closed + self._pace.full_lanes()
+            shut = closed + self._throttle.full_lanes()
             left = self._outbox.reclaim(limit=limit, now=now, lease=self._hold, closed=shut)
             if left:
                 return left
             self._looked = now
-        closed += self._pace.shut_lanes(now)
+        closed += self._throttle.shut_lanes(now)
         return self._outbox.claim(limit=limit, now=now, lease=self._hold, closed=closed)
+
+
+def _is_refused(sent: Sent) -> bool:
+    return isinstance(sent, Exchanged) and isinstance(sent.outcome, Unauthorised)

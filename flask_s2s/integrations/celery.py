@@ -20,11 +20,11 @@ from typing import Any
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..delivery.bell import Bell
-from ..delivery.gate import Gates
 from ..delivery.worker import Worker
 from ..errors import ConfigError, S2SError
 from ..services import Services
+from ..store.outbox.lanes import CircuitBreakers
+from ..threads import Waker
 from .hinting import Hints
 
 try:
@@ -100,7 +100,7 @@ class CeleryEngine:
             sites[name] = Site(app, services, lambda: None)
         else:
             sites[name] = Site(app, services, hints.ask)
-            services.on_wake.append(hints.ask)
+            services.supervisor.on_wake.append(hints.ask)
         if sweep is not None:
             entry = {"task": SWEEP, "schedule": float(sweep), "args": (name,), "options": options}
             _schedule(self._celery, f"{SWEEP}:{name}", entry)
@@ -195,7 +195,7 @@ def _sender(celery_app: Any, name: str, options: dict[str, Any]) -> Callable[[An
 class Site:
     """One Flask app behind its tasks.
 
-    One worker a process: it keeps the pace (`S2S_RATE`) and counts the network's failures from task
+    One worker a process: it keeps to the rate (`S2S_RATE`) and counts the network's failures from task
     to task. Two tasks at once in one process (a pool of threads) are one that looks once more.
     """
 
@@ -229,27 +229,29 @@ class Site:
     def sweep(self) -> None:
         """Send what is due, then verify for one turn."""
         self.deliver()
-        verifier = self._services.verifier()
+        verifier = self._services.supervisor.verifier()
         if not verifier.able or not self._may_verify():
             return
-        with self._app.app_context(), _turn(self._turn) as bell, verifier.beside(bell):
-            while self._may_verify() and not bell.pause(0.1):
+        with self._app.app_context(), _turn(self._turn) as waker, verifier.beside(waker):
+            while self._may_verify() and not waker.pause(0.1):
                 pass
         # Some may have to be sent again; others waited for a customer who is now known.
         self.deliver()
 
     def _deliver(self) -> bool:
         """Return whether the turn was over before all was sent."""
-        with self._app.app_context(), _turn(self._turn) as bell:
-            self._services.prepare()
+        with self._app.app_context(), _turn(self._turn) as waker:
+            self._services.supervisor.prepare()
             if self._worker is None:
-                gates = _GatesOfTurns(self._services.storage.engine, self._services.storage.tables)
-                self._worker = self._services.worker(gates=gates)
-            self._worker.run(bell, until_idle=True)
-            return bell.stopped
+                breakers = _BreakersOfTurns(
+                    self._services.storage.engine, self._services.storage.tables
+                )
+                self._worker = self._services.supervisor.worker(breakers=breakers)
+            self._worker.run(waker, until_idle=True)
+            return waker.stopped
 
     def _may_verify(self) -> bool:
-        at = self._services.probation.next_at()
+        at = self._services.supervisor.verification_queue.next_at()
         return at is not None and at <= self._services.clock.now()
 
     def _starts(self) -> bool:
@@ -266,7 +268,7 @@ class Site:
             return self._asked
 
 
-class _GatesOfTurns(Gates):
+class _BreakersOfTurns(CircuitBreakers):
     """A worker in turns starts once: later turns let closed lanes wait for their probe's time."""
 
     _probed = False
@@ -278,13 +280,13 @@ class _GatesOfTurns(Gates):
 
 
 @contextmanager
-def _turn(seconds: float) -> Iterator[Bell]:
-    """Yield a bell that says stop when the turn is over."""
-    bell = Bell()
-    timer = Timer(seconds, bell.stop)
+def _turn(seconds: float) -> Iterator[Waker]:
+    """Yield a waker that says stop when the turn is over."""
+    waker = Waker()
+    timer = Timer(seconds, waker.stop)
     timer.daemon = True
     timer.start()
     try:
-        yield bell
+        yield waker
     finally:
         timer.cancel()

@@ -10,8 +10,10 @@ import atexit
 import logging
 import os
 from collections.abc import Callable
-from threading import Event, Lock, Thread
 from typing import Any
+
+from .. import threads
+from ..threads import Waker
 
 log = logging.getLogger("flask_s2s.hint")
 
@@ -34,56 +36,52 @@ class Hints:
             os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        self._lock = Lock()
-        self._rung = Event()
-        self._leaving = Event()
+        self._lock = threads.lock()
+        self._waker = Waker()
+        #: Stopped, once the thread has ended.
+        self._ended: Waker | None = None
         self._asked = False
-        self._thread: Thread | None = None
 
     def ask(self) -> None:
         """Something is due. Returns at once whatever the broker does, and never raises."""
         self._asked = True
-        self._rung.set()
-        if self._thread is None:
-            self._start()
+        self._waker.wake()
+        if self._ended is None and self._lock.acquire(blocking=False):
+            try:
+                self._start()
+            finally:
+                self._lock.release()
 
     def _start(self) -> None:
-        with self._lock:
-            if self._thread is not None:
-                return
-            thread = Thread(target=self._run, name="s2s-hint", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:  # no more threads, or the interpreter is ending
-                log.debug("s2s.hint.no_thread", extra={"action": "hint.no_thread"})
-                return
-            self._thread = thread
-            atexit.register(self.leave)
+        if self._ended is not None:
+            return
+        try:
+            self._ended = threads.start(self._run, "s2s-hint")
+        except RuntimeError:  # no more threads, or the interpreter is ending
+            log.debug("s2s.hint.no_thread", extra={"action": "hint.no_thread"})
+            return
+        atexit.register(self.leave)
 
     def leave(self) -> None:
         """Send what was asked for, if the broker answers soon, and end the thread."""
-        thread = self._thread
-        self._leaving.set()
-        self._rung.set()
-        if thread is not None:
-            thread.join(_FAREWELL)
+        self._waker.stop()
+        if self._ended is not None:
+            self._ended.pause(_FAREWELL)
 
     def _run(self) -> None:
-        connection = None
-        while True:
-            rung = self._rung.wait(None if connection is None else _PAUSE)
-            self._rung.clear()
+        connection, waker = None, self._waker
+        while not waker.stopped or self._asked:
+            waker.wait(_PAUSE)
+            waker.look()
             if self._asked:
                 # Before sending: what is committed from here on asks again.
                 self._asked = False
                 connection = self._try(connection)
-            elif not rung:
+            else:
                 # A broker hangs up on a silent client, and the next message would vanish.
                 _hang_up(connection)
                 connection = None
-            if self._leaving.is_set() and not self._asked:
-                _hang_up(connection)
-                return
+        _hang_up(connection)
 
     def _try(self, connection: Any) -> Any:
         """Send one hint; return the connection if it is still good."""
@@ -100,7 +98,7 @@ class Hints:
             )
             self._failing = True
             _hang_up(connection)
-            self._leaving.wait(_PAUSE)
+            self._waker.pause(_PAUSE)
             return None
         if self._failing:
             self._failing = False

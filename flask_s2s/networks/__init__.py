@@ -1,1 +1,1 @@
-"""What partner networks are, and how one is spoken to."""
+"""Partner networks: the seam that each implements, and HTTP to them."""

@@ -1,11 +1,14 @@
 """One exchange with a network: build the request, send it, read the answer.
 
 The network module decides what an answer means; here a missing answer becomes an outcome, and a
-refused token makes way for the next one of a rotation.
+refused token makes way for the next one of a rotation. Nothing is raised: whatever comes back, or
+goes wrong, is an outcome, and it leaves through `redaction`.
 """
 
 from __future__ import annotations
 
+import logging
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -16,18 +19,34 @@ from ..click import Click
 from ..conversion import Conversion
 from ..errors import ConfigError, TransportError
 from .credentials import Credentials
-from .network import Ambiguous, Network, Outcome, Request, Response, RetryLater, Unauthorised
+from .network import (
+    Ambiguous,
+    Network,
+    Outcome,
+    Request,
+    Response,
+    RetryLater,
+    Secret,
+    Unauthorised,
+    lane_of,
+    report_of,
+)
+from .redaction import Redaction, of_request, text_of
 from .transport import Transport
 
-#: How much of an answer is kept with the attempt, in bytes.
+log = logging.getLogger("flask_s2s.worker")
+
+#: How much of an answer is kept with the attempt, in characters.
 KEPT_ANSWER = 2048
+_LONGEST_DETAIL = 255
+_LONGEST_TRACEBACK = 8192
 #: Statuses whose `Retry-After` is about the service, not the request.
 _BUSY = (429, 503)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchanged:
-    """What happened: the outcome, and what the attempt's row tells of it (without secrets)."""
+    """The result of one attempt: its outcome, and the facts for the attempt's row (no secret)."""
 
     outcome: Outcome
     http_status: int | None = None
@@ -35,7 +54,9 @@ class Exchanged:
     duration_ms: int = 0
     #: What was sent, by field name only: a delivery's own row holds the values.
     request: dict[str, Any] | None = None
-    #: Not sent, but found in the network's records as a test that should not be one.
+    #: Not sent, but found in the network's records.
+    found: bool = False
+    #: It is on record as a test that should not be one.
     test: bool = False
 
     @property
@@ -70,7 +91,7 @@ class Exchange:
 
         All tries together have `seconds`; the token that worked last goes first.
         """
-        lane = self.network.lane(conversion.kind)
+        lane = lane_of(self.network, conversion.kind)
         try:
             tokens = self._credentials.for_lane(lane)
         except ConfigError as error:
@@ -90,20 +111,33 @@ class Exchange:
     def _send(
         self, conversion: Conversion, click: Click | None, token: str, seconds: float
     ) -> Exchanged:
-        request = self.network.request(conversion, click, token)
-        shown = _shown(request)
-        started = self._monotonic()
+        redacted = of_request(token, conversion, click)
+        try:
+            report = report_of(self.network, conversion, click)
+            request = self.network.request(report, Secret(token))
+        except Exception as error:  # noqa: BLE001 - a network module's mistake is no answer
+            _tell_broken(conversion, redacted)
+            detail = f"no request could be made of it ({type(error).__name__})"
+            return Exchanged(outcome=RetryLater(detail=detail, alarm=True))
+        shown, started = _shown(request, redacted), self._monotonic()
+        response: Response | None = None
         try:
             response = self._transport.send(request, seconds=seconds)
+            outcome = self.network.outcome(report, response)
         except TransportError as error:
             detail = str(error)
-            lost = Ambiguous(detail=detail) if error.sent else RetryLater(detail=detail)
-            return Exchanged(outcome=lost, request=shown, duration_ms=self._since(started))
-        outcome = self.network.read(conversion.kind, response)
+            outcome = Ambiguous(detail=detail) if error.sent else RetryLater(detail=detail)
+        except ConfigError as error:
+            outcome = Unauthorised(detail=str(error))
+        except Exception as error:  # noqa: BLE001 - a transport's or a network module's mistake
+            _tell_broken(conversion, redacted)
+            what = "sending" if response is None else "reading the answer"
+            detail = f"taken or not: {type(error).__name__} while {what}"
+            outcome = Ambiguous(detail=detail, alarm=True)
         return Exchanged(
-            outcome=replace(outcome, detail=_one_line(outcome.detail)),
-            http_status=response.status,
-            answer=_kept(response),
+            outcome=replace(outcome, detail=_one_line(redacted(outcome.detail, _LONGEST_DETAIL))),
+            http_status=None if response is None else response.status,
+            answer=None if response is None else _kept(response, redacted),
             request=shown,
             duration_ms=self._since(started),
         )
@@ -112,15 +146,34 @@ class Exchange:
         return int((self._monotonic() - started) * 1000)
 
 
-def _shown(request: Request) -> dict[str, Any]:
-    return {"method": request.method, "url": request.url, "fields": sorted(request.body or ())}
+def _shown(request: Request, redacted: Redaction) -> dict[str, Any]:
+    url, _, query = request.url.partition("?")
+    fields = {*(request.body or ()), *(pair.partition("=")[0] for pair in query.split("&") if pair)}
+    shown = redacted(url, _LONGEST_DETAIL)
+    return {"method": request.method, "url": shown, "fields": sorted(fields)}
+
+
+def _tell_broken(conversion: Conversion, redacted: Redaction) -> None:
+    log.error(
+        "s2s.delivery.broken: %s of customer %r: %s",
+        conversion.kind,
+        conversion.customer_key,
+        redacted(traceback.format_exc(), _LONGEST_TRACEBACK),
+        extra={
+            "action": "delivery.broken",
+            "kind": conversion.kind,
+            "customer_key": conversion.customer_key,
+        },
+    )
 
 
 def _one_line(text: str) -> str:
-    """What a network says reaches logs, terminals and databases: no line breaks, no escapes."""
+    """Return a network's words in one line, without escapes: logs, terminals and databases get them."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
-def _kept(response: Response) -> str:
+def _kept(response: Response, redacted: Redaction) -> str:
+    # More than is kept is looked through: what is to be hidden may begin at its end.
+    text = text_of(response.body[: 4 * KEPT_ANSWER])
     # A NUL is text that PostgreSQL does not take.
-    return response.body[:KEPT_ANSWER].decode("utf-8", "replace").replace("\x00", "�")
+    return redacted(text, KEPT_ANSWER).replace("\x00", "�")

@@ -1,4 +1,4 @@
-"""What a network is to us: values in, values out. No I/O.
+"""The seam that a network implements: values in, values out. No I/O.
 
 A network module turns a conversion into a request and an answer into an outcome. 200 is not success
 by itself: each network reads its own answers, and what it does not recognise as final is tried
@@ -7,23 +7,51 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any, ClassVar, Protocol
+from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from urllib.parse import urlencode
 
 from ..click import Click
+from ..click.formats import ClickFormat
+from ..config.parsing import TokenSource
+from ..config.setting import Declared
 from ..conversion import Conversion
+from ..conversion.money import decimal_text
+from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from .reading import Readable
+
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One HTTP request. `headers` may hold a secret and is never shown; `body` is JSON."""
+    """One HTTP request. `headers` may hold a secret and is never shown; `body` is JSON or a form."""
 
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: Mapping[str, Any] | None = field(default=None, repr=False)
+    content_type: str = JSON
+
+    def __repr__(self) -> str:
+        """Without a query: some networks want their credential in it."""
+        return f"Request(method={self.method!r}, url={self.url.partition('?')[0]!r})"
+
+    @property
+    def content(self) -> bytes | None:
+        """The body's bytes, as its content type has them."""
+        if self.body is None:
+            return None
+        if self.content_type == FORM:
+            return urlencode(self.body, doseq=True).encode()
+        return json.dumps(self.body).encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +62,21 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
 
+    @property
+    def date(self) -> datetime | None:
+        """The time by the network's clock (`Date`); None where no readable one came."""
+        try:
+            said = parsedate_to_datetime(self.headers["date"])
+            return (said if said.tzinfo else said.replace(tzinfo=timezone.utc)).astimezone(
+                timezone.utc
+            )
+        except (LookupError, TypeError, ValueError, OverflowError):
+            return None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Told:
-    """What is said of an outcome. Those that say no more share its methods: made once, not for each."""
+    """The common part of outcomes. Those that say no more share its methods: made once, not for each."""
 
     detail: str
 
@@ -67,7 +106,7 @@ class RetryLater:
 
 
 class NotThere(_Told):
-    """What is to be undone is not at the network: not yet, or not any more."""
+    """The network does not have the thing to undo: not yet, or not any more."""
 
     __slots__ = ()
     word: ClassVar[str] = "not_there"
@@ -89,44 +128,161 @@ class Refused(_Told):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ambiguous:
-    """The request may have been taken: no answer, or an answer that does not tell."""
+    """The request may have been taken: no answer, or an answer that does not tell.
+
+    `after` is what the network asked for; `alarm` marks the unexpected.
+    """
 
     word: ClassVar[str] = "ambiguous"
     detail: str
-    #: What the network asked for, if it said so.
     after: timedelta | None = None
+    alarm: bool = False
 
 
 Outcome = Accepted | Duplicate | RetryLater | NotThere | Unauthorised | Refused | Ambiguous
 
 
-class Network(Protocol):
-    """One partner network and what it declares of itself."""
+#: Absence proves nothing before this long after the last possible write, unless a network's traits
+#: say otherwise (field report: indexing lag).
+GRACE = timedelta(minutes=15)
+
+
+class Secret:
+    """A credential on its way into a request. As text it is not shown: only `value` has it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return "Secret(...)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """One credential at one host: held, paused and resumed by itself. The credential goes there only."""
+
+    #: Begins with the network's name and a slash.
+    name: str
+    base_url: str
+    #: The setting that holds `base_url`.
+    address: str
+    #: What opens it: text, several in the order of trying, or a callable that is asked for every attempt.
+    source: TokenSource | None = field(default=None, repr=False)
+    #: The setting that holds it; the last one of a pair that is joined.
+    key: str
+    #: A file with one a line instead, and its setting.
+    file: str | None = None
+    file_key: str = ""
+    #: The word for it, and its settings, as a person is told.
+    credential: str
+    settings: str
 
     @property
-    def name(self) -> str:
-        """The name stored with clicks and deliveries."""
-        ...
+    def configured(self) -> bool:
+        """Whether the settings name a credential."""
+        return self.source is not None or self.file is not None
 
-    def lane(self, kind: str) -> str:
-        """Name the credential and host that this kind of conversion goes through.
 
-        A lane is held, paused and resumed by itself: one credential's failure stops no other.
-        """
-        ...
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """The traits of one kind of conversion at a network."""
 
-    def needs_click(self, kind: str) -> bool:
-        """Say whether this kind is credited through a click, or through its customer."""
-        ...
+    #: The lane's name.
+    lane: str
+    #: Whether it is credited through a click, or through its customer.
+    needs_click: bool
+    #: Whether sending it twice is known to do nothing the second time.
+    repeat_is_harmless: bool
+    #: The kinds that must have been accepted before, where the conversion names one.
+    depends_on: frozenset[str] = frozenset()
+    #: How its record is found: the customer's, in a list of all records, or not at all.
+    verified_by: Literal["customer", "list"] | None = None
+    #: How long after the last possible write a record that is not shown is not there.
+    absent_after: timedelta = GRACE
+    #: How amounts are written: whole minor units, or major units with a decimal point, as text.
+    money: Literal["minor", "major"] = "minor"
 
-    def repeat_is_harmless(self, kind: str) -> bool:
-        """Say whether sending this kind twice is known to do nothing the second time."""
-        ...
 
-    def request(self, conversion: Conversion, click: Click | None, credential: str) -> Request:
-        """Build the request that reports `conversion`; `click` where its kind needs one."""
-        ...
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A conversion, as it is told to a network."""
 
-    def read(self, kind: str, response: Response) -> Outcome:
+    conversion: Conversion
+    #: Where its kind needs one.
+    click: Click | None = None
+    #: A transaction's amount, as the network's traits want it written.
+    amount: int | str | None = None
+
+
+class Network(Declared):
+    """One partner network: what it declares, and pure functions. Inherit, and pass the class on.
+
+    Made with the values of its own settings, by their keys; nobody else's are given to it.
+    """
+
+    #: How its clicks are known in an address, and in cookies of its own script.
+    clicks: ClassVar[ClickFormat]
+    #: By their names; the first is the one that `flask s2s check` asks.
+    lanes: Mapping[str, Lane]
+    #: By the conversion's kind; a kind that is not there is not reported.
+    traits: ClassVar[Mapping[str, Traits]]
+    #: The lane whose credential reads records; None: they cannot be read.
+    reading_lane: str | None = None
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        raise NotImplementedError
+
+    def request(self, report: Report, secret: Secret) -> Request:
+        """Build the request that tells of a conversion."""
+        raise NotImplementedError
+
+    def outcome(self, report: Report, response: Response) -> Outcome:
         """Say what the answer means."""
-        ...
+        raise NotImplementedError
+
+    @property
+    def records(self) -> Readable | None:
+        """How its records are asked for; None: they cannot be read."""
+        return None
+
+
+def lane_of(network: Network, kind: str) -> str:
+    """Return the lane of a kind; of one that is not reported the network's first."""
+    traits = network.traits.get(kind)
+    return next(iter(network.lanes)) if traits is None else traits.lane
+
+
+def report_of(network: Network, conversion: Conversion, click: Click | None) -> Report:
+    """Return a conversion as a network wants it told."""
+    traits, amount = network.traits[conversion.kind], getattr(conversion, "amount", None)
+    if amount is not None and traits.money == "major":
+        amount = decimal_text(amount, getattr(conversion, "currency", ""))
+    return Report(conversion=conversion, click=click if traits.needs_click else None, amount=amount)
+
+
+def read_back_kinds(network: Network) -> list[str]:
+    """Return the kinds whose records are read back."""
+    return [kind for kind, traits in network.traits.items() if traits.verified_by]
+
+
+def verifies(network: Network) -> bool:
+    """Say whether the settings name what its records are read with."""
+    lane = network.reading_lane
+    return lane is not None and network.lanes[lane].configured
+
+
+def by_name(networks: Iterable[Network]) -> dict[str, Network]:
+    """Return networks by their names. Raises `ConfigError` where two could be taken for one another."""
+    found: dict[str, Network] = {}
+    for network in networks:
+        name = network.name
+        if name in found:
+            raise ConfigError("networks", f"has {name!r} twice", "Give each a name of its own.")
+        for lane in (*network.lanes, *(one.name for one in network.lanes.values())):
+            if not lane.startswith(f"{name}/"):
+                problem = f"has a lane {lane!r} of {name!r}"
+                raise ConfigError("networks", problem, f"Its name must begin with {name}/.")
+        found[name] = network
+    return found

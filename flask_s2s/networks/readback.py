@@ -12,15 +12,15 @@ begins before it again: that it was absent must be seen in one go.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from time import monotonic
 
 from ..conversion import Conversion
-from ..errors import TransportError
+from ..errors import S2SError
 from .credentials import Credentials
-from .network import Request, Response
-from .reading import Absent, More, Page, Readable, Reading, Unknown
+from .network import Request, Response, Secret
+from .reading import Absent, Listed, More, Page, Readable, Reading, Record, Unknown
 from .transport import MAX_ANSWER, Transport
 
 #: Requests for one look through a list.
@@ -32,18 +32,21 @@ _NO_CURSOR = (400, 404, 410, 422)
 
 
 class _Look:
-    """One look through a list, from where an earlier one came to."""
+    """One look for a conversion through a list, from where an earlier one came to."""
 
-    def __init__(self, cursor: str | None) -> None:
+    def __init__(self, conversion: Conversion, cursor: str | None) -> None:
+        self.conversion = conversion
         self.cursor = cursor
+        #: What it came to; None: the list goes on.
+        self.reading: Reading | None = None
         #: Everything before it is surely another record.
         self._sure = cursor
         self._doubt: str | None = None
-        self.pages = 0
+        self._pages = 0
 
     @property
     def is_new(self) -> bool:
-        return self.pages == 0
+        return self._pages == 0
 
     def forget(self) -> None:
         """Begin anew."""
@@ -52,9 +55,12 @@ class _Look:
     def unknown(self, detail: str) -> Unknown:
         return Unknown(detail=self._doubt or detail, cursor=self._sure)
 
-    def take(self, found: Reading | More) -> Reading | None:
-        """Take what a page tells; None: the list goes on."""
-        self.pages += 1
+    def take(self, found: Reading | More) -> None:
+        """Take what a page tells."""
+        self._pages += 1
+        self.reading = self._read(found)
+
+    def _read(self, found: Reading | More) -> Reading | None:
         match found:
             case More(cursor=self.cursor):
                 return self.unknown("the network's list does not move on")
@@ -75,14 +81,17 @@ class ReadBack:
 
     def __init__(
         self,
-        network: Readable,
+        records: Readable,
+        lane: str,
         transport: Transport,
         credentials: Credentials,
         *,
         seconds: float,
         monotonic: Callable[[], float] = monotonic,
     ) -> None:
-        self._network = network
+        """`lane` is the one whose credential reads."""
+        self._network = records
+        self._lane = lane
         self._transport = transport
         self._credentials = credentials
         self._seconds = seconds
@@ -92,7 +101,7 @@ class ReadBack:
 
     @property
     def able(self) -> bool:
-        return bool(self._credentials.for_lane(self._network.reading_lane))
+        return bool(self._credentials.for_lane(self._lane))
 
     def customer(self, customer_key: str) -> Reading:
         credential = self._credential()
@@ -102,47 +111,128 @@ class ReadBack:
         answer = self._send(request, self._seconds)
         if isinstance(answer, Unknown):
             return answer
-        return self._network.read_customer(customer_key, answer)
+        try:
+            return self._network.read_customer(customer_key, answer)
+        except Exception as error:  # noqa: BLE001 - a network module's mistake tells nothing
+            return _unreadable(error)
 
     def find(
         self,
-        conversion: Conversion,
+        conversions: Sequence[Conversion],
         since: datetime,
         until: datetime | None = None,
         cursor: str | None = None,
-    ) -> Reading:
+    ) -> list[Reading]:
         credential = self._credential()
         if credential is None:
-            return Unknown(detail=self._unable().detail, cursor=cursor)
-        look, give_up = _Look(cursor), self._monotonic() + self._seconds
+            return [Unknown(detail=self._unable().detail, cursor=cursor)] * len(conversions)
+        looks = [_Look(conversion, cursor) for conversion in conversions]
+        alike: dict[object, list[_Look]] = {}
+        for look in looks:
+            request = self._page(look, since, until, credential)
+            asked = None if request is None else (request.method, request.url, request.content)
+            alike.setdefault(asked, []).append(look)
+        for some in alike.values():
+            self._look_through(some, since, until, credential)
+        unread = "the network's list could not be read to its end yet"
+        return [look.reading or look.unknown(unread) for look in looks]
+
+    def _look_through(
+        self, looks: list[_Look], since: datetime, until: datetime | None, credential: Secret
+    ) -> None:
+        """Read one list for all of them, which are wherever the first one is."""
+        give_up = self._monotonic() + self._seconds
         for _ in range(MOST_PAGES):
-            limit = self._limit
-            page = Page(since=since, until=until, cursor=look.cursor, limit=limit)
-            request = self._network.records_request(conversion, page, credential)
+            looks = [look for look in looks if look.reading is None]
+            request = self._page(looks[0], since, until, credential) if looks else None
             left = give_up - self._monotonic()
             if request is None or left <= 0:
-                break
-            answer = self._send(request, left)
+                return
+            first, limit, answer = looks[0], self._limit, self._send(request, left)
             if isinstance(answer, Unknown):
-                if look.is_new:
+                if first.is_new:
                     self._limit = max(limit // 2, _SHORTEST_PAGE)
-                return look.unknown(answer.detail)
-            if len(answer.body) >= MAX_ANSWER and limit > 1:
+                for look in looks:
+                    look.reading = look.unknown(answer.detail)
+            elif len(answer.body) >= MAX_ANSWER and limit > 1:
                 self._limit = limit // 2
-            elif look.is_new and look.cursor is not None and answer.status in _NO_CURSOR:
-                look.forget()
-            elif reading := look.take(self._network.read_records(conversion, answer)):
-                return reading
-        return look.unknown("the network's list could not be read to its end yet")
+            elif first.is_new and first.cursor is not None and answer.status in _NO_CURSOR:
+                for look in looks:
+                    look.forget()
+            else:
+                for look in looks:
+                    look.take(self._read_records(look.conversion, answer))
 
-    def _credential(self) -> str | None:
-        return next(iter(self._credentials.for_lane(self._network.reading_lane)), None)
+    def _page(
+        self, look: _Look, since: datetime, until: datetime | None, credential: Secret
+    ) -> Request | None:
+        page = Page(since=since, until=until, cursor=look.cursor, limit=self._limit)
+        return self._network.records_request(look.conversion, page, credential)
+
+    def records(
+        self,
+        kind: str,
+        since: datetime,
+        *,
+        read: Callable[[int], None] = lambda count: None,
+        seconds: float | None = None,
+    ) -> list[Record] | Unknown:
+        credential = self._credential()
+        if credential is None:
+            return self._unable()
+        found: list[Record] = []
+        limit, cursor = _LONGEST_PAGE, None
+        give_up = None if seconds is None else self._monotonic() + seconds
+        while True:
+            page = Page(since=since, cursor=cursor, limit=limit)
+            request = self._network.listing_request(kind, page, credential)
+            if request is None:
+                return Unknown(detail="the network has no list of them", lasting=True)
+            left = self._seconds if give_up is None else give_up - self._monotonic()
+            if left <= 0:
+                return Unknown(detail=f"only {len(found)} were read in the time that there was")
+            answer = self._send(request, min(left, self._seconds))
+            if isinstance(answer, Response) and len(answer.body) >= MAX_ANSWER and limit > 1:
+                limit //= 2
+                continue
+            listed = answer if isinstance(answer, Unknown) else self._listed(kind, answer)
+            if isinstance(listed, Unknown):
+                return listed
+            found += listed.records
+            read(len(listed.records))
+            if listed.cursor is None:
+                return found
+            if listed.cursor == cursor or not listed.records:
+                return Unknown(detail="the network's list does not move on")
+            cursor = listed.cursor
+
+    def _listed(self, kind: str, answer: Response) -> Listed | Unknown:
+        try:
+            return self._network.read_listing(kind, answer)
+        except Exception as error:  # noqa: BLE001 - a network module's mistake tells nothing
+            return _unreadable(error)
+
+    def _read_records(self, conversion: Conversion, answer: Response) -> Reading | More:
+        try:
+            return self._network.read_records(conversion, answer)
+        except Exception as error:  # noqa: BLE001 - a network module's mistake tells nothing
+            return _unreadable(error)
+
+    def _credential(self) -> Secret | None:
+        found = next(iter(self._credentials.for_lane(self._lane)), None)
+        return None if found is None else Secret(found)
 
     def _unable(self) -> Unknown:
-        return Unknown(detail=self._credentials.missing(self._network.reading_lane))
+        return Unknown(detail=self._credentials.missing(self._lane))
 
     def _send(self, request: Request, seconds: float) -> Response | Unknown:
         try:
             return self._transport.send(request, seconds=seconds)
-        except TransportError as error:
+        except S2SError as error:
             return Unknown(detail=f"the network's records: {error}")
+        except Exception as error:  # noqa: BLE001 - a transport of the site's own
+            return Unknown(detail=f"the network's records: {type(error).__name__} while asking")
+
+
+def _unreadable(error: Exception) -> Unknown:
+    return Unknown(detail=f"the network's records: {type(error).__name__} while reading them")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 from ..conversion import Conversion
-from .network import Request, Response
-
-#: A 404 proves absence only this long after the last possible write (field report: indexing lag).
-GRACE = timedelta(minutes=15)
+from .network import GRACE as GRACE
+from .network import Request, Response, Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +33,8 @@ class Unknown:
     cursor: str | None = None
     #: Whether it did not take the API keys.
     refused: bool = False
+    #: Whether asking again would tell no more.
+    lasting: bool = False
 
 
 Reading = Present | Absent | Unknown
@@ -46,6 +47,34 @@ class More:
     cursor: str
     #: Why one of the page's records may be it all the same.
     doubt: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One of the network's own records, as far as it shows it: None is what it does not show."""
+
+    kind: str
+    #: The network's own key of it.
+    id: str | None
+    #: The keys of which one may be ours.
+    keys: tuple[str, ...]
+    #: The keys of which one may be our customer's; of a sign-up the same ones.
+    customer_keys: tuple[str, ...]
+    partner_key: str | None = None
+    #: An action's type.
+    what: str | None = None
+    amount: int | None = None
+    currency: str | None = None
+    test: bool | None = None
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """One page of the network's records; the next one begins behind the cursor, if there is one."""
+
+    records: tuple[Record, ...]
+    cursor: str | None = None
 
 
 class Reader(Protocol):
@@ -62,14 +91,29 @@ class Reader(Protocol):
 
     def find(
         self,
-        conversion: Conversion,
+        conversions: Sequence[Conversion],
         since: datetime,
         until: datetime | None = None,
         cursor: str | None = None,
-    ) -> Reading:
-        """Ask whether the network has this action or transaction, recorded between two moments.
+    ) -> list[Reading]:
+        """Ask whether the network has each of these, recorded between two moments.
 
-        `cursor` is where an earlier look between the same two came to.
+        What is in one list is looked for in one go. `cursor` is where an earlier look for the one
+        that is asked for came to, between the same two moments.
+        """
+        ...
+
+    def records(
+        self,
+        kind: str,
+        since: datetime,
+        *,
+        read: Callable[[int], None] = lambda count: None,
+        seconds: float | None = None,
+    ) -> list[Record] | Unknown:
+        """Return every record of a kind since a moment; `read` hears how many each page brought.
+
+        `seconds` is how long it may take in all; without it, as long as it takes.
         """
         ...
 
@@ -87,14 +131,9 @@ class Page:
 
 
 class Readable(Protocol):
-    """What a network module declares when its records can be read. No I/O."""
+    """The part of a network module that asks for its records and reads them. No I/O."""
 
-    @property
-    def reading_lane(self) -> str:
-        """The lane whose credential reads."""
-        ...
-
-    def customer_request(self, customer_key: str, credential: str) -> Request:
+    def customer_request(self, customer_key: str, secret: Secret) -> Request:
         """Build the request that asks for one customer."""
         ...
 
@@ -102,9 +141,7 @@ class Readable(Protocol):
         """Say what the answer to it means."""
         ...
 
-    def records_request(
-        self, conversion: Conversion, page: Page, credential: str
-    ) -> Request | None:
+    def records_request(self, conversion: Conversion, page: Page, secret: Secret) -> Request | None:
         """Build the request for one page of the records among which `conversion` would be.
 
         None when this kind has no such list.
@@ -113,6 +150,14 @@ class Readable(Protocol):
 
     def read_records(self, conversion: Conversion, response: Response) -> Reading | More:
         """Say whether `conversion` is in this page; Absent only when the list ends with it."""
+        ...
+
+    def listing_request(self, kind: str, page: Page, secret: Secret) -> Request | None:
+        """Build the request for one page of all records of a kind; None where there is no list."""
+        ...
+
+    def read_listing(self, kind: str, response: Response) -> Listed | Unknown:
+        """Return the records of the page."""
         ...
 
 
@@ -126,9 +171,19 @@ class NoReader:
 
     def find(
         self,
-        conversion: Conversion,
+        conversions: Sequence[Conversion],
         since: datetime,
         until: datetime | None = None,
         cursor: str | None = None,
-    ) -> Reading:
-        return Unknown(detail="the network's records cannot be read")
+    ) -> list[Reading]:
+        return [Unknown(detail="the network's records cannot be read")] * len(conversions)
+
+    def records(
+        self,
+        kind: str,
+        since: datetime,
+        *,
+        read: Callable[[int], None] = lambda count: None,
+        seconds: float | None = None,
+    ) -> list[Record] | Unknown:
+        return Unknown(detail="the network's records cannot be read", lasting=True)

@@ -1,8 +1,14 @@
 """HTTP bytes, behind a seam with one method.
 
 `HttpTransport` is a pooled `requests` session: redirects off, TLS verified, no retries of its own
-(only the worker retries), the answer cut at 64 KiB and the whole attempt bounded. It tells the one
+(only the worker retries), the answer cut at 64 KiB and the whole attempt bounded. No compression is
+asked for and none is undone: a few bytes of it can stand for hundreds of megabytes. It tells the one
 thing the worker must know of a failure: whether the request may have arrived.
+
+Requests go straight to a network, or through `S2S_PROXY`; the environment's proxies and CAs count
+where `S2S_TRUST_ENV` says so, and its .netrc never (it would replace our credential). Through a proxy
+TLS is the network's own: the proxy is asked for a way, and sees no request. This machine is always
+asked directly.
 
 Connecting may take up to half of an attempt's time, sending as much, and the answer what is left.
 Looking a name up cannot be interrupted, so that alone may outlast the bound (how long, says the
@@ -11,10 +17,9 @@ machine's resolv.conf); nothing is sent after it then.
 
 from __future__ import annotations
 
-import ipaddress
-import json
 import os
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Sequence
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -25,19 +30,29 @@ from urllib3.exceptions import NewConnectionError
 from urllib3.util import Timeout
 from werkzeug.test import Client
 
+from .. import threads
+from ..config.parsing import is_loopback as is_loopback
 from ..errors import ConfigError, TransportError
-from .connection import NoTls, Pool, TlsPool
-from .network import Request, Response
+from . import connection
+from .connection import NoTls, Pool, ProxyRefused, TlsPool
+from .network import Lane, Request, Response
 
 MAX_ANSWER = 64 * 1024
-#: What `requests` raises before it connects.
-_UNSENDABLE = (
-    requests.exceptions.InvalidHeader,
-    requests.exceptions.InvalidSchema,
-    requests.exceptions.InvalidURL,
-    requests.exceptions.MissingSchema,
-    UnicodeEncodeError,
-)
+_READ_AT_ONCE = 4096
+_POOLS = {"http": Pool, "https": TlsPool}
+
+
+class _Adapter(HTTPAdapter):
+    """Connects as `connection` does, through a proxy too."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
 
 
 class Transport(Protocol):
@@ -48,62 +63,90 @@ class Transport(Protocol):
         ...
 
 
-class HttpTransport:
-    """A `requests` session per process: a session made before a fork is never used after it."""
+#: A process, and its real thread beside gevent's.
+_Place = tuple[int, "int | None"]
 
-    def __init__(self, *, connections: int = 8) -> None:
+
+def _place() -> _Place:
+    return os.getpid(), threads.apart()
+
+
+class HttpTransport:
+    """A `requests` session per process: a session made before a fork is never used after it.
+
+    Under gevent a real thread has one of its own, which ends with it: no other could close it.
+    """
+
+    def __init__(
+        self,
+        *,
+        connections: int = 8,
+        proxy: str | None = None,
+        ca_bundle: str | None = None,
+        trust_env: bool = False,
+    ) -> None:
+        """Connect to nothing yet. Raises `ConfigError` for a CA bundle that cannot be read."""
+        _check_bundle(ca_bundle)
         self._connections = connections
-        self._sessions: dict[int, requests.Session] = {}
+        self._proxies = {} if proxy is None else {"http": proxy, "https": proxy}
+        self._verify: bool | str = ca_bundle or True
+        self._trust_env = trust_env
+        self._sessions: dict[_Place, requests.Session] = {}
 
     def send(self, request: Request, *, seconds: float) -> Response:
+        connection.begin()
         try:
             return self._send(request, seconds)
-        except requests.exceptions.ConnectTimeout as error:
-            raise TransportError("could not connect in time", sent=False) from error
-        except requests.exceptions.ConnectionError as error:
-            # Failures of TLS among them: one after the handshake is as ambiguous as any other.
-            reason = _reason(error)
-            if isinstance(reason, NoTls):
-                raise TransportError("TLS failed", sent=False) from error
-            refused = isinstance(reason, NewConnectionError)
-            problem = "could not connect" if refused else "the connection broke"
-            raise TransportError(problem, sent=not refused) from error
-        except _UNSENDABLE as error:
-            # Its message would show the header, and that is a secret.
-            problem = f"cannot be sent ({type(error).__name__})"
-            raise TransportError(problem, sent=False) from None
-        except requests.exceptions.RequestException as error:
-            raise TransportError(f"no answer ({type(error).__name__})", sent=True) from error
+        except Exception as error:  # noqa: BLE001 - whatever it is, the socket knows what was sent
+            # Not chained: the message of a header that cannot be sent shows the secret in it.
+            sent = connection.give_up()
+            raise TransportError(_problem(error, sent), sent=sent) from None
+
+    def close(self) -> None:
+        """Close this process's connections; the next request opens new ones."""
+        if session := self._sessions.pop(_place(), None):
+            session.close()
 
     def _send(self, request: Request, seconds: float) -> Response:
-        body = None if request.body is None else json.dumps(request.body).encode()
         session = self._get_session()
         prepared = requests.PreparedRequest()
-        headers = {**session.headers, "Content-Type": "application/json", **request.headers}
-        prepared.prepare(request.method, request.url, headers=headers, data=body)
+        headers = {**session.headers, "Content-Type": request.content_type, **request.headers}
+        prepared.prepare(request.method, request.url, headers=headers, data=request.content)
         # A total: a pair of time-outs would give the answer its own, however long connecting took.
         bound: Any = Timeout(connect=seconds / 2, total=seconds)
-        # Straight to the adapter: cookies, proxies, redirects and hooks, which a session would look
-        # for each time, there are none.
+        # Straight to the adapter: cookies, redirects and hooks, which a session would look for each
+        # time, there are none.
         adapter = session.get_adapter(request.url)
-        with adapter.send(prepared, stream=True, timeout=bound) as answer:
-            content = _read(answer)
+        way = self._way(session, request.url)
+        with adapter.send(prepared, stream=True, timeout=bound, **way) as answer:
+            content = _read(answer.raw)
             named = {name.lower(): value for name, value in answer.headers.items()}
             return Response(status=answer.status_code, headers=named, body=content)
 
+    def _way(self, session: requests.Session, url: str) -> dict[str, Any]:
+        """Return the proxies and the CAs for this address."""
+        proxies = {} if is_loopback(url) else dict(self._proxies)
+        if not self._trust_env or is_loopback(url):
+            return {"proxies": proxies, "verify": self._verify}
+        merged = session.merge_environment_settings(url, proxies, True, self._verify, None)
+        return {"proxies": dict(merged["proxies"]), "verify": merged["verify"]}
+
     def _get_session(self) -> requests.Session:
-        session = self._sessions.get(os.getpid())
+        place = _place()
+        if (session := self._sessions.get(place)) is not None:
+            return session
+        if place[1] is not None:
+            threads.at_end(self.close)
         # Of two threads that come first at once, one wins; the other's was never used.
-        return session or self._sessions.setdefault(os.getpid(), self._new_session())
+        return self._sessions.setdefault(place, self._new_session())
 
     def _new_session(self) -> requests.Session:
         session = requests.Session()
-        # No environment: a .netrc would replace our Authorization header.
-        session.trust_env = False
+        session.trust_env = self._trust_env
         session.headers["User-Agent"] = "flask-s2s"
+        session.headers["Accept-Encoding"] = "identity"
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-        adapter = HTTPAdapter(pool_maxsize=self._connections, max_retries=0)
-        adapter.poolmanager.pool_classes_by_scheme = {"http": Pool, "https": TlsPool}
+        adapter = _Adapter(pool_maxsize=self._connections, max_retries=0)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
         return session
@@ -112,8 +155,9 @@ class HttpTransport:
 class LoopbackOnly:
     """Any transport, but a request to another machine is refused (used under `TESTING`)."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, lanes: Sequence[Lane] = ()) -> None:
         self._transport = transport
+        self._lanes = lanes
 
     def send(self, request: Request, *, seconds: float) -> Response:
         self.refuse_live(request.url)
@@ -122,8 +166,9 @@ class LoopbackOnly:
     def refuse_live(self, url: str) -> None:
         """Raise `ConfigError` unless `url` names this machine."""
         if not is_loopback(url):
+            named = (lane.address for lane in self._lanes if url.startswith(lane.base_url))
             raise ConfigError(
-                "S2S_PARTNERSTACK_URL",
+                next(named, "The address of a network"),
                 f"is a live network ({urlsplit(url).hostname}) while TESTING is set",
                 "Point it at the sandbox, or give S2S a transport: "
                 "S2S(transport=ScriptedTransport()).",
@@ -144,7 +189,8 @@ class WsgiTransport:
                 base_url="http://127.0.0.1",
                 method=request.method,
                 headers=dict(request.headers),
-                json=request.body,
+                data=request.content,
+                content_type=None if request.body is None else request.content_type,
             )
         except (TimeoutError, ConnectionError) as error:
             # How an app in the same process shows a network's silence.
@@ -153,27 +199,62 @@ class WsgiTransport:
         return Response(status=answer.status_code, headers=headers, body=answer.get_data())
 
 
-def _read(answer: requests.Response) -> bytes:
+def _read(raw: Any) -> bytes:
+    """Read an answer's bytes as they come, up to `MAX_ANSWER`; a connection read to its end is kept."""
     content = b""
-    for chunk in answer.iter_content(4096):
+    for chunk in raw.stream(_READ_AT_ONCE, decode_content=False):
         content += chunk
         if len(content) >= MAX_ANSWER:
-            answer.close()
             break
     return content[:MAX_ANSWER]
 
 
-def _reason(error: requests.exceptions.ConnectionError) -> object:
+def _problem(error: Exception, sent: bool) -> str:
+    """Say what failed, in words of our own: those of others may show what was sent."""
+    reason = _reason(error)
+    if not sent:
+        if isinstance(reason, NoTls):
+            return "TLS failed"
+        if isinstance(reason, ProxyRefused):
+            return f"the proxy opened no way ({reason.status})"
+        if isinstance(error, requests.exceptions.ProxyError):
+            return "could not connect to the proxy"
+        if isinstance(error, requests.exceptions.ConnectTimeout):
+            return "could not connect in time"
+        if isinstance(reason, NewConnectionError):
+            return "could not connect"
+        return f"cannot be sent ({type(error).__name__})"
+    if isinstance(error, requests.exceptions.ConnectionError):
+        # Failures of TLS among them: one after the handshake is as ambiguous as any other.
+        return "the connection broke"
+    return f"no answer ({type(error).__name__})"
+
+
+def _reason(error: Exception) -> object:
     reason = error.args[0] if error.args else None
-    return getattr(reason, "reason", reason)
+    reason = getattr(reason, "reason", reason)
+    return getattr(reason, "original_error", reason)  # where a proxy is to blame
 
 
-def is_loopback(url: str) -> bool:
-    """Say whether `url` names this machine."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost" or host.endswith((".localhost", ".test")):
-        return True
+def _check_bundle(path: str | None) -> None:
+    if path is None or os.path.isdir(path):
+        return
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        ssl.create_default_context(cafile=path)
+    except (OSError, ValueError) as error:
+        problem = f"cannot be read as certificates ({type(error).__name__})"
+        raise ConfigError(
+            "S2S_CA_BUNDLE", problem, "Name a file in PEM form, readable here."
+        ) from None
+
+
+def way_to(url: str, *, proxy: str | None, ca_bundle: str | None, trust_env: bool) -> str:
+    """Say by which way a network is reached, for people: no password, and nothing where it is direct."""
+    said = []
+    if proxy is None and trust_env:
+        proxy = requests.utils.get_environ_proxies(url).get(urlsplit(url).scheme)
+    if proxy is not None and not is_loopback(url):
+        said.append(f"through the proxy {urlsplit(proxy).netloc.rpartition('@')[2]}")
+    if ca_bundle is not None:
+        said.append(f"with the CAs of {ca_bundle}")
+    return " ".join(said)

@@ -40,7 +40,11 @@ def _check_target(context: click.Context, parameter: click.Parameter, value: str
 def sandbox(
     host: str, port: int, target: str, database: str, seed: int, allow_host: tuple[str, ...]
 ) -> None:
-    """Serve a stand-in partner network on this machine."""
+    """Serve a stand-in partner network on this machine.
+
+    \b
+    flask s2s sandbox
+    """
     app = create_sandbox(
         database=database, target=target, seed=seed, allowed_hosts=(host, *allow_host)
     )

@@ -1,4 +1,4 @@
-"""Which requests a browser page of somebody else could have made; those are refused.
+"""The guard: requests that a page of somebody else could have made are refused.
 
 The stand-in listens on loopback without a log-in, so any website open in the developer's browser
 can reach it. Two doors are closed: a foreign name that resolves to loopback (the Host header must

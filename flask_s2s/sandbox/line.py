@@ -38,7 +38,7 @@ HTML_PAGE = (
 
 
 class Connection(Protocol):
-    """What a server lets the line do to the connection under a request."""
+    """A server's means to break the connection under a request."""
 
     def hang_up(self, after_seconds: float) -> NoReturn:
         """Hold the request without a byte of answer, then close the connection."""
@@ -97,6 +97,10 @@ class Line:
         else:
             response = Response()
         answer = _struck(fault, response, switches)
+        for said in (response, answer):
+            if said is not None:
+                # The network's time is that of its books.
+                said.date = self._now()
         self._note(environ, arrival, answer, fault)
         if answer is None or fault == "slow_bytes":
             _end(environ, fault, response, switches)

@@ -121,7 +121,8 @@ class _Handler(WSGIRequestHandler):
     def _head(self, response: Response) -> bytes:
         phrase = HTTPStatus(response.status_code).phrase
         lines = [f"HTTP/1.1 {response.status_code} {phrase}"]
-        lines += [f"Date: {self.date_time_string()}", "Server: sandbox"]
+        lines.append("Server: sandbox")
+        response.headers.setdefault("Date", self.date_time_string())
         response.headers.setdefault("Content-Length", str(len(response.get_data())))
         lines += [f"{name}: {value}" for name, value in response.headers]
         if self.close_connection:

@@ -1,4 +1,4 @@
-"""What no public source settles about the network, as switches; and its bad days, as faults.
+"""Switches for each open question about the network; and its bad days, as faults.
 
 A fault has a rate: the share of requests that it strikes. One number is drawn per request from a
 seeded stream, and the rates share it out between them: each rate is exact, at most one fault

@@ -19,7 +19,8 @@ def make_site(tmp_path: Path) -> Iterator[MakeSite]:
     made: list[Site] = []
 
     def make(url: str | None = None, **config: Any) -> Site:
-        made.append(Site(tmp_path, url, **config))
+        own = f"sqlite:///{tmp_path / 'site.sqlite3'}"
+        made.append(Site(tmp_path, url or own, **config))
         if len(made) > 1:
             # One time for all: they are one site.
             made[-1].clock.advance(made[0].clock.now() - made[-1].clock.now())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ from werkzeug.test import TestResponse
 
 from flask_s2s import S2S, Services
 from flask_s2s.testing import ManualClock, ScriptedTransport
+from tests.waiting import wait_until
 
 ORIGIN = "http://www.shop.example"
-_HANDLE = re.compile(r's2s_xid=([^"&]+)')
-#: A page with the site's own form; what carries a click is filled into its address.
+#: A page with the site's own form.
 _PAGE = '<html><body><form method="post" action="/lead"></form></body></html>'
 
 
@@ -32,7 +31,7 @@ class Site:
         self.s2s = S2S(transport=self.transport, clock=self.clock)
         self.app = app = Flask("site", instance_path=str(folder))
         app.config.update(SECRET_KEY="for-tests-only-0123456789", TESTING=True, S2S_TOKEN="token")
-        app.config.update(S2S_CARRY="auto", S2S_CLICK_RATE=1000)
+        app.config.update(S2S_CLICK_RATE=1000)
         if url is not None:
             app.config["S2S_DATABASE_URI"] = url
         app.config.update(config)
@@ -42,7 +41,7 @@ class Site:
         app.add_url_rule("/signup", view_func=self._signup, methods=["POST"])
         self.s2s.init_app(app)
         self.services.storage.create()
-        self.services.prepare()
+        self.services.supervisor.prepare()
 
     @property
     def services(self) -> Services:
@@ -67,7 +66,9 @@ class Site:
 
     def _lead(self) -> str:
         bound = self.s2s.identify(
-            email=request.form.get("email"), user_id=request.form.get("user_id")
+            email=request.form.get("email"),
+            user_id=request.form.get("user_id"),
+            verified="verified" in request.form,
         )
         return json.dumps(bound)
 
@@ -80,7 +81,7 @@ class Site:
         delivery = self.s2s.track_signup(
             customer_key=request.form["customer"], email=request.form.get("email")
         )
-        assert delivery is not None
+        assert delivery
         click = None if delivery.click is None else delivery.click.click_id
         return json.dumps([delivery.id, delivery.reason, click])
 
@@ -94,51 +95,65 @@ class Browser:
         #: By name and domain: a site's cookies may be host-only or the whole domain's.
         self.cookies: dict[tuple[str, str], str] = {}
 
-    def land(self, query: str) -> str | None:
-        """Follow a partner's link; return the handle that the page carries on, if any."""
-        return self._page(f"/?{query}", "cross-site")
+    def land(self, query: str) -> str:
+        """Follow a partner's link; return the address of the page.
 
-    def browse(self, handle: str | None = None, *, came_from: str = "same-origin") -> str | None:
-        """Open the site's page, with the handle that its link carried; return the one in it."""
-        return self._page("/" if handle is None else f"/?s2s_xid={handle}", came_from)
+        A database that took longer than a page waits stores the click's row a moment later.
+        """
+        page, late = self._page(f"/?{query}", "cross-site"), self.site.services.touches.skipped
+        wait_until(lambda: not late["failed"], what=f"the row of {query[:40]} is stored")
+        return page
 
-    def lead(self, handle: str | None = None, **fields: Any) -> bool:
-        """Fill in the lead form; return whether something was bound."""
-        bound: bool = json.loads(self._post("/lead", handle, fields).text)
+    def browse(self, page: str | None = None) -> str:
+        """Follow a link to the site's page, from another of its pages; return its address."""
+        return self._page("/", "same-origin", page)
+
+    def open(self, address: str) -> str:
+        """Open an address by hand; return the one that the browser shows then."""
+        return self._page(address, "none")
+
+    def lead(self, page: str | None = None, **fields: Any) -> bool:
+        """Fill in the lead form of a page; return whether something was bound."""
+        bound: bool = json.loads(self._post("/lead", page, fields).text)
         return bound
 
     def log_in(self, user: str) -> None:
         self._post("/login", None, {"user": user})
 
     def sign_up(
-        self, customer: str, email: str | None = None, handle: str | None = None
+        self, customer: str, email: str | None = None, page: str | None = None
     ) -> tuple[int, str, str | None]:
-        """Become a customer; return the row's ID, its reason and its click."""
+        """Become a customer by a page's form; return the row's ID, its reason and its click."""
         fields = {"customer": customer} if email is None else {"customer": customer, "email": email}
         found: tuple[int, str, str | None] = tuple(
-            json.loads(self._post("/signup", handle, fields).text)
+            json.loads(self._post("/signup", page, fields).text)
         )
         return found
 
-    def _page(self, path: str, came_from: str) -> str | None:
-        found = _HANDLE.search(self._send("GET", path, came_from).text)
-        return found[1] if found else None
+    def _page(self, path: str, came_from: str, page: str | None = None) -> str:
+        answer = self._send("GET", path, came_from, page)
+        if answer.status_code == 302:
+            path = urljoin(path, answer.headers["Location"])
+            answer = self._send("GET", path, came_from, page)
+        assert answer.status_code == 200
+        return path
 
-    def _post(self, path: str, handle: str | None, fields: dict[str, Any]) -> TestResponse:
-        carried = "" if handle is None else f"?s2s_xid={handle}"
-        return self._send("POST", path + carried, "same-origin", data=fields)
+    def _post(self, path: str, page: str | None, fields: dict[str, Any]) -> TestResponse:
+        answer = self._send("POST", path, "same-origin", page, data=fields)
+        assert answer.status_code == 200
+        return answer
 
-    def _send(self, method: str, path: str, came_from: str, **more: Any) -> TestResponse:
-        headers = {"Sec-Fetch-Site": came_from}
+    def _send(
+        self, method: str, path: str, came_from: str, page: str | None, **more: Any
+    ) -> TestResponse:
+        headers = {"Sec-Fetch-Site": came_from, "Sec-Fetch-Dest": "document"}
+        if page is not None:
+            headers["Referer"] = f"{ORIGIN}{page}"
         if self.cookies:
             pairs = (f"{name}={value}" for (name, _), value in self.cookies.items())
             headers["Cookie"] = "; ".join(pairs)
         client = self.site.app.test_client(use_cookies=False)
         answer = client.open(path, method=method, base_url=ORIGIN, headers=headers, **more)
-        if answer.status_code == 302:
-            assert "s2s_xid=" in path, "only a copied address leads elsewhere"
-            return self._send("GET", urljoin(path, answer.headers["Location"]), came_from)
-        assert answer.status_code == 200
         if self.keeps_cookies:
             self._keep(answer.headers.getlist("Set-Cookie"))
         return answer

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from flask_s2s import Click
-from flask_s2s.capture.record import MAX_RECORD, Kept, RecordSigner
 from flask_s2s.cli import s2s as commands
+from flask_s2s.click.record import MAX_RECORD, Kept, RecordSigner
 from tests.attribution.conftest import MakeSite
 from tests.attribution.site import Browser, Site
 
@@ -85,16 +85,19 @@ def test_explain_tells_each_click_and_which_one_counts(make_site: MakeSite, poli
         "network": "partnerstack",
         "click_id": "one",
         "at": "2026-01-01T00:00:00+00:00",
+        "link_host": None,
     }
-    one |= {"partner_key": "123", "sub_ids": ["letter", "may"]}
+    landing: dict[str, Any] = {"page": "www.shop.example/", "utm": {}, "referrer": None}
+    one |= {"partner_key": "123", "sub_ids": ["letter", "may"], "landing": landing}
     two: dict[str, Any] = {
         "network": "partnerstack",
         "click_id": "two",
         "at": "2026-01-02T00:00:00+00:00",
+        "link_host": None,
     }
-    two |= {"partner_key": "456", "sub_ids": []}
+    two |= {"partner_key": "456", "sub_ids": [], "landing": landing}
     why = {"why": f"the {policy} click counts"}
-    assert told["history"] == [
+    assert told["clicks"] == [
         {**two, "credited": policy == "last", **why},
         {**one, "credited": policy == "first", **why},
     ]
@@ -116,7 +119,7 @@ def test_explain_knows_a_click_whose_row_is_gone(site: Site, browser: Browser) -
         connection.execute(site.services.storage.tables.click.delete())
     runner = site.app.test_cli_runner()
     (told,) = json.loads(runner.invoke(commands, ["explain", "1", "--json"]).output)
-    assert [(one["click_id"], one["partner_key"]) for one in told["history"]] == [
+    assert [(one["click_id"], one["partner_key"]) for one in told["clicks"]] == [
         ("two", "456"),
         ("one", None),
     ]
@@ -126,4 +129,4 @@ def test_without_a_click_there_is_no_history(site: Site, browser: Browser) -> No
     browser.sign_up("1")
     runner = site.app.test_cli_runner()
     (told,) = json.loads(runner.invoke(commands, ["explain", "1", "--json"]).output)
-    assert told["history"] == []
+    assert told["clicks"] == []

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import Connection, Engine, create_engine, event
 
 from flask_s2s import Click, Services, Settings
-from flask_s2s.capture.attribution import Attribution, Reason
-from flask_s2s.capture.identity import identities
+from flask_s2s.rules.attribution import Attribution, Reason
+from flask_s2s.rules.identity import identities
 from flask_s2s.testing import ManualClock, ScriptedTransport
 
 
@@ -41,7 +41,7 @@ def _serving(engine: Engine) -> Iterator[Services]:
         clock=ManualClock(),
     )
     services.storage.create()
-    services.prepare()
+    services.supervisor.prepare()
     yield services
     services.close()
 
@@ -62,8 +62,19 @@ def test_nor_do_lead_forms(services: Services) -> None:
     now = services.clock.now()
 
     def bind(number: int) -> object:
-        found = Attribution(Click(click_id=f"click{number}", at=now), Reason.COOKIE)
+        partner = f"partner{number}"
+        click = Click(click_id=f"click{number}", partner_key=partner, at=now)
+        found = Attribution(click, Reason.COOKIE)
         who = identities(f"{number}@shop.example", None)
         return services.bindings.bind_alone(who, found, now, bool)
 
     assert _at_once(bind) == 120
+
+
+def test_nor_do_blocks(services: Services) -> None:
+    now = services.clock.now()
+
+    def block(number: int) -> object:
+        return services.blocks.add("partnerstack", "click", f"click{number}", now)
+
+    assert _at_once(block) == 120

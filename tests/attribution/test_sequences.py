@@ -1,4 +1,4 @@
-"""Whatever visitors do, in whatever order: each sign-up ends as the rules say, and with one reason."""
+"""Random sequences of visits: each sign-up ends as the rules say, and with one reason."""
 
 from __future__ import annotations
 
@@ -40,26 +40,28 @@ class Play:
         self.example = example
         kept = (True, True, False)
         self.browsers = [Browser(site, keeps_cookies=keeps) for keeps in kept]
-        self.handles: dict[tuple[int, int], str | None] = {}
+        #: The address of the page in each tab.
+        self.pages: dict[tuple[int, int], str] = {}
         self.world = World(policy, [Device(keeps) for keeps in kept])
         self.customers = (f"{example}-{number}" for number in count())
         self.next_customer = next(self.customers)
         self.ended = ended
 
     def land(self, device: int, tab: int, click_id: str) -> None:
-        self.handles[device, tab] = self.browsers[device].land(f"ps_xid={click_id}")
+        self.pages[device, tab] = self.browsers[device].land(f"ps_xid={click_id}")
         self.world.land(self.world.devices[device], tab, click_id)
 
     def page(self, device: int, tab: int) -> None:
-        handle = self.handles.get((device, tab))
-        self.handles[device, tab] = self.browsers[device].browse(handle)
+        page = self.pages.get((device, tab))
+        self.pages[device, tab] = self.browsers[device].browse(page)
         self.world.page(self.world.devices[device], tab)
 
     def copied_link(self, sender: int, device: int, tab: int) -> None:
-        """Somebody opens a link that was sent to them: it hands over nothing."""
-        handle = self.handles.get((sender, 0))
-        self.handles[device, tab] = self.browsers[device].browse(handle, came_from="none")
-        self.world.devices[device].tabs[tab] = None
+        """Somebody opens an address that was sent to them: a token in it hands over nothing."""
+        address = self.pages.get((sender, 0), "/")
+        self.pages[device, tab] = self.browsers[device].open(address)
+        devices = self.world.devices
+        self.world.open_copy(devices[sender], devices[device], tab)
 
     def log_in(self, device: int) -> None:
         self.browsers[device].log_in("somebody")
@@ -69,10 +71,12 @@ class Play:
         self.world.devices[device].cookie = None
 
     def identify(self, device: int, tab: int, person: str) -> None:
-        self._identify(device, tab, self._address(person), email=self._address(person).upper())
+        address = self._address(person)
+        self._identify(device, tab, address, email=address.upper(), verified="yes")
 
     def identify_next_customer(self, device: int, tab: int) -> None:
-        self._identify(device, tab, self.next_customer, user_id=self.next_customer)
+        customer = self.next_customer
+        self._identify(device, tab, customer, user_id=customer, verified="yes")
 
     def wait(self, seconds: int) -> None:
         self.site.clock.advance(seconds=seconds)
@@ -81,8 +85,8 @@ class Play:
     def sign_up(self, device: int, tab: int, person: str | None) -> None:
         customer, email = self.next_customer, None if person is None else self._address(person)
         self.next_customer = next(self.customers)
-        handle = self.handles.get((device, tab))
-        self.browsers[device].sign_up(customer, email, handle)
+        page = self.pages.get((device, tab))
+        self.browsers[device].sign_up(customer, email, page)
         row = self.site.row_of(customer)
         self.ended[row["reason"]] += 1
         reason, click = self.world.sign_up(self.world.devices[device], tab, customer, email)
@@ -91,7 +95,7 @@ class Play:
             assert tuple(touch["click_id"] for touch in row["touches"] or ()) == click.others
 
     def _identify(self, device: int, tab: int, who: str, **fields: Any) -> None:
-        bound = self.browsers[device].lead(self.handles.get((device, tab)), **fields)
+        bound = self.browsers[device].lead(self.pages.get((device, tab)), **fields)
         assert bound == self.world.identify(self.world.devices[device], tab, who)
 
     def _address(self, person: str) -> str:
@@ -99,11 +103,12 @@ class Play:
 
 
 #: Every end that the steps can have.
-ENDS = {"cookie", "carried", "identity", "expired", "handle_used", "no_click"}
+ENDS = {"cookie", "carried", "identity", "expired", "token_used", "no_click"}
 #: Some that chance comes by too seldom.
 LATE = [("land", 0, 0, "a"), ("wait", 91 * 86400)]
-SHARED = [("land", 2, 0, "a"), ("sign_up", 2, 0, None), ("sign_up", 2, 0, None)]
-SHARED_AND_BOUND = [("land", 2, 0, "a"), ("identify", 2, 0, "ada"), ("sign_up", 2, 0, None)]
+TOKEN = [("land", 2, 0, "a"), ("page", 2, 0)]
+SHARED = [*TOKEN, ("sign_up", 2, 0, None), ("sign_up", 2, 0, None)]
+SHARED_AND_BOUND = [*TOKEN, ("identify", 2, 0, "ada"), ("sign_up", 2, 0, None)]
 
 
 @pytest.mark.slow

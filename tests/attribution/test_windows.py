@@ -7,7 +7,7 @@ import pytest
 from flask_s2s import ConfigError, Settings
 from flask_s2s.cli import s2s as commands
 from tests.attribution.conftest import MakeSite
-from tests.attribution.site import Browser, Site
+from tests.attribution.site import ORIGIN, Browser, Site
 
 
 def test_each_way_in_which_a_click_is_kept_honours_its_networks_window(
@@ -25,14 +25,14 @@ def test_each_way_in_which_a_click_is_kept_honours_its_networks_window(
     assert Browser(site).sign_up("4", "ada@shop.example")[1:] == ("expired", None)
 
 
-def test_a_handle_honours_it_too(make_site: MakeSite) -> None:
+def test_a_token_honours_it_too(make_site: MakeSite) -> None:
     site = make_site(S2S_WINDOW={"partnerstack": 1 / 24})
     browser = Browser(site, keeps_cookies=False)
-    handle = browser.land("ps_xid=abc")
+    page = browser.browse(browser.land("ps_xid=abc"))
     site.clock.advance(hours=1)
-    assert browser.sign_up("1", handle=handle)[1:] == ("carried", "abc")
+    assert browser.sign_up("1", page=page)[1:] == ("carried", "abc")
     site.clock.advance(seconds=1)
-    assert browser.sign_up("2", handle=handle)[1] == "no_click"
+    assert browser.sign_up("2", page=page)[1] == "no_click"
 
 
 def test_the_cookie_lives_as_long_as_its_click_counts(make_site: MakeSite) -> None:
@@ -43,12 +43,12 @@ def test_the_cookie_lives_as_long_as_its_click_counts(make_site: MakeSite) -> No
 
 def test_a_cookie_that_is_set_later_ends_no_later(site: Site) -> None:
     browser = Browser(site, keeps_cookies=False)
-    handle = browser.land("ps_xid=abc")
+    page = browser.browse(browser.land("ps_xid=abc"))
     site.clock.advance(hours=2)
     answer = site.app.test_client(use_cookies=False).get(
-        f"/?s2s_xid={handle}",
-        base_url="http://www.shop.example",
-        headers={"Sec-Fetch-Site": "same-origin"},
+        page,
+        base_url=ORIGIN,
+        headers={"Sec-Fetch-Site": "same-origin", "Referer": ORIGIN + page},
     )
     assert f"Max-Age={90 * 86400 - 7200};" in answer.headers["Set-Cookie"]
 

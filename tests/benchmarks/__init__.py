@@ -1,4 +1,4 @@
-"""What Flask-S2S costs, as ratios: `python -m tests.benchmarks [--check] [--json] [NAME ...]`.
+"""The costs of Flask-S2S, as ratios: `python -m tests.benchmarks [--check] [--json] [NAME ...]`.
 
 How the figures are made:
 
@@ -17,6 +17,9 @@ How the figures are made:
 - *Plain WSGI.* The app is called with a fixed environ, without a client or a server.
 - *The worker is off* (`S2S_WORKER=external`) wherever a request or a call is measured; what one
   delivery costs the worker is a figure of its own, without a budget.
+
+`python -m tests.benchmarks.pages` is a program of its own: it fills a database with a programme of any
+size and prints the milliseconds of each page. It has no budget; what pages read has a test.
 
 `instructions` and `seconds` in `--json` are per request, per row, per delivery or per import.
 """

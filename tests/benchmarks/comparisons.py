@@ -1,4 +1,4 @@
-"""What is compared with what, and the budgets."""
+"""The comparisons, and their budgets."""
 
 from __future__ import annotations
 
@@ -37,18 +37,11 @@ def requests() -> list[Figure]:
             cost=cost["landing-row"],
         ),
         Ratio(
-            what='ordinary, S2S_CARRY = "auto"',
+            what="ordinary, led to by a page of the site",
             against="the same on a bare app",
             budget=1.01,
-            bare=bare,
-            cost=cost["ordinary-carrying"],
-        ),
-        Ratio(
-            what="landing, a page of 20 KB filled",
-            against="the same template on a bare app",
-            budget=7.0,
-            bare=cost["page-bare"],
-            cost=cost["page-filled"],
+            bare=cost["led-bare"],
+            cost=cost["led"],
         ),
     ]
 

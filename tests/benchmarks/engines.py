@@ -1,4 +1,4 @@
-"""What each engine delivers from one PostgreSQL: `flask s2s work`, and Celery on two brokers.
+"""Deliveries of each engine from one PostgreSQL: `flask s2s work`, and Celery on two brokers.
 
 Each has its default settings: 8 in flight in a process. While a queue is drained, the site goes on
 hinting as further commits would: one hint is one task, and one task is one process.
@@ -33,7 +33,7 @@ _AT_ONCE, _FAR = 1000, 600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """What delivers: so many processes of `flask s2s work`, or of Celery on a broker."""
+    """An engine: so many processes of `flask s2s work`, or of Celery on a broker."""
 
     what: str
     processes: int
@@ -79,7 +79,7 @@ def _rate(site: Services, count: int) -> float:
     for number in range(_ROUNDS + 1):
         prefix = f"round{number}-"
         fill(site, count, prefix=prefix)
-        with _hinting(site.wake):
+        with _hinting(site.supervisor.wake):
             found.append(count / delivered(site, count, prefix))
     return median(found[1:])  # the first opens connections
 
@@ -134,7 +134,7 @@ def _with_celery(engine: Engine, url: str, network: str) -> Iterator[Services]:
         app, celery_app = make_site(about)
         site: Services = app.extensions["s2s"]
         site.storage.create()
-        site.prepare()
+        site.supervisor.prepare()
         command = ["-m", "celery", "-A", "tests.integrations.worker:celery_app", "worker"]
         options = [f"-c{engine.processes}", "-lINFO", "--without-gossip", "--without-mingle"]
         with Process(*command, *options, **about) as process:

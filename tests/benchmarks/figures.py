@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What one case took each time: instructions by seed, and seconds of wall time."""
+    """The cost of one case each time: instructions by seed, and seconds of wall time."""
 
     instructions: tuple[float, ...]
     seconds: float

@@ -108,6 +108,7 @@ def _copy_attempts(connection: Connection, rows: Table, attempts: Table, prefix:
     values = {
         "delivery_id": rows.c.id,
         "number": literal_column("1"),
+        "lane": rows.c.lane,
         "lease_token": literal("0" * 32),
         "opened_at": rows.c.created_at,
         "closed_at": rows.c.created_at,

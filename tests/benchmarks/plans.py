@@ -16,8 +16,8 @@ from typing import Any
 from sqlalchemy import Engine, event
 
 from flask_s2s import Click, Services, Signup
-from flask_s2s.capture.attribution import Attribution, Reason
-from flask_s2s.delivery.drafting import Drafts
+from flask_s2s.recording.draft import Drafts
+from flask_s2s.rules.attribution import Attribution, Reason
 
 _EXPLAIN = {
     "sqlite": "EXPLAIN QUERY PLAN ",
@@ -27,7 +27,8 @@ _EXPLAIN = {
 _INDEX = {
     "sqlite": re.compile(r"\b(?:SEARCH|SCAN) s2s_delivery USING (?:COVERING )?INDEX (\w+)"),
     "postgresql": re.compile(r'"Index Name": "(\w+)"'),
-    "mariadb": re.compile(r'"key": "(\w+)"'),
+    # After a bar: an index whose rows are only compared with those that were found.
+    "mariadb": re.compile(r'"key": "(\w+)(?:\|\w+)?"'),
 }
 #: How each database says that it reads a table, or an index, from one end to the other.
 SCANS = {
@@ -161,3 +162,60 @@ def _is_scanned_by_mariadb(engine: Engine, insert: Statement) -> bool:
         third = rows_walked()
         connection.rollback()
     return third - second > second - first
+
+
+#: So many steps of SQLite's program are one row at most: one for each column, and what they cost it.
+_STEPS = 150
+
+
+def rows_read(engine: Engine, statement: Statement) -> int:
+    """Run a statement that reads, and return how many rows of tables and indexes it looked at.
+
+    PostgreSQL tells in its plan, MariaDB counts for each session; of SQLite's program the steps are
+    counted, and divided by the most that a row takes.
+    """
+    sql, parameters = statement
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            asking = f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}"
+            (answer,) = connection.exec_driver_sql(asking, parameters).scalar_one()
+            return _scanned(answer["Plan"])
+        if engine.dialect.name == "sqlite":
+            return _steps_of_sqlite(connection.connection.dbapi_connection, sql, parameters)
+        counted = "SHOW SESSION STATUS LIKE 'Handler_read%%'"
+        reads = []
+        for asked in (None, (sql, parameters)):
+            if asked is not None:
+                connection.exec_driver_sql(*asked).all()
+            reads.append(sum(int(n) for _, n in connection.exec_driver_sql(counted).all()))
+        # Showing the status is a walk of its own, as long each time.
+        connection.exec_driver_sql(counted).all()
+        again = sum(int(n) for _, n in connection.exec_driver_sql(counted).all())
+        once = sum(int(n) for _, n in connection.exec_driver_sql(counted).all()) - again
+        return reads[1] - reads[0] - once
+
+
+def _scanned(plan: Any) -> int:
+    mine = 0
+    if "Relation Name" in plan:
+        in_vain = plan.get("Rows Removed by Filter", 0) + plan.get(
+            "Rows Removed by Index Recheck", 0
+        )
+        mine = (plan["Actual Rows"] + in_vain) * plan["Actual Loops"]
+    return int(mine) + sum(map(_scanned, plan.get("Plans", ())))
+
+
+def _steps_of_sqlite(connection: Any, sql: str, parameters: Any) -> int:
+    steps = 0
+
+    def step() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    connection.set_progress_handler(step, 1)
+    try:
+        connection.execute(sql, parameters).fetchall()
+    finally:
+        connection.set_progress_handler(None, 1)
+    return steps // _STEPS

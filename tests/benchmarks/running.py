@@ -45,7 +45,7 @@ def open_site(url: str, **config: object) -> Services:
     base = {"SECRET_KEY": "benchmark", "S2S_TOKEN": TOKEN, "S2S_DATABASE_URI": url}
     services = Services.build(Settings.from_mapping({**base, **config}))
     services.storage.create()
-    services.prepare()
+    services.supervisor.prepare()
     return services
 
 

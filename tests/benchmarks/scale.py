@@ -1,4 +1,4 @@
-"""What claiming and adding cost with ten rows, and with a million settled and 100,000 waiting ones.
+"""The costs of claiming and adding with ten rows, and with a million settled and 100,000 waiting ones.
 
 Both outboxes are open at once and take turns, so the machine is the same for both; each figure is a
 median. A claim takes one due delivery, whose lease the next claim's time has ended: there is
@@ -14,8 +14,8 @@ from statistics import median
 from time import perf_counter
 
 from flask_s2s import Click, Services, Signup
-from flask_s2s.capture.attribution import Attribution, Reason
-from flask_s2s.delivery.drafting import Drafts
+from flask_s2s.recording.draft import Drafts
+from flask_s2s.rules.attribution import Attribution, Reason
 from tests.benchmarks.figures import Figure, Measured
 from tests.benchmarks.filling import analyse, fill
 from tests.benchmarks.plans import plans_of

@@ -139,7 +139,7 @@ def _adding() -> list[Figure]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """What is killed, and how the system looks then."""
+    """A kill, and how the system looks then."""
 
     what: str
     system: str

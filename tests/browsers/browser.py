@@ -1,4 +1,4 @@
-"""What a visitor does with a browser, whichever it is."""
+"""A visitor's acts with any browser."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ class Browser(Protocol):
 
     @property
     def url(self) -> str:
-        """What the address bar shows."""
+        """The address in the address bar."""
+
+    @property
+    def title(self) -> str:
+        """The title of the page that is there; nothing while it changes."""
 
     def start(self) -> None:
         """Start it with its profile."""
@@ -26,6 +30,15 @@ class Browser(Protocol):
 
     def send(self, **fields: str) -> None:
         """Fill the page's form, each field by its id, and press its button."""
+
+    def reload(self) -> None:
+        """Load the page again."""
+
+    def back(self) -> None:
+        """Go back to the page before."""
+
+    def settle(self) -> None:
+        """Wait until the page is there."""
 
     def forget(self) -> None:
         """Delete all cookies, so that what comes next is another visitor's."""

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import BrowserContext, Page, Playwright
+from playwright.sync_api import BrowserContext, Error, Page, Playwright
 
 FLAGS = [
     "--no-sandbox",
@@ -53,11 +53,12 @@ class Chromium:
         cookies: int | None = None,
         scripts: bool = True,
         blocks_third_parties: bool = False,
+        flags: list[str] = FLAGS,
     ) -> None:
         self._chromium = playwright.chromium
         self._profile = folder / "profile"
         self._options: dict[str, Any] = {"executable_path": path, "java_script_enabled": scripts}
-        self._flags = FLAGS
+        self._flags = flags
         self._context: BrowserContext | None = None
         if cookies is not None:
             settings = {"profile": {"default_content_setting_values": {"cookies": cookies}}}
@@ -68,7 +69,7 @@ class Chromium:
             extension.mkdir(parents=True)
             (extension / "manifest.json").write_text(json.dumps(BLOCKER))
             (extension / "rules.json").write_text(json.dumps(RULES))
-            self._flags = [*FLAGS, f"--load-extension={extension}"]
+            self._flags = [*flags, f"--load-extension={extension}"]
 
     def start(self) -> None:
         assert self._context is None, "it runs already"
@@ -91,6 +92,13 @@ class Chromium:
         return self.page.url
 
     @property
+    def title(self) -> str:
+        try:
+            return self.page.title()
+        except Error:  # it leads elsewhere just now
+            return ""
+
+    @property
     def page(self) -> Page:
         """Its one tab."""
         assert self._context is not None, "it does not run"
@@ -107,6 +115,15 @@ class Chromium:
         for name, value in fields.items():
             self.page.locator(f"#{name}").fill(value)
         self.page.locator("main form button").click()
+        self.page.wait_for_load_state()
+
+    def reload(self) -> None:
+        self.page.reload()
+
+    def back(self) -> None:
+        self.page.go_back()
+
+    def settle(self) -> None:
         self.page.wait_for_load_state()
 
     def forget(self) -> None:

@@ -1,4 +1,4 @@
-"""What the tests of browsers share: the town, the witness, and one Playwright."""
+"""The fixtures of browsers: the town, the witness, and one Playwright."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from tests.browsers.web import Witness
 
 @pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
-    """What drives Chromium."""
+    """The driver of Chromium."""
     with sync_playwright() as playwright:
         yield playwright
 
@@ -26,7 +26,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
 
 @pytest.fixture(scope="module")
 def witness() -> Iterator[Witness]:
-    """What says what a browser is."""
+    """A page that tells what a browser is."""
     witness = Witness()
     yield witness
     witness.close()

@@ -98,8 +98,13 @@ class Firefox:
         return url
 
     @property
+    def title(self) -> str:
+        title: str = self.remote.tell("WebDriver:GetTitle")["value"]
+        return title
+
+    @property
     def remote(self) -> Marionette:
-        """What controls it."""
+        """The connection that controls it."""
         assert self._remote is not None, "it does not run"
         return self._remote
 
@@ -116,6 +121,20 @@ class Firefox:
             self.remote.tell("WebDriver:ElementSendKeys", id=field, text=value)
         button = self._find("css selector", "main form button")
         self.remote.tell("WebDriver:ElementClick", id=button)
+
+    def reload(self) -> None:
+        self.remote.tell("WebDriver:Refresh")
+
+    def back(self) -> None:
+        self.remote.tell("WebDriver:Back")
+
+    def settle(self) -> None:
+        def is_complete() -> bool:
+            script = "return document.readyState"
+            state = self.remote.tell("WebDriver:ExecuteScript", script=script, args=[])["value"]
+            return bool(state == "complete")
+
+        wait_until(is_complete, PATIENCE, what="the page is there")
 
     def forget(self) -> None:
         self.remote.tell("Marionette:SetContext", value="chrome")

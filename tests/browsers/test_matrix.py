@@ -34,7 +34,7 @@ WAYS = ("direct sign-up", "three pages, then sign-up", "lead form, restart, sign
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What a browser did, as the two sites saw it."""
+    """A browser's acts, as the two sites saw them."""
 
     keeps_cookies: bool = True
     keeps_them_over_a_restart: bool = True

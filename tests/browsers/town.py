@@ -23,7 +23,7 @@ PASSWORD = "a quiet garden"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a sign-up: who is credited at the network, and the reason the site recorded."""
+    """The end of a sign-up: who is credited at the network, and the reason the site recorded."""
 
     credited: bool
     reason: str
@@ -53,7 +53,7 @@ class Town:
         for door in self._doors:
             door.close()
         with self.app.app_context():
-            s2s.services.crew.embedded.stop()
+            s2s.services.supervisor.embedded.stop()
             db.engine.dispose()
         self._network.stop()
 

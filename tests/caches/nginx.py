@@ -60,7 +60,7 @@ def executable() -> str:
 
 
 class Cache:
-    """What visitors talk to."""
+    """The address that visitors talk to."""
 
     def __init__(self, port: int) -> None:
         self._url = f"http://127.0.0.1:{port}"

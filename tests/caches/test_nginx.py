@@ -20,7 +20,7 @@ CARELESS = f"{WITHOUT_QUERY} proxy_ignore_headers Set-Cookie Vary Expires;"
 PASSING = "proxy_cache_bypass $arg_ps_xid$arg_gsxid$arg_s2s_xid;"
 RULES = {"by-url": "", "without-query": WITHOUT_QUERY, "careless": CARELESS}
 
-PAGE = '<a href="/signup">Join</a><form method="post">{{ s2s_field() }}</form>'
+PAGE = '<link rel="canonical" href="{{ request.url }}"><a href="/signup">Join</a>'
 
 
 def make_pages(site: Site) -> Any:
@@ -41,11 +41,7 @@ def make_pages(site: Site) -> Any:
 
 
 def nothing_of_anybody(answer: requests.Response) -> bool:
-    return "Set-Cookie" not in answer.headers and "s2s_xid=1" not in answer.text
-
-
-def handle_in(answer: requests.Response) -> str:
-    return answer.text.partition("/signup?")[2].partition('"')[0]
+    return "Set-Cookie" not in answer.headers and "s2s_xid" not in answer.text
 
 
 @pytest.fixture(params=RULES)
@@ -55,7 +51,7 @@ def rules(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def site(make_site: MakeSite) -> Site:
-    return make_site(S2S_CARRY="auto")
+    return make_site()
 
 
 def was(cache: Cache, address: str, **headers: str) -> str:
@@ -70,24 +66,33 @@ def test_a_landing_page_is_stored_for_nobody(site: Site, tmp_path: Path, rules: 
             assert answer.headers["Cache-Control"] == "private, no-store"
             record = answer.headers["Set-Cookie"].partition(";")[0]
             assert site.click_seen(cookie=record)[0] == click
-            assert handle_in(answer).startswith("s2s_xid=1")
+            assert "s2s_xid" not in answer.text
         # Who brings nothing gets nothing.
         assert nothing_of_anybody(cache.get("/page"))
 
 
-def test_a_page_that_carries_a_handle_is_stored_for_nobody(
+def test_a_page_on_the_way_is_stored_for_nobody_and_the_same_for_all(
     site: Site, tmp_path: Path, rules: str
 ) -> None:
-    own = {"Sec_Fetch_Site": "same-origin"}
-    with cached(make_pages(site), tmp_path / "nginx", rules) as cache:
-        handle = handle_in(cache.get("/page?ps_xid=of-ada"))
+    app = make_pages(site)
+    organic = site.visit(path="/page", host="shop.test").body.decode()
+    own = {"Sec_Fetch_Site": "same-origin", "Host": "shop.test"}
+    with cached(app, tmp_path / "nginx", rules) as cache:
+        landing = {"Referer": "http://shop.test/page?ps_xid=of-ada"}
+        sent = cache.get("/page", **own, **landing)
+        assert (sent.status_code, sent.headers["X-Cache"]) == (302, "MISS")
+        token = sent.headers["Location"]
         for _ in range(2):
-            answer = cache.get(f"/page?{handle}", **own)
-            assert answer.headers["X-Cache"] == "MISS"
-            assert handle_in(answer) == handle
-        assert nothing_of_anybody(cache.get("/page", **own))
+            answer = cache.get(f"/page{token}", **own, **landing)
+            assert (answer.status_code, answer.headers["X-Cache"]) == (200, "MISS")
+            assert answer.text == organic
+            assert "Set-Cookie" in answer.headers
+        kept = cache.get("/page", **own)
+        assert kept.text == organic
+        assert nothing_of_anybody(kept)
         # The copied address, opened by somebody else.
-        assert nothing_of_anybody(cache.get(f"/page?{handle}", Sec_Fetch_Site="none"))
+        copied = cache.get(f"/page{token}", Sec_Fetch_Site="none", Host="shop.test")
+        assert nothing_of_anybody(copied)
 
 
 def test_ordinary_pages_are_stored_and_the_same_for_all(
@@ -137,10 +142,10 @@ def test_a_redirect_that_cleans_the_address_is_stored_for_nobody(
 ) -> None:
     site = make_site(S2S_STRIP_PARAMS=True)
     with cached(make_pages(site), tmp_path / "nginx", rules) as cache:
-        handles = set()
+        tokens = set()
         for click in ("of-ada", "of-eve"):
             answer = cache.get(f"/page?ps_xid={click}")
             assert (answer.status_code, answer.headers["X-Cache"]) == (302, "MISS")
-            handles.add(answer.headers["Location"])
-        assert len(handles) == 2
+            tokens.add(answer.headers["Location"])
+        assert len(tokens) == 2
         assert cache.get("/page").status_code == 200

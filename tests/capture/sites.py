@@ -30,7 +30,7 @@ WSGIApp = Callable[..., Iterable[bytes]]
 
 @dataclass(frozen=True)
 class Answer:
-    """What the visitor's browser got."""
+    """The answer that the visitor's browser got."""
 
     status: str
     headers: list[tuple[str, str]]
@@ -130,10 +130,10 @@ class Site:
         return answer
 
     def click_seen(self, query: str = "", **request: Any) -> Any:
-        """What `current_click()` tells a view: click ID, partner key, sub IDs, link host, time."""
+        """The answer of `current_click()` to a view: click ID, partner key, sub IDs, link host, time."""
         answer = self.visit(query, path="/click", **request)
         if answer.status == "302 Found" and "s2s_xid=" in query:
-            # A handle that does not count here is taken out of the address first.
+            # A token that does not count here is taken out of the address first.
             return self.click_seen(answer.values("Location")[0].partition("?")[2], **request)
         assert answer.status == "200 OK"
         return self.app.json.loads(answer.body)
@@ -154,6 +154,7 @@ class Site:
             return [dict(row) for row in found]
 
     def close(self) -> None:
+        self.services.supervisor.embedded.stop()
         self.services.storage.engine().dispose()
 
     def _click(self) -> Any:

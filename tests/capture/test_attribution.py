@@ -1,4 +1,4 @@
-"""Which click a visitor has: the last one or the first, and whoever asks may know."""
+"""A visitor's click: the last one or the first, and all code may ask."""
 
 from __future__ import annotations
 

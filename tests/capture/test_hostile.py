@@ -1,4 +1,4 @@
-"""Whatever a stranger sends: never an error, never a changed page, never a value outside the rules."""
+"""Strangers' requests: never an error, never a changed page, never a value outside the rules."""
 
 from __future__ import annotations
 

@@ -38,6 +38,7 @@ def test_one_row_for_each_click(database_site: Site) -> None:
         "partner_key": "123",
         "sub_ids": ["n", "日本語😀"],
         "link_host": "go.shop.com",
+        "landing": {"page": "www.shop.example/", "utm": {}, "referrer": None},
         "at": at,
     }
     assert (second["click_id"], second["partner_key"], second["sub_ids"]) == ("ABC", None, [])

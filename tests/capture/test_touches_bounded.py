@@ -1,4 +1,4 @@
-"""What a click row may cost a landing: a bounded wait, then nothing for a while.
+"""The cost of a click row to a landing: a bounded wait, then nothing for a while.
 
 How long it took is not asserted, because a loaded machine proves nothing: the seams are. A landing
 returns while the lock is held and while the database host has not answered; only a bounded wait
@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, create_engine, event, text
 
-from flask_s2s.capture.patience import WAIT
-from flask_s2s.capture.touches import PAUSE
+from flask_s2s.store.clicks import PAUSE
+from flask_s2s.threads import WAIT
 from tests.capture.sites import PAGE, Answer, MakeSite, Site, cookie_of
 from tests.waiting import wait_until
 

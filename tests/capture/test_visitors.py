@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.capture.sites import Site, cookie_of
+import pytest
+from crawleruseragents import is_crawler
+
+from tests.capture.sites import MakeSite, Site, cookie_of
 
 CHROME = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
@@ -22,9 +25,38 @@ NOBODY: dict[str, dict[str, Any]] = {
     "old-chrome-prefetch": {"HTTP_PURPOSE": "prefetch"},
     "old-safari-preview": {"HTTP_X_PURPOSE": "preview"},
     "old-firefox-prefetch": {"HTTP_X_MOZ": "prefetch"},
+    "fetch-that-looks-upgraded": {
+        "HTTP_SEC_FETCH_DEST": "empty",
+        "HTTP_SEC_FETCH_MODE": "cors",
+        "HTTP_SEC_FETCH_SITE": "cross-site",
+        "HTTP_UPGRADE_INSECURE_REQUESTS": "1",
+    },
     **{
         f"dest-{dest or 'blank'}": {"HTTP_SEC_FETCH_DEST": dest}
         for dest in ("image", "iframe", "empty", "script", "style", "frame", "object", "font", "")
+    },
+    # What a service worker makes of a picture, of a script's request and of a bare address.
+    **{
+        f"forwarded-{mode}-{site}": {
+            "HTTP_SEC_FETCH_DEST": "empty",
+            "HTTP_SEC_FETCH_MODE": mode,
+            "HTTP_SEC_FETCH_SITE": site,
+            "HTTP_REFERER": "https://www.shop.example/sw.js",
+        }
+        for mode in ("cors", "no-cors", "same-origin", "websocket")
+        for site in ("same-origin", "same-site", "cross-site", "none")
+    },
+    "other-site-as-a-worker": {
+        "HTTP_SEC_FETCH_DEST": "empty",
+        "HTTP_SEC_FETCH_MODE": "same-origin",
+        "HTTP_SEC_FETCH_SITE": "cross-site",
+        "HTTP_UPGRADE_INSECURE_REQUESTS": "1",
+    },
+    "worker-in-another-sites-frame": {
+        "HTTP_SEC_FETCH_DEST": "empty",
+        "HTTP_SEC_FETCH_MODE": "navigate",
+        "HTTP_SEC_FETCH_SITE": "cross-site",
+        "HTTP_SEC_FETCH_STORAGE_ACCESS": "none",
     },
     **{
         name: {"HTTP_USER_AGENT": agent}
@@ -56,6 +88,8 @@ NOBODY: dict[str, dict[str, Any]] = {
             "pinterest": "Pinterest/0.2 (+http://www.pinterest.com/)",
             "reddit": "Mozilla/5.0 (compatible; redditbot/1.0; +http://www.reddit.com/feedback)",
             "word": "Mozilla/4.0 (compatible; ms-office; MSOffice 16)",
+            "office": "Microsoft Office/16.0 (Windows NT 10.0; Microsoft Outlook 16.0.10730; Pro)",
+            "office-looks": "Microsoft Office Existence Discovery",
             "lighthouse": "Mozilla/5.0 Chrome/126.0 Safari/537.36 Chrome-Lighthouse",
             "uptime": "Mozilla/5.0+(compatible; UptimeRobot/2.0; http://www.uptimerobot.com/)",
         }.items()
@@ -69,7 +103,26 @@ SOMEBODY: dict[str, dict[str, Any]] = {
         "HTTP_SEC_FETCH_MODE": "navigate",
         "HTTP_SEC_FETCH_SITE": "cross-site",
     },
+    "worker-forwards": {
+        "HTTP_SEC_FETCH_DEST": "empty",
+        "HTTP_SEC_FETCH_MODE": "navigate",
+        "HTTP_SEC_FETCH_SITE": "cross-site",
+    },
+    "worker-forwards-with-options": {
+        "HTTP_SEC_FETCH_DEST": "empty",
+        "HTTP_SEC_FETCH_MODE": "same-origin",
+        "HTTP_SEC_FETCH_SITE": "same-origin",
+        "HTTP_UPGRADE_INSECURE_REQUESTS": "1",
+    },
+    "worker-preloads": {
+        "HTTP_SEC_FETCH_DEST": "document",
+        "HTTP_SEC_FETCH_MODE": "navigate",
+        "HTTP_SERVICE_WORKER_NAVIGATION_PRELOAD": "true",
+    },
     "no-headers": {},
+    "old-page": {"HTTP_ACCEPT": "text/html,image/*;q=0.9,*/*;q=0.8", "HTTP_ORIGIN": "null"},
+    "old-window": {"HTTP_ACCEPT": "image/gif, image/jpeg, application/x-ms-xbap, */*"},
+    "any-page": {"HTTP_ACCEPT": "*/*", "HTTP_UPGRADE": "h2c"},
     "no-agent": {"HTTP_USER_AGENT": ""},
     **{
         name: {"HTTP_USER_AGENT": agent}
@@ -87,6 +140,12 @@ SOMEBODY: dict[str, dict[str, Any]] = {
             "facebook-app": "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) "
             "Mobile/15E148 [FBAN/FBIOS;FBAV/468.0;FBDV/iPhone14,2]",
             "pinterest-app": "Mozilla/5.0 (Linux; Android 14) Chrome/126.0 [Pinterest/Android]",
+            "outlook-phone": "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) "
+            "AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148 Outlook-iOS/709.2226530",
+            "outlook-window": "Mozilla/5.0 (Windows NT 10.0; WOW64; Trident/7.0; rv:11.0; "
+            "Microsoft Outlook 16.0.5134; ms-office; MSOffice 16) like Gecko",
+            "office-window": "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, "
+            "like Gecko) Chrome/126.0 Safari/537.36 Microsoft Office/16.0 Edg/126.0",
             "long": "x" * 100_000 + " Googlebot/2.1",
         }.items()
     },
@@ -98,6 +157,23 @@ def test_nobody_makes_no_click(site: Site) -> None:
         answer = site.visit("ps_xid=new", **request)
         assert answer.status == "200 OK", name
         assert answer.cookie is None, name
+    assert site.rows() == []
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"HTTP_ACCEPT": "image/webp,video/*;q=0.8,image/png,image/*;q=0.8,*/*;q=0.5"},
+        {"HTTP_ACCEPT": "text/css,*/*;q=0.1"},
+        {"HTTP_ACCEPT": "*/*", "HTTP_ORIGIN": "https://other.example"},
+        {"HTTP_UPGRADE": "websocket"},
+    ],
+    ids=["picture", "style", "script", "socket"],
+)
+def test_where_no_header_says_what_it_is_for_others_tell_what_is_no_page(
+    site: Site, request_: dict[str, Any]
+) -> None:
+    assert site.visit("ps_xid=new", **request_).cookie is None
     assert site.rows() == []
 
 
@@ -120,3 +196,28 @@ def test_somebody_makes_a_click(site: Site) -> None:
 def test_nobody_sees_the_click_of_the_url_either(site: Site) -> None:
     assert site.click_seen("ps_xid=new", **NOBODY["chrome-prerender"]) is None
     assert site.click_seen("ps_xid=new", **SOMEBODY["chrome"])[0] == "new"
+
+
+def test_a_longer_list_of_robots_is_the_sites_own(make_site: MakeSite) -> None:
+    headless = SOMEBODY["headless"]["HTTP_USER_AGENT"]
+    site = make_site(S2S_ROBOTS=is_crawler)
+    for agent in (
+        headless,
+        "Scrapy/2.11 (+https://scrapy.org)",
+        "Mozilla/5.0 (Perplexity-User/1.0)",
+    ):
+        assert site.visit("ps_xid=new", HTTP_USER_AGENT=agent).cookie is None
+    assert site.visit("ps_xid=new", HTTP_USER_AGENT=CHROME).cookie is not None
+    assert [row["click_id"] for row in site.rows()] == ["new"]
+    assert site.services.visitors.ignored == {"robot": 3}
+
+
+def test_a_list_that_fails_loses_nobody(
+    make_site: MakeSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(agent: str) -> bool:
+        raise LookupError(agent)
+
+    site = make_site(S2S_ROBOTS=fails)
+    assert site.visit("ps_xid=new", HTTP_USER_AGENT=CHROME).cookie is not None
+    assert [r.action for r in caplog.records] == ["robots.failed"]  # type: ignore[attr-defined]

@@ -35,7 +35,7 @@ def environ_of(query: str = "ps_xid=abc") -> Environ:
 
 
 class Server:
-    """What a server does with one request, step by step."""
+    """A server's steps with one request."""
 
     def __init__(self, app: Any) -> None:
         self.app = app

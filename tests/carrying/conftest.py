@@ -14,7 +14,7 @@ def make_site(tmp_path: Path) -> Callable[..., Site]:
     """Make a site, not started yet; the settings are its keyword arguments."""
 
     def make(**config: Any) -> Site:
-        return Site(str(tmp_path), S2S_CARRY="auto", **config)
+        return Site(str(tmp_path), **config)
 
     return make
 

@@ -8,11 +8,12 @@ import socket
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 from tests.chaos.plan import Plan
 from tests.chaos.run import Run
+from tests.private import pooler
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,7 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="s2s-chaos-") as folder:
         kept = Path(options.keep or folder)
         kept.mkdir(parents=True, exist_ok=True)
-        report = Run(_plan(options, kept))()
+        between = pooler(options.database) if options.pooler else nullcontext(options.database)
+        with between as options.database:
+            report = Run(_plan(options, kept))()
     text = json.dumps(report.as_json(), indent=1) if options.json else report.as_text()
     sys.stdout.write(text + "\n")
     return 0 if report.good else 1
@@ -40,6 +43,7 @@ def _plan(options: argparse.Namespace, folder: Path) -> Plan:
         seed=options.seed,
         workers=workers,
         faults=options.faults,
+        pooled=options.pooler,
         visitors=options.visitors,
         folder=folder,
         network_port=network,
@@ -64,6 +68,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--database", metavar="URL", help="an empty database (default: a SQLite file of its own)"
     )
+    parser.add_argument(
+        "--pooler",
+        action="store_true",
+        help="put a PgBouncer in transaction mode before it (PostgreSQL)",
+    )
     parser.add_argument("--seed", type=int, default=1, metavar="S")
     parser.add_argument(
         "--workers", type=int, help="worker processes; 0: in the web processes (SQLite: 0, else 2)"
@@ -72,7 +81,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--visitors", type=int, default=4, help="how many at once")
     parser.add_argument("--keep", metavar="FOLDER", help="where to keep files and logs")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.pooler and not (options.database or "").startswith("postgresql"):
+        parser.error("--pooler needs --database with a PostgreSQL URL")
+    return options
 
 
 if __name__ == "__main__":

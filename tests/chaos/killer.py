@@ -14,7 +14,7 @@ from datetime import datetime
 from tests.chaos.books import SiteBooks
 from tests.chaos.marks import ANSWERED, CLAIMED, COMMITTED, SENT, VIEW
 from tests.chaos.plan import Plan
-from tests.chaos.processes import Crew, Member, end
+from tests.chaos.processes import Member, Supervisor, end
 from tests.waiting import wait_until
 
 #: What a process was doing -> how the report says it; the first that fits is a kill's stage.
@@ -46,11 +46,11 @@ class Kill:
 
 
 class Killer:
-    """Kills the members of one crew."""
+    """Kills the processes of one site."""
 
-    def __init__(self, plan: Plan, crew: Crew, books: SiteBooks) -> None:
+    def __init__(self, plan: Plan, supervisor: Supervisor, books: SiteBooks) -> None:
         self._plan = plan
-        self._crew = crew
+        self._supervisor = supervisor
         self._books = books
         self._chance = random.Random(plan.seed)
         self._strikes = 0
@@ -62,7 +62,7 @@ class Killer:
     def strike(self, at_most: int) -> None:
         """Kill one process, or all of them if that is not more than `at_most`."""
         self._strikes += 1
-        everybody = self._crew.members
+        everybody = self._supervisor.members
         if self._strikes % _WHOLE_SITE_EVERY == 0 and len(everybody) <= at_most:
             self.whole_site_kills += 1
             self._kill(everybody)
@@ -73,7 +73,7 @@ class Killer:
 
     def _aim(self) -> Member:
         """Wait for a member with a request under way; take any if none has one for a second."""
-        members = list(self._crew.delivering)
+        members = list(self._supervisor.delivering)
         self._chance.shuffle(members)
 
         def busy() -> Member | None:

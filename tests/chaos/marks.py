@@ -1,4 +1,4 @@
-"""What a process had in its hands when it was killed: marks that it leaves in a file as it goes.
+"""Marks: a process leaves them in a file as it goes, and they tell what a kill interrupted.
 
 Each mark is one `write` to a file opened for appending, so a mark is there or not, and outlives the
 process. All come from public seams: `S2S(transport=...)`, the `delivery_settled` signal, a session
@@ -14,9 +14,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from flask_s2s.delivery.settlement import Delivery
 from flask_s2s.networks.network import Request, Response
 from flask_s2s.networks.transport import HttpTransport
+from flask_s2s.rules.delivery import Delivery
 
 #: A delivery's way, and a visitor's.
 CLAIMED, SENT, ANSWERED, SETTLED = "claimed", "sent", "answered", "settled"

@@ -1,4 +1,4 @@
-"""What one run is to do, as its processes are told."""
+"""The plan of one run, as its processes are told."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ class Plan:
     folder: Path
     network_port: int
     web_ports: tuple[int, ...]
+    #: Whether a pooler in transaction mode is before the database.
+    pooled: bool = False
 
     @property
     def network_url(self) -> str:

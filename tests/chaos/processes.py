@@ -16,7 +16,7 @@ from pathlib import Path
 import flask.cli
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from flask_s2s.cli import working as _loaded_before_the_fork  # noqa: F401
+from flask_s2s.cli import worker as _loaded_before_the_fork  # noqa: F401
 from flask_s2s.sandbox.app import create_sandbox
 from flask_s2s.sandbox.server import serve
 from tests.chaos.marks import Trail
@@ -126,7 +126,7 @@ def end(members: list[Member], number: signal.Signals) -> None:
         member.join()
 
 
-class Crew:
+class Supervisor:
     """All processes of a run."""
 
     def __init__(self, plan: Plan) -> None:

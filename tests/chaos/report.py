@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import make_url
 
-from flask_s2s.tables import OPEN
+from flask_s2s.rules.states import OPEN
 from tests.chaos.books import Verdict
 from tests.chaos.killer import STAGES, Kill
 from tests.chaos.plan import LEASE, Plan

@@ -15,7 +15,7 @@ from typing import Any
 from tests.chaos.books import SiteBooks, compare, network_ledger
 from tests.chaos.killer import Killer
 from tests.chaos.plan import Plan
-from tests.chaos.processes import PATIENCE, Crew
+from tests.chaos.processes import PATIENCE, Supervisor
 from tests.chaos.report import Report
 from tests.chaos.site import create_site, prepare
 from tests.chaos.visitors import Click, Visitors, follow_links, request
@@ -45,9 +45,9 @@ class Run:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._crew = Crew(plan)
+        self._supervisor = Supervisor(plan)
         self._books = SiteBooks(plan)
-        self._killer = Killer(plan, self._crew, self._books)
+        self._killer = Killer(plan, self._supervisor, self._books)
         self._endings: list[Visitors] = []
 
     def __call__(self) -> Report:
@@ -55,7 +55,7 @@ class Run:
         began = monotonic()
         prepare(create_site(plan, plan.folder / "prepare.marks"))
         try:
-            self._crew.start_network()
+            self._supervisor.start_network()
             wait_until(self._network_answers, PATIENCE)
             self._set_faults(plan.faults)
             self._start()
@@ -70,7 +70,7 @@ class Run:
             self._settle()
             return self._report(loaded, monotonic() - began)
         finally:
-            self._crew.close()
+            self._supervisor.close()
 
     # -- the parts ----------------------------------------------------------------------------
 
@@ -114,12 +114,12 @@ class Run:
 
     def _later(self, by: timedelta) -> None:
         """Stop the site, let time pass, start it again."""
-        self._crew.stop()
+        self._supervisor.stop()
         self._plan.clock.set_forward(max(by, timedelta(0)))
         self._start()
 
     def _start(self) -> None:
-        self._crew.start()
+        self._supervisor.start()
         for port in self._plan.web_ports:
             wait_until(lambda port=port: self._answers(port), PATIENCE, what="the site")  # type: ignore[misc]
 

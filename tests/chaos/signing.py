@@ -31,7 +31,7 @@ def main(folder: Path, level: str) -> None:
         if level != "own":
             connection.execute(f"PRAGMA synchronous={level}")
 
-    services.prepare()
+    services.supervisor.prepare()
     _say(READY)
     for number in range(SIGNUPS):
         click = Click(click_id=f"click{number}", at=datetime.now(timezone.utc))

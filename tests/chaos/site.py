@@ -44,7 +44,7 @@ def create_site(plan: Plan, trail: Path) -> Flask:
     app.config.update(
         SECRET_KEY=SECRET_KEY,
         SQLALCHEMY_DATABASE_URI=plan.database,
-        SQLALCHEMY_ENGINE_OPTIONS=_engine_options(plan.database),
+        SQLALCHEMY_ENGINE_OPTIONS=_engine_options(plan),
         S2S_TOKEN="sandbox-token",
         S2S_PARTNERSTACK_URL=plan.network_url,
         S2S_PARTNERSTACK_API_URL=f"{plan.network_url}/api/v2",
@@ -65,8 +65,11 @@ def create_site(plan: Plan, trail: Path) -> Flask:
     return app
 
 
-def _engine_options(database: str) -> dict[str, Any]:
-    return {"connect_args": {"timeout": 30}} if database.startswith("sqlite") else {}
+def _engine_options(plan: Plan) -> dict[str, Any]:
+    if plan.pooled:
+        # As `check` advises: a statement that was prepared is another connection's.
+        return {"connect_args": {"prepare_threshold": None}}
+    return {"connect_args": {"timeout": 30}} if plan.database.startswith("sqlite") else {}
 
 
 def prepare(app: Flask) -> None:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import create_engine, event
 
 from flask_s2s import Services, Settings
-from flask_s2s.checkup import check
+from flask_s2s.operations.check import check
 from flask_s2s.testing import ScriptedTransport
 
 CONFIG = {"SECRET_KEY": "durability-tests-only", "S2S_TOKEN": "tok"}

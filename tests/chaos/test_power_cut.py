@@ -1,4 +1,4 @@
-"""What a power cut costs on our own SQLite file: nothing that was committed.
+"""A power cut on our own SQLite file costs nothing that was committed.
 
 SIGKILL loses nothing that was written, because the kernel still has it; a power cut does. What is
 simulated: a real program signs customers up into our own file while `strace` notes its system calls,
@@ -27,7 +27,7 @@ from pathlib import Path
 
 import pytest
 
-from flask_s2s.delivery.storage import FILE_NAME
+from flask_s2s.store.database.storage import FILE_NAME
 from tests.chaos import disk, signing
 
 ROOT = Path(__file__).parents[2]

@@ -87,7 +87,7 @@ class Visitors:
         return self.endings.total() / self._total
 
     def start(self) -> None:
-        threading.Thread(target=self._pace, name="pace", daemon=True).start()
+        threading.Thread(target=self._throttle, name="throttle", daemon=True).start()
         for thread in self._threads:
             thread.start()
 
@@ -96,7 +96,7 @@ class Visitors:
             thread.join()
         self._all_done.set()
 
-    def _pace(self) -> None:
+    def _throttle(self) -> None:
         looks = 0
         while not self._all_done.wait(_LOOK_SECONDS):
             looks += 1

@@ -28,11 +28,11 @@ class Site:
         S2S(self.app, clock=self.clock, transport=self.network)
         self.services: Services = self.app.extensions["s2s"]
 
-    def sign_up(self, key: object = "42", click_id: str = "click1", **fields: Any) -> Delivery:
-        self.services.prepare()
+    def sign_up(self, key: str | int = "42", click_id: str = "click1", **fields: Any) -> Delivery:
+        self.services.supervisor.prepare()
         click = Click(click_id=click_id, at=self.clock.now())
         delivery = self.services.track_signup(customer_key=key, click=click, **fields)
-        assert delivery is not None
+        assert delivery
         return delivery
 
     def drain(self) -> int:

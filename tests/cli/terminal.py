@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
+
+import click
 
 import tests
 
@@ -21,7 +26,8 @@ class Terminal:
     def __init__(self, folder: Path, **config: str) -> None:
         self.folder = folder
         kept = {n: v for n, v in os.environ.items() if not n.startswith(("FLASK_", "S2S_"))}
-        own = {"SECRET_KEY": "for-tests-only-0123456789", "S2S_TOKEN": "sandbox-token", **config}
+        own = {"SECRET_KEY": "for-tests-only-0123456789", "S2S_TOKEN": "sandbox-token"}
+        own |= {"S2S_RECORD_WAIT": "60", **config}
         self.env = {
             **kept,
             **{f"FLASK_{name}": value for name, value in own.items()},
@@ -29,15 +35,15 @@ class Terminal:
             "PYTHONUNBUFFERED": "1",
         }
 
-    def start(self, *command: str) -> subprocess.Popen[str]:
-        """Start `flask s2s ...`; its two streams are pipes."""
+    def start(self, *command: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
+        """Start `flask s2s ...`; its two streams are pipes, unless told otherwise."""
         return subprocess.Popen(
             [sys.executable, "-m", "flask", "--app", "tests.cli.site", "s2s", *command],
             cwd=ROOT,
             env=self.env,
             text=True,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
         )
 
@@ -46,6 +52,23 @@ class Terminal:
         process = self.start(*command)
         out, err = process.communicate(timeout=PATIENCE)
         return process.returncode, out, err
+
+    def show(self, *command: str) -> str:
+        """Run to its end on a screen of 80 columns; return what stands on it."""
+        ours, its = os.openpty()
+        fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        process = self.start(*command, stdout=its)
+        os.close(its)
+        shown = b""
+        try:
+            while read := os.read(ours, 65536):
+                shown += read
+        except OSError:
+            pass  # it ended: Linux has it so
+        finally:
+            os.close(ours)
+        process.communicate(timeout=PATIENCE)
+        return click.unstyle(shown.decode()).replace("\r\n", "\n")
 
 
 def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str]:

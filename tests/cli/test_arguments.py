@@ -1,4 +1,4 @@
-"""What is typed and cannot be meant ends as a wrong command, not in a traceback."""
+"""Arguments that cannot be meant end as a wrong command, not in a traceback."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ HUGE = "99999999999999999999"
         ("credit", BROKEN, "--click", "click1"),
         ("credit", "42", "--click", BROKEN),
         ("retry", "--network", BROKEN, "--yes"),
-        ("move-to", BROKEN, "--yes"),
         ("check", "--site", BROKEN),
     ],
     ids=ascii,

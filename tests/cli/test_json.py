@@ -41,7 +41,7 @@ def test_attempts_are_a_number_wherever_they_are_told(site: Site) -> None:
     (explained,) = json.loads(site.run("explain", "42", "--json").stdout)
     shown = json.loads(site.run("show", "1", "--json").stdout)
     assert [one["attempts"] for one in (listed, explained, shown)] == [2, 2, 2]
-    assert [one["http_status"] for one in shown["history"]] == [503, 200]
+    assert [one["http_status"] for one in shown["tries"]] == [503, 200]
 
 
 def test_retry_tells_a_program_how_many_are_due(site: Site) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from flask_s2s import Click, Services, Settings
+from flask_s2s import Click, Services, Settings, Transaction
 from flask_s2s.sandbox import create_sandbox
 from flask_s2s.sandbox.server import SandboxServer, serve
 from tests.cli.terminal import PATIENCE, Terminal, end
@@ -38,7 +38,7 @@ def services(tmp_path: Path) -> Iterator[Services]:
     """The same site's services in this process, to record with and to look."""
     settings = Settings.from_mapping({"SECRET_KEY": "for-tests-only-0123456789"})
     services = Services.build(settings, folder=tmp_path)
-    services.prepare()
+    services.supervisor.prepare()
     yield services
     services.storage.engine().dispose()
 
@@ -47,7 +47,7 @@ def services(tmp_path: Path) -> Iterator[Services]:
 def sign_up(services: Services) -> Sign:
     def sign_up(key: str) -> None:
         click = Click(click_id="click1", at=services.clock.now())
-        assert services.track_signup(customer_key=key, click=click) is not None
+        assert services.track_signup(customer_key=key, click=click)
 
     return sign_up
 
@@ -87,14 +87,12 @@ def set_faults(network: SandboxServer, **switches: object) -> None:
     answer.raise_for_status()
 
 
-@pytest.mark.parametrize(
-    "command", ["retry --status pending", "forget 42", "move-to sqlite:///{}/other.sqlite3"]
-)
+@pytest.mark.parametrize("command", ["retry --status pending", "forget 42"])
 def test_a_question_that_nobody_can_answer_says_what_to_add(
     terminal: Terminal, sign_up: Sign, command: str
 ) -> None:
     sign_up("42")
-    code, out, err = terminal.run(*command.format(terminal.folder).split())
+    code, out, err = terminal.run(*command.split())
     assert (code, out.strip()) == (1, "")
     assert "Nobody to ask: add --yes" in err
     assert "Aborted" not in err
@@ -243,7 +241,7 @@ def test_a_worker_killed_in_the_middle_of_a_post_is_replaced_and_the_customer_co
     assert record["conversion_posts"] == {"42": 2}
     found = services.ledger.get(stuck.id)
     assert found is not None
-    assert [one.outcome for one in found[1]] == [None, "accepted"]
+    assert [one.outcome for one in found[1]] == ["ambiguous", "accepted"]
 
 
 def test_the_lease_of_a_killed_worker_runs_out_by_itself(
@@ -287,3 +285,48 @@ def _end_lease(services: Services) -> None:
     rows = services.storage.tables.delivery
     with services.storage.engine().begin() as connection:
         connection.execute(rows.update().values(due_at=services.clock.now()))
+
+
+def test_work_waits_for_a_database_that_is_not_up_yet(
+    tmp_path: Path, start: Callable[..., subprocess.Popen[str]], terminal: Terminal
+) -> None:
+    # A folder where the file is to be: nothing can open it.
+    (tmp_path / "later").mkdir()
+    terminal.env["FLASK_S2S_DATABASE_URI"] = f"sqlite:///{tmp_path}/later"
+    working = start("work")
+    assert working.stderr is not None
+    assert "s2s.work.waits: the database is not up" in working.stderr.readline()
+    (tmp_path / "later").rmdir()
+    while "Working." not in (line := working.stderr.readline()):
+        assert line, "it ended"
+    code, err = end(working, signal.SIGTERM)
+    assert (code, err) == (0, "")
+
+
+def test_work_that_waits_for_its_database_ends_when_it_is_told_to(
+    tmp_path: Path, start: Callable[..., subprocess.Popen[str]], terminal: Terminal
+) -> None:
+    (tmp_path / "never").mkdir()
+    terminal.env["FLASK_S2S_DATABASE_URI"] = f"sqlite:///{tmp_path}/never"
+    working = start("work")
+    assert working.stderr is not None
+    assert "s2s.work.waits" in working.stderr.readline()
+    assert end(working, signal.SIGTERM)[0] == 0
+    code, _, err = terminal.run("work", "--once")
+    assert code == 1
+    assert "The database did not answer" in err
+
+
+def test_a_list_fits_a_screen_of_80_columns(terminal: Terminal, services: Services) -> None:
+    key = "a-customer-with-a-rather-long-key-00000001"
+    click = Click(
+        click_id="click1", at=services.clock.now(), partner_key="a-partner-of-some-length"
+    )
+    services.track_signup(customer_key=key, click=click)
+    payment = Transaction(customer_key=key, amount=123_456, currency="USD", key="INVOICE-2026-0001")
+    services.track(payment)
+    lines = terminal.show("list").splitlines()
+    assert len(lines) == 3
+    assert max(map(len, lines)) <= 80
+    assert "1,234.56" in lines[1]
+    assert terminal.run("list")[1].count(key) == 2

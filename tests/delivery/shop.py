@@ -10,11 +10,16 @@ from sqlalchemy import delete, select
 
 from flask_s2s import Click, Delivery, Services, Settings, Status
 from flask_s2s.clock import Clock
-from flask_s2s.delivery.ledger import Attempt
 from flask_s2s.networks.transport import Transport
+from flask_s2s.store.outbox.ledger import Attempt
 from flask_s2s.testing import ManualClock, ScriptedTransport
 
-CONFIG = {"SECRET_KEY": "a-key-for-tests-only-0123456789", "S2S_TOKEN": "tok-original"}
+CONFIG = {
+    "SECRET_KEY": "a-key-for-tests-only-0123456789",
+    "S2S_TOKEN": "tok-original",
+    # However loaded the machine is, a report is there when the call returns.
+    "S2S_RECORD_WAIT": 60,
+}
 
 
 def open_services(
@@ -24,7 +29,7 @@ def open_services(
     settings = Settings.from_mapping({**CONFIG, "S2S_DATABASE_URI": url, **config})
     services = Services.build(settings, transport=transport, clock=clock)
     services.storage.create()
-    services.prepare()
+    services.supervisor.prepare()
     return services
 
 
@@ -54,11 +59,11 @@ class Shop:
         self._open.append(services)
         return services
 
-    def sign_up(self, key: object = "42", click_id: str = "click1", **fields: Any) -> Delivery:
+    def sign_up(self, key: str | int = "42", click_id: str = "click1", **fields: Any) -> Delivery:
         """Record a sign-up that a partner brought."""
         click = Click(click_id=click_id, at=self.clock.now())
         delivery = self.services.track_signup(customer_key=key, click=click, **fields)
-        assert delivery is not None
+        assert delivery
         self._last = delivery.id
         return delivery
 
@@ -73,7 +78,7 @@ class Shop:
         return self.row(delivery).status
 
     def statuses(self) -> dict[str, int]:
-        return self.services.summary().counts
+        return self.services.supervisor.summary().counts
 
     def attempts(self, delivery: Delivery | None = None) -> list[Attempt]:
         return self._found(delivery)[1]
@@ -88,7 +93,7 @@ class Shop:
         """Forget everything that was recorded."""
         tables = self.services.storage.tables
         with self.services.storage.engine().begin() as connection:
-            for table in (tables.attempt, tables.delivery, tables.click, tables.gate):
+            for table in (tables.attempt, tables.delivery, tables.click, tables.breaker):
                 connection.execute(delete(table))
 
     def close(self) -> None:

@@ -1,15 +1,15 @@
-"""What a worker and a view do to the outbox, step by step and by hand."""
+"""The steps of a worker and of a view on the outbox, one by one and by hand."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
 from flask_s2s import Click, Delivery, Services, Signup, Status
-from flask_s2s.capture.attribution import Attribution, Reason
-from flask_s2s.delivery.drafting import Drafts
-from flask_s2s.delivery.settlement import Settlement
 from flask_s2s.networks.exchange import Exchanged
 from flask_s2s.networks.network import Accepted
+from flask_s2s.recording.draft import Drafts
+from flask_s2s.rules.attribution import Attribution, Reason
+from flask_s2s.rules.delivery import Settlement
 from tests.delivery.shop import Shop
 
 LEASE = timedelta(seconds=60)
@@ -22,7 +22,7 @@ def claim(shop: Shop, services: Services | None = None, limit: int = 10) -> list
     return outbox.claim(limit=limit, now=shop.clock.now(), lease=LEASE)
 
 
-def settle(shop: Shop, delivery: Delivery, settlement: Settlement = DONE) -> bool:
+def settle(shop: Shop, delivery: Delivery, settlement: Settlement = DONE) -> bool | None:
     (ours,) = shop.services.outbox.settle([(delivery, settlement, TAKEN)], shop.clock.now())
     return ours
 

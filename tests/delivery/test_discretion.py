@@ -12,10 +12,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from flask_s2s import S2S, Services, Settings, Signup
-from flask_s2s.delivery.storage import make_engine
 from flask_s2s.errors import S2SError, TransportError
 from flask_s2s.networks.network import Request, Response
 from flask_s2s.networks.transport import HttpTransport
+from flask_s2s.store.database.storage import make_engine
 from flask_s2s.testing import answered, no_answer
 from tests.delivery.conftest import Opening
 
@@ -75,7 +75,7 @@ def test_a_whole_run_tells_the_logs_nothing_secret(
 def test_an_error_of_our_own_connections_does_not_tell_what_was_written(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
-    """Whoever logs it: SQLAlchemy's errors come with the values of the statement that failed."""
+    """Hosts log SQLAlchemy's errors, which come with the values of the statement that failed."""
     engine = make_engine(request.getfixturevalue(f"{kind}_url"), "S2S_DATABASE_URI")
     failing = text("SELECT name FROM nowhere WHERE name = :name")
     with pytest.raises(SQLAlchemyError) as caught, engine.connect() as connection:

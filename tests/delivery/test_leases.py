@@ -10,10 +10,10 @@ from datetime import timedelta
 from threading import Barrier
 
 from flask_s2s import Delivery, Services, Signup, Status
-from flask_s2s.delivery.outbox import new_token
-from flask_s2s.delivery.settlement import Settlement
 from flask_s2s.networks.exchange import Exchanged
 from flask_s2s.networks.network import Ambiguous, Request, Response
+from flask_s2s.rules.delivery import Settlement
+from flask_s2s.store.outbox.outbox import new_token
 from flask_s2s.testing import ScriptedTransport
 from tests.delivery.shop import Shop
 from tests.delivery.steps import DONE, LEASE, TAKEN, claim, draft, settle
@@ -95,7 +95,7 @@ def test_only_what_its_holder_left_is_reclaimed(any_shop: Shop) -> None:
 
 
 def test_a_worker_leaves_time_for_an_orphans_turn(any_shop: Shop) -> None:
-    """Whoever dies right after a claim is not waited for longer than one lease, turn included."""
+    """A worker that dies right after a claim is waited for one lease at most, turn included."""
     any_shop.sign_up()
     until = []
 
@@ -131,7 +131,11 @@ def test_claimers_at_once_never_share_a_row_and_miss_none(any_shop: Shop) -> Non
             idle = 0 if batch else idle + 1
             mine += [delivery.id for delivery in batch]
             done = [(delivery, DONE, TAKEN) for delivery in batch]
-            assert all(services.outbox.settle(done, any_shop.clock.now()))
+            while done:
+                # On MariaDB another's claim may be looking at a row that is ours.
+                ended = services.outbox.settle(done, any_shop.clock.now())
+                assert False not in ended
+                done = [one for one, mine in zip(done, ended, strict=True) if mine is None]
         return mine
 
     with ThreadPoolExecutor(len(processes)) as pool:
@@ -163,7 +167,7 @@ def test_an_expired_lease_is_claimed_again_and_the_stale_settle_changes_nothing(
 
     assert settle(any_shop, fresh) is True
     first, second = any_shop.attempts()
-    assert (first.closed_at, first.outcome) == (None, None)
+    assert (first.closed_at, first.outcome) == (fresh.ambiguous_at, "ambiguous")
     assert second.outcome == "accepted"
 
 
@@ -249,6 +253,11 @@ def test_a_withdrawn_customer_who_comes_again_is_sent(any_shop: Shop) -> None:
 # -- deadlines ------------------------------------------------------------------------------------
 
 
+def expire_overdue(shop: Shop) -> int:
+    now = shop.clock.now()
+    return shop.services.outbox.expire_overdue(now, now)
+
+
 def test_what_passed_its_deadline_expires_unless_somebody_holds_it(any_shop: Shop) -> None:
     for key in ("waits", "is held by a worker"):
         any_shop.sign_up(key)
@@ -257,6 +266,6 @@ def test_what_passed_its_deadline_expires_unless_somebody_holds_it(any_shop: Sho
     row = any_shop.services.outbox.claim(limit=1, now=any_shop.clock.now(), lease=LEASE)
     assert [delivery.customer_key for delivery in row] == ["waits"]
     any_shop.clock.advance(days=120)
-    assert any_shop.services.outbox.expire_overdue(any_shop.clock.now()) == 1
+    assert expire_overdue(any_shop) == 1
     assert any_shop.statuses() == {"sending": 1, "expired": 1, "armed": 1}
-    assert any_shop.services.outbox.expire_overdue(any_shop.clock.now()) == 0
+    assert expire_overdue(any_shop) == 0

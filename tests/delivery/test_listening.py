@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from threading import Thread
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, event, text
 
-from flask_s2s.delivery.bell import Bell
-from flask_s2s.delivery.listening import listen
+from flask_s2s.store.database.listener import listen
+from flask_s2s.threads import Waker
 from tests.delivery.shop import Shop
 from tests.waiting import wait_until
 
@@ -25,17 +26,18 @@ _LISTENING = text(
 
 
 @contextmanager
-def listening(engine: Engine) -> Iterator[Bell]:
-    bell = Bell()
-    thread = Thread(target=listen, args=(engine, bell), daemon=True)
+def listening(engine: Engine) -> Iterator[Waker]:
+    waker = Waker()
+    thread = Thread(target=listen, args=(engine, waker), daemon=True)
     thread.start()
     try:
         wait_until(lambda: listeners(engine) == 1)
-        # The first ring is for what was committed before.
-        bell.wait(60)
-        yield bell
+        # The first waking is for what was committed before.
+        wait_until(lambda: waker.heard)
+        waker.look()
+        yield waker
     finally:
-        bell.stop()
+        waker.stop()
         thread.join(60)
     assert not thread.is_alive()
 
@@ -55,9 +57,53 @@ def engine(postgresql_url: str) -> Iterator[Engine]:
 
 
 def test_a_commit_wakes_a_worker_of_another_process(engine: Engine, postgresql_url: str) -> None:
-    with closing(Shop(postgresql_url)) as shop, listening(engine) as bell:
-        rung: list[bool] = []
-        Thread(target=lambda: rung.append(bell.wait(60)), daemon=True).start()
+    with closing(Shop(postgresql_url)) as shop, listening(engine) as waker:
         shop.sign_up()
-        wait_until(lambda: rung == [False])
-    assert listeners(engine) == 0
+        wait_until(lambda: waker.woken)
+    wait_until(lambda: listeners(engine) == 0)
+
+
+def test_a_worker_polls_less_once_a_notification_has_come_back(engine: Engine) -> None:
+    with listening(engine) as waker:
+        wait_until(lambda: waker.heard)
+
+
+def swallow(engine: Engine, words: str, instead: str) -> None:
+    """Let what stands between us and the server make something else of these words."""
+
+    def change(_c: object, _cursor: object, sql: str, parameters: Any, *_: object) -> Any:
+        return sql.replace(words, instead), parameters
+
+    event.listen(engine, "before_cursor_execute", change, retval=True)
+
+
+def test_where_no_notification_comes_through_it_polls_as_before(postgresql_url: str) -> None:
+    engine, waker = create_engine(postgresql_url), Waker()
+    swallow(engine, "LISTEN", "UNLISTEN")
+    told: list[str] = []
+    event.listen(engine, "after_cursor_execute", lambda _c, _u, sql, *_: told.append(sql))
+    thread = Thread(target=listen, args=(engine, waker), kwargs={"try_every": 0.1}, daemon=True)
+    thread.start()
+    # The second trial comes when the first one has had its time.
+    wait_until(lambda: len([sql for sql in told if "pg_notify" in sql]) >= 2)
+    assert not waker.heard
+    waker.stop()
+    thread.join(60)
+    engine.dispose()
+    assert not thread.is_alive()
+
+
+def test_a_connection_that_went_dead_without_a_word_is_noticed(
+    postgresql_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine, waker = create_engine(postgresql_url), Waker()
+    thread = Thread(target=listen, args=(engine, waker), kwargs={"try_every": 0.2}, daemon=True)
+    thread.start()
+    wait_until(lambda: waker.heard)
+    swallow(engine, "pg_notify(", "concat(")
+    wait_until(lambda: "listen.failed" in [r.__dict__.get("action") for r in caplog.records])
+    assert not waker.heard
+    waker.stop()
+    thread.join(60)
+    engine.dispose()
+    assert not thread.is_alive()

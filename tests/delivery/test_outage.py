@@ -61,8 +61,8 @@ def test_a_network_that_fails_again_and_again_is_left_alone_until_it_answers(
         shop.sign_up(number)
     shop.drain()
     assert len(shop.network.requests) == 20
-    (gate,) = shop.services.gates.closed()
-    assert gate.reason.startswith("paused")
+    (breaker,) = shop.services.supervisor.breakers.closed()
+    assert breaker.reason.startswith("paused")
 
     for probes in (1, 2, 3):
         shop.clock.advance(seconds=31)
@@ -72,7 +72,7 @@ def test_a_network_that_fails_again_and_again_is_left_alone_until_it_answers(
     shop.network.then(accepted())
     shop.clock.advance(seconds=31)
     shop.drain()
-    assert shop.services.gates.closed() == []
+    assert shop.services.supervisor.breakers.closed() == []
     assert shop.statuses()["delivered"] >= 37
     shop.clock.advance(hours=2)
     shop.drain()

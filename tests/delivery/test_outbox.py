@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from threading import Barrier
 from typing import Any
 
@@ -38,7 +39,9 @@ def test_keys_that_differ_in_case_or_accent_are_two_customers(any_shop: Shop) ->
 def test_click_ids_that_differ_in_case_are_two_clicks(any_shop: Shop) -> None:
     touches, now = any_shop.services.touches, any_shop.clock.now()
     for click_id in ("AbC123", "aBc123"):
-        touches.remember(Click(click_id=click_id, at=now), now)
+        click = Click(click_id=click_id, at=now)
+        # A busy server's first answer may be late: then it is tried after a pause.
+        assert any(touches.remember(click, now + timedelta(minutes=k)) for k in range(5))
     assert touches.count() == 2
     found = touches.find("aBc123")
     assert found is not None
@@ -47,7 +50,7 @@ def test_click_ids_that_differ_in_case_are_two_clicks(any_shop: Shop) -> None:
 
 def test_an_unattributed_row_is_upgraded_in_place_by_a_click(any_shop: Shop) -> None:
     stored = any_shop.services.track_signup(customer_key="42", email="a@example.org")
-    assert stored is not None
+    assert stored
     before = any_shop.row(stored)
     assert (before.status, before.conversion) == (Status.UNATTRIBUTED, None)
     after = any_shop.sign_up("42", "late1")
@@ -74,7 +77,7 @@ def test_many_at_once_adding_one_customer_make_one_row(any_shop: Shop) -> None:
         click = Click(click_id="click1", at=any_shop.clock.now())
         start.wait(30)
         delivery = services.track_signup(customer_key="42", click=click)
-        assert delivery is not None
+        assert delivery
         return delivery.id
 
     with ThreadPoolExecutor(len(processes)) as pool:

@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 
 from flask_s2s import Status
-from flask_s2s.delivery.bell import Bell
-from flask_s2s.delivery.pace import Pace
 from flask_s2s.networks.network import Request, Response
-from flask_s2s.tables import EPOCH
+from flask_s2s.store.schema import EPOCH
 from flask_s2s.testing import ScriptedTransport, accepted, answered
+from flask_s2s.threads import Waker
+from flask_s2s.throttle import Throttle
 from tests.delivery.conftest import Opening
 from tests.delivery.shop import Shop
 from tests.delivery.steps import claim
@@ -19,7 +19,7 @@ from tests.revenue.test_ordering import paid
 from tests.verification.site import Site
 
 
-class Patient(Bell):
+class Patient(Waker):
     """Stops its worker once that has had nothing to do for so many times."""
 
     def __init__(self, waits: int = 40) -> None:
@@ -37,7 +37,7 @@ def test_no_more_is_sent_than_the_rate_allows(open_shop: Opening) -> None:
     shop = open_shop()
     for key in range(7):
         shop.sign_up(key)
-    worker = shop.another({"S2S_RATE": 2}).worker()
+    worker = shop.another({"S2S_RATE": 2}).supervisor.worker()
     # The clock stands still while it works: it has what it may send in one second.
     for sent in (2, 4, 6, 7):
         worker.run(Patient())
@@ -61,7 +61,7 @@ def test_what_only_waits_costs_no_rate(sqlite_url: str) -> None:
     for number in range(20):
         site.track(paid("waiting", f"waits-{number}"))
     payment = site.track(paid("there", "paid-1"))
-    site.another(S2S_RATE=1).worker().run(Patient())
+    site.another(S2S_RATE=1).supervisor.worker().run(Patient())
     assert site.status(payment) is Status.DELIVERED
     site.close()
 
@@ -71,7 +71,7 @@ def test_a_network_that_asks_to_wait_is_asked_nothing_meanwhile(open_shop: Openi
     shop = open_shop()
     for key in range(5):
         shop.sign_up(key)
-    worker = shop.another({"S2S_CONCURRENCY": 1}).worker()
+    worker = shop.another({"S2S_CONCURRENCY": 1}).supervisor.worker()
     shop.network.then(answered(429, retry_after="30"))
     worker.run(Patient())
     shop.network.then(accepted())
@@ -87,7 +87,7 @@ def test_it_is_asked_again_after_a_minute_whatever_it_asks_for(open_shop: Openin
     shop = open_shop()
     for key in range(5):
         shop.sign_up(key)
-    worker = shop.another({"S2S_CONCURRENCY": 1}).worker()
+    worker = shop.another({"S2S_CONCURRENCY": 1}).supervisor.worker()
     shop.network.then(answered(503, retry_after="86400"))
     worker.run(Patient())
     shop.network.then(accepted())
@@ -109,7 +109,7 @@ def test_what_goes_by_another_credential_does_not_wait(sqlite_url: str) -> None:
     site.line.instead = busy
     for number in range(5):
         site.sign_up(f"new-{number}")
-    worker = site.another(S2S_CONCURRENCY=1).worker()
+    worker = site.another(S2S_CONCURRENCY=1).supervisor.worker()
     worker.run(Patient())
     site.track(paid("there", "paid-1"))
     worker.run(Patient())
@@ -123,7 +123,7 @@ def test_the_worker_wakes_when_it_may_ask_again(open_shop: Opening) -> None:
     shop = open_shop()
     shop.sign_up("1")
     shop.sign_up("2")
-    worker = shop.another({"S2S_CONCURRENCY": 1}).worker(poll=300.0)
+    worker = shop.another({"S2S_CONCURRENCY": 1}).supervisor.worker(poll=300.0)
     asked: list[float] = []
 
     class Noting(Patient):
@@ -149,7 +149,7 @@ class Limited(ScriptedTransport):
         return answered(429, retry_after=str(self.seconds)) if tenth else accepted()
 
 
-class Passing(Bell):
+class Passing(Waker):
     """Its waits take no time but the clock's."""
 
     def __init__(self, shop: Shop) -> None:
@@ -158,7 +158,7 @@ class Passing(Bell):
 
     def wait(self, seconds: float) -> bool:
         ends = super().wait(min(seconds, 0.05))
-        if seconds >= 1 and not self._nudged:
+        if seconds >= 1 and not self._interrupted:
             self._shop.clock.advance(seconds=seconds)
         return ends
 
@@ -172,23 +172,23 @@ def test_a_drain_outlasts_a_short_rest_and_leaves_a_long_one_to_the_next(
     shop.network = Limited(asked)
     for key in range(30):
         shop.sign_up(key)
-    worker = shop.another({"S2S_CONCURRENCY": 1}).worker()
+    worker = shop.another({"S2S_CONCURRENCY": 1}).supervisor.worker()
     worker.run(Passing(shop), until_idle=True)
     assert shop.statuses().get("delivered") == delivered
 
 
 def test_a_shorter_rest_ends_no_longer_one() -> None:
-    pace, now = Pace(8), EPOCH
-    pace.rest("lane", now, timedelta(seconds=60))
-    pace.rest("lane", now, timedelta(seconds=1))
-    assert pace.shut_lanes(now + timedelta(seconds=59)) == ["lane"]
-    assert pace.shut_lanes(now + timedelta(seconds=60)) == []
+    throttle, now = Throttle(8), EPOCH
+    throttle.rest("lane", now, timedelta(seconds=60))
+    throttle.rest("lane", now, timedelta(seconds=1))
+    assert throttle.shut_lanes(now + timedelta(seconds=59)) == ["lane"]
+    assert throttle.shut_lanes(now + timedelta(seconds=60)) == []
 
 
 def test_a_clock_that_is_set_back_makes_no_rest_longer() -> None:
-    pace, now = Pace(8), EPOCH + timedelta(days=1)
-    pace.rest("lane", now, timedelta(seconds=60))
-    assert pace.shut_lanes(now - timedelta(minutes=10)) == []
+    throttle, now = Throttle(8), EPOCH + timedelta(days=1)
+    throttle.rest("lane", now, timedelta(seconds=60))
+    assert throttle.shut_lanes(now - timedelta(minutes=10)) == []
 
 
 def test_a_lane_that_rests_is_not_probed(open_shop: Opening) -> None:
@@ -199,14 +199,14 @@ def test_a_lane_that_rests_is_not_probed(open_shop: Opening) -> None:
         shop.sign_up(key)
     shop.drain()
     asked = len(shop.network.requests)
-    worker = shop.another({"S2S_CONCURRENCY": 1}).worker()
+    worker = shop.another({"S2S_CONCURRENCY": 1}).supervisor.worker()
     for seconds in (0, 30, 29, 1):
         shop.clock.advance(seconds=seconds)
         worker.run(Patient())
     assert len(shop.network.requests) - asked == 2, "when it began, and a minute later"
 
 
-class Noting(Bell):
+class Noting(Waker):
     """Notes for how long it is waited on first, and stops its worker."""
 
     seconds = 0.0
@@ -226,12 +226,12 @@ def test_a_closed_lane_that_rests_wakes_its_worker_when_the_rest_is_over(
     for key in range(60):
         shop.sign_up(key)
     shop.drain()
-    worker = shop.another({"S2S_CONCURRENCY": 1}).worker(poll=300.0)
+    worker = shop.another({"S2S_CONCURRENCY": 1}).supervisor.worker(poll=300.0)
     worker.run(Patient())
     shop.clock.advance(seconds=45)
-    bell = Noting()
-    worker.run(bell)
-    assert bell.seconds == 15.0
+    waker = Noting()
+    worker.run(waker)
+    assert waker.seconds == 15.0
 
 
 def test_a_drain_waits_for_half_a_minute_of_rests_in_all(open_shop: Opening) -> None:
@@ -240,7 +240,7 @@ def test_a_drain_waits_for_half_a_minute_of_rests_in_all(open_shop: Opening) -> 
     for key in range(40):
         shop.sign_up(key)
     began = shop.clock.now()
-    worker = shop.another({"S2S_CONCURRENCY": 1}).worker()
+    worker = shop.another({"S2S_CONCURRENCY": 1}).supervisor.worker()
     worker.run(Passing(shop), until_idle=True)
     assert timedelta(seconds=24) <= shop.clock.now() - began <= timedelta(seconds=60)
 
@@ -250,7 +250,7 @@ def test_what_a_dead_worker_left_waits_for_no_rest(open_shop: Opening) -> None:
     shop.sign_up("orphan")
     shop.sign_up("refused")
     claim(shop, limit=1)
-    worker = shop.another({"S2S_CONCURRENCY": 1}).worker()
+    worker = shop.another({"S2S_CONCURRENCY": 1}).supervisor.worker()
     shop.clock.advance(seconds=30)
     shop.network.then(answered(429, retry_after="60"))
     worker.run(Patient())

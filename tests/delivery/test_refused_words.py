@@ -53,10 +53,12 @@ def test_one_answer_that_cannot_be_written_undoes_no_other(latin_url: str, colum
     unlucky = shop.sign_up("unlucky")
     for key in range(5):
         shop.sign_up(key)
-    shop.another(transport=network).worker().run(Patient())
+    shop.another(transport=network).supervisor.worker().run(Patient())
     assert shop.statuses() == {"delivered": 5, "pending": 1}
     assert set(network.posts.values()) == {1}
     (attempt,) = shop.attempts(unlucky)
     assert attempt.http_status == 500
-    assert attempt.answer == (SORRY if columns == "ours" else None)
+    # A column that the host has made anew holds what it can: nothing, or the bytes as it reads them.
+    kept = {SORRY} if columns == "ours" else {None, SORRY.encode().decode("cp1252")}
+    assert attempt.answer in kept
     shop.close()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_s2s.delivery.retry import RetryPolicy
+from flask_s2s.rules.retry import RetryPolicy
 
 POLICY = RetryPolicy()
 ATTEMPTS = st.integers(min_value=-3, max_value=10**9)

@@ -1,4 +1,4 @@
-"""What reaches the wire, seen by the stand-in network over real HTTP; and what must not."""
+"""The wire, seen by the stand-in network over real HTTP: what reaches it, and what must not."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 import requests
 
 from flask_s2s import Click, ConfigError, Services, Settings, Status
-from flask_s2s.delivery.ledger import Wanted
 from flask_s2s.sandbox import create_sandbox
 from flask_s2s.sandbox.books.requestlog import Entry
 from flask_s2s.sandbox.doors.network import EXTENSION
 from flask_s2s.sandbox.server import SandboxServer, serve
+from flask_s2s.store.outbox.ledger import Wanted
 from tests.delivery.shop import CONFIG, Shop, statuses
 from tests.loopback import LoopbackOnly
 
@@ -81,7 +81,7 @@ def connect(network: StandIn, sqlite_url: str) -> Iterator[Opening]:
         own = {"S2S_TOKEN": "sandbox-token", "S2S_PARTNERSTACK_URL": network.url}
         known = {**CONFIG, "S2S_DATABASE_URI": sqlite_url, **own, **config}
         opened.append(Services.build(Settings.from_mapping(known)))
-        opened[-1].prepare()
+        opened[-1].supervisor.prepare()
         return opened[-1]
 
     yield connect
@@ -93,7 +93,7 @@ def sign_up(services: Services, click_id: str, **fields: Any) -> Status:
     """Record a sign-up, send it, and return its status then."""
     click = Click(click_id=click_id, sub_ids=("newsletter", "märz"), at=services.clock.now())
     delivery = services.track_signup(customer_key=42, click=click, **fields)
-    assert delivery is not None
+    assert delivery
     services.drain()
     found = services.ledger.get(delivery.id)
     assert found is not None
@@ -171,8 +171,8 @@ def test_no_more_of_a_person_is_sent_or_stored_than_the_settings_allow(
 @pytest.mark.parametrize(
     ("fault", "outcome", "created"),
     [
-        pytest.param({"html_page": 1}, "retry_later", False, id="a page with 200"),
-        pytest.param({"redirect": 1}, "retry_later", False, id="a redirect"),
+        pytest.param({"html_page": 1}, "ambiguous", False, id="a page with 200"),
+        pytest.param({"redirect": 1}, "ambiguous", False, id="a redirect"),
         pytest.param({"too_many_retry_after": 1}, "retry_later", False, id="429"),
         pytest.param({"error_before_write": 1}, "ambiguous", False, id="503 before"),
         pytest.param({"error_after_write": 1}, "ambiguous", True, id="503 after"),

@@ -1,4 +1,4 @@
-"""What becomes of a delivery after each outcome: pure."""
+"""A delivery's next status after each outcome: pure."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from flask_s2s import Click, Delivery, Signup, Status
-from flask_s2s.delivery.retry import RetryPolicy
-from flask_s2s.delivery.settlement import deadline, expire, settle
 from flask_s2s.networks.network import (
     Accepted,
     Ambiguous,
@@ -20,6 +18,8 @@ from flask_s2s.networks.network import (
     RetryLater,
     Unauthorised,
 )
+from flask_s2s.rules.delivery import deadline, expire, settle
+from flask_s2s.rules.retry import RetryPolicy
 
 NOW = datetime(2026, 5, 1, tzinfo=timezone.utc)
 DELIVERY = Delivery(

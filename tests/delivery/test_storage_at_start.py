@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from flask import Flask
@@ -31,7 +34,7 @@ def host_engine(tmp_path: Path) -> Iterator[Engine]:
 
 
 class Database:
-    """What the extension looks for in Flask-SQLAlchemy."""
+    """The part of Flask-SQLAlchemy that the extension looks for."""
 
     def __init__(self, engine: Engine) -> None:
         self.engines = {None: engine}
@@ -68,7 +71,8 @@ def test_missing_tables_are_an_error_of_check_and_of_work(app: Flask) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "remedy"), [("0", "upgrade-db"), ("99", "Install the newer Flask-S2S")]
+    ("version", "remedy"),
+    [("2", "Drop the tables whose names begin with s2s_"), ("99", "Install the newer Flask-S2S")],
 )
 def test_tables_of_another_version_say_what_to_do(shop: Shop, version: str, remedy: str) -> None:
     meta = shop.services.storage.tables.meta
@@ -79,15 +83,35 @@ def test_tables_of_another_version_say_what_to_do(shop: Shop, version: str, reme
         shop.another()
 
 
-def test_upgrade_db_makes_the_indexes_that_an_older_version_did_not(any_shop: Shop) -> None:
+def test_init_db_makes_the_indexes_that_are_missing(any_shop: Shop) -> None:
     storage = any_shop.services.storage
     wanted = {index.name for index in storage.tables.delivery.indexes}
     (newest,) = (one for one in storage.tables.delivery.indexes if one.name == LANE)
     newest.drop(storage.engine())
-    storage.upgrade()
+    storage.complete()
     made = inspect(storage.engine()).get_indexes(storage.tables.delivery.name)
     assert {one["name"] for one in made} >= wanted
-    storage.upgrade()
+    storage.complete()
+
+
+def test_several_may_make_the_tables_in_one_moment(database_url: str) -> None:
+    several = [
+        Services.build(Settings.from_mapping({**CONFIG, "S2S_DATABASE_URI": database_url}))
+        for _ in range(4)
+    ]
+    begun = Barrier(len(several))
+
+    def make(services: Services) -> int:
+        services.storage.engine().connect().close()
+        begun.wait(60)
+        return len(services.storage.complete())
+
+    with ThreadPoolExecutor(len(several)) as threads:
+        made = list(threads.map(make, several))
+    assert len(several[0].storage.metadata.tables) in made
+    for services in several:
+        services.supervisor.prepare()
+        services.close()
 
 
 def test_a_session_of_another_database_is_refused_at_the_first_call(
@@ -103,7 +127,7 @@ def test_a_session_of_another_database_is_refused_at_the_first_call(
 
 def test_our_own_file_is_made_by_whoever_comes_first(tmp_path: Path) -> None:
     services = Services.build(Settings.from_mapping(CONFIG), folder=tmp_path / "made")
-    services.prepare()
+    services.supervisor.prepare()
     assert services.ledger.find() == []
     services.storage.engine().dispose()
 
@@ -118,13 +142,34 @@ def test_the_embedded_thread_starts_with_the_first_request_and_never_under_testi
         app.config.update(S2S_PARTNERSTACK_URL=network.url)
         S2S(app)
         services: Services = app.extensions["s2s"]
-        assert not services.crew.embedded.alive
+        assert not services.supervisor.embedded.alive
         app.test_client().get("/")
-        assert services.crew.embedded.alive is not testing
+        assert services.supervisor.embedded.alive is not testing
         click = Click(click_id="click1", at=services.clock.now())
         services.track_signup(customer_key="42", click=click)
         if testing:
             assert services.drain() == 1
         wait_until(lambda: [d.status.value for d in services.ledger.find()] == ["delivered"])
-        services.crew.embedded.stop()
+        services.supervisor.embedded.stop()
         services.storage.engine().dispose()
+
+
+def test_a_suite_that_names_no_database_leaves_none_behind(tmp_path: Path) -> None:
+    """Its second run is as its first: nobody is known from before."""
+    folders = set()
+    for _ in range(2):
+        app = Flask("shop", instance_path=str(tmp_path))
+        app.config.update(SECRET_KEY="for-tests-only-0123456789", S2S_TOKEN="tok", TESTING=True)
+        transport = ScriptedTransport()
+        s2s = S2S(app, transport=transport)
+        services: Services = app.extensions["s2s"]
+        with app.app_context():
+            click = Click(click_id="Click123456789", at=services.clock.now())
+            assert services.track_signup(customer_key="1", click=click)
+            assert (s2s.drain(), len(transport.requests)) == (1, 1)
+        folders.add(Path(str(services.storage.engine().url.database)).parent)
+        services.close()
+    del app, s2s, services
+    gc.collect()
+    assert (len(folders), [one for one in folders if one.exists()]) == (2, [])
+    assert list(tmp_path.iterdir()) == []

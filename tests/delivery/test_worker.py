@@ -11,10 +11,10 @@ from sqlalchemy import event, text, update
 from sqlalchemy.exc import OperationalError
 
 from flask_s2s import Status
-from flask_s2s.delivery.bell import Bell
 from flask_s2s.networks.network import Request, Response
 from flask_s2s.signals import delivery_settled
 from flask_s2s.testing import ScriptedTransport
+from flask_s2s.threads import Waker
 from tests.delivery.shop import Shop
 from tests.delivery.steps import LEASE, claim
 from tests.waiting import wait_until
@@ -87,17 +87,17 @@ class Running:
     """A worker in a thread, as in a web process."""
 
     def __init__(self, shop: Shop, **config: object) -> None:
-        self.bell = Bell()
+        self.waker = Waker()
         self.services = shop.another(config)
-        worker = self.services.worker(poll=0.05)
-        self.thread = Thread(target=worker.run, args=(self.bell,), daemon=True)
+        worker = self.services.supervisor.worker(poll=0.05)
+        self.thread = Thread(target=worker.run, args=(self.waker,), daemon=True)
 
     def __enter__(self) -> Running:
         self.thread.start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self.bell.stop()
+        self.waker.stop()
         self.thread.join(30)
         assert not self.thread.is_alive()
 
@@ -127,7 +127,23 @@ def test_a_worker_outlives_a_database_that_fails_for_a_while(
     ]
 
 
-class Tireless(Bell):
+@pytest.mark.parametrize("refused", ["UPDATE s2s_meta", "SELECT count(*) AS count_1"])
+def test_a_drain_goes_on_where_the_database_refuses_what_is_done_now_and_then(
+    shop: Shop, caplog: pytest.LogCaptureFixture, refused: str
+) -> None:
+    def fail(_: object, __: object, statement: str, *___: object) -> None:
+        if statement.startswith(refused):
+            raise OperationalError(statement, {}, Exception("permission denied"))
+
+    shop.sign_up()
+    services = shop.another()
+    event.listen(services.storage.engine(), "before_cursor_execute", fail)
+    assert services.drain() == 1
+    assert shop.status() is Status.DELIVERED
+    assert "housekeeping.failed" in [record.__dict__.get("action") for record in caplog.records]
+
+
+class Tireless(Waker):
     """Sleeps for no time, so and so often."""
 
     def __init__(self, waits: int) -> None:
@@ -148,10 +164,10 @@ def test_a_worker_outlives_a_database_that_fails_for_days(shop: Shop) -> None:
 
     services = shop.another()
     event.listen(services.storage.engine(), "before_cursor_execute", fail)
-    bell = Tireless(1100)
-    services.worker().run(bell)
-    assert bell.slept[:6] == [2, 4, 8, 16, 30, 30]
-    assert bell.slept[-1] == 30
+    waker = Tireless(1100)
+    services.supervisor.worker().run(waker)
+    assert waker.slept[:6] == [2, 4, 8, 16, 30, 30]
+    assert waker.slept[-1] == 30
 
 
 def test_what_failed_long_ago_makes_no_pause_longer(shop: Shop) -> None:
@@ -170,17 +186,17 @@ def test_what_failed_long_ago_makes_no_pause_longer(shop: Shop) -> None:
 
     services = shop.another()
     event.listen(services.storage.engine(), "before_cursor_execute", fail)
-    bell = Restless(7)
-    services.worker(poll=idle).run(bell)
-    assert bell.slept == [7, 2, 7, 2, 7, 2, 7]
+    waker = Restless(7)
+    services.supervisor.worker(poll=idle).run(waker)
+    assert waker.slept == [7, 2, 7, 2, 7, 2, 7]
 
 
 def test_a_clock_that_is_set_back_is_compared_with_the_databases_at_once(shop: Shop) -> None:
-    worker = shop.services.worker()
+    worker = shop.services.supervisor.worker()
     worker.run_once()
     shop.clock.advance(minutes=-10)
     worker.run_once()
-    assert shop.services.summary().worker_seen == shop.clock.now()
+    assert shop.services.supervisor.summary().worker_seen == shop.clock.now()
 
 
 class Blocking(ScriptedTransport):
@@ -225,7 +241,7 @@ def test_the_next_is_on_its_way_while_an_answer_is_settled(shop: Shop) -> None:
 
     with Running(shop, S2S_CONCURRENCY=1) as worker, delivery_settled.connected_to(settled):
         wait_until(lambda: shop.statuses() == {"delivered": 2}, 30)
-        worker.bell.stop()
+        worker.waker.stop()
     assert on_its_way[0]
 
 
@@ -249,7 +265,7 @@ def test_a_worker_that_is_stopped_finishes_what_is_in_flight_and_takes_nothing_n
     shop.network = network
     with Running(shop) as worker:
         assert network.reached.wait(30)
-        worker.bell.stop()
+        worker.waker.stop()
         shop.sign_up("too late")
         network.go.set()
     assert shop.statuses() == {"delivered": 1, "pending": 1}
@@ -258,28 +274,28 @@ def test_a_worker_that_is_stopped_finishes_what_is_in_flight_and_takes_nothing_n
     ] == ["accepted"]
 
 
-@pytest.mark.parametrize("rings", [True, False])
-def test_what_a_process_records_last_goes_before_it_ends(shop: Shop, rings: bool) -> None:
+@pytest.mark.parametrize("wakes", [True, False])
+def test_what_a_process_records_last_goes_before_it_ends(shop: Shop, wakes: bool) -> None:
     """Its worker may not even have begun; what others have recorded is left to others."""
     shop.sign_up()
-    bell = Bell()
-    if rings:
-        bell.ring()
-    bell.stop()
-    shop.another().worker().run(bell)
-    assert shop.statuses() == {"delivered": 1} if rings else {"pending": 1}
+    waker = Waker()
+    if wakes:
+        waker.wake()
+    waker.stop()
+    shop.another().supervisor.worker().run(waker)
+    assert shop.statuses() == {"delivered": 1} if wakes else {"pending": 1}
 
 
 def test_a_ring_in_the_very_moment_of_the_end_is_heard(shop: Shop) -> None:
-    class Ending(Bell):
+    class Ending(Waker):
         def wait(self, seconds: float) -> bool:
             shop.sign_up("last")
-            self.ring()
+            self.wake()
             ends = super().wait(seconds)
             self.stop()
             return ends
 
-    shop.another().worker().run(Ending())
+    shop.another().supervisor.worker().run(Ending())
     assert shop.statuses() == {"delivered": 1}
 
 
@@ -288,10 +304,10 @@ def test_what_a_dead_worker_left_does_not_keep_the_last_from_going(shop: Shop) -
     claim(shop)
     shop.clock.advance(LEASE)
     shop.sign_up("last")
-    bell = Bell()
-    bell.ring()
-    bell.stop()
-    shop.another().worker().run(bell)
+    waker = Waker()
+    waker.wake()
+    waker.stop()
+    shop.another().supervisor.worker().run(waker)
     assert shop.statuses() == {"delivered": 2}
 
 
@@ -301,9 +317,9 @@ def test_an_end_that_can_start_no_thread_leaves_it_to_the_next(
     """An interpreter that ends may start none any more: CPython 3.12.1 does not."""
     shop.sign_up()
     services = shop.another()
-    bell = Bell()
-    bell.ring()
-    bell.stop()
+    waker = Waker()
+    waker.wake()
+    waker.stop()
     caplog.clear()
     caplog.set_level(logging.INFO)
 
@@ -311,7 +327,7 @@ def test_an_end_that_can_start_no_thread_leaves_it_to_the_next(
         raise RuntimeError("can't create new thread at interpreter shutdown")
 
     monkeypatch.setattr(Thread, "start", refuse)
-    services.worker().run(bell)
+    services.supervisor.worker().run(waker)
     assert shop.statuses() == {"pending": 1}
     assert [(record.levelno, record.exc_info) for record in caplog.records] == [
         (logging.INFO, None)
@@ -327,7 +343,7 @@ def test_an_end_takes_no_more_because_an_answer_came(shop: Shop) -> None:
 
     def settled(sender: object, **_: object) -> None:
         shop.sign_up("too late")
-        worker.bell.stop()
+        worker.waker.stop()
         network.go.set()
 
     with Running(shop) as worker, delivery_settled.connected_to(settled):

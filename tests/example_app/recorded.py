@@ -1,4 +1,4 @@
-"""What a site has recorded, read from its database after the request has ended."""
+"""A site's records, read from its database after the request has ended."""
 
 from flask import Flask
 from sqlalchemy import func, select

@@ -4,6 +4,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from example_app import team
+from flask_s2s.sandbox.books.partners import PARTNERS
 from tests.example_app.recorded import conversions
 from tests.example_app.visitor import ADA, send
 
@@ -101,7 +103,42 @@ def test_upgrading_changes_the_plan(member: FlaskClient) -> None:
     assert "Seedling" not in page
 
 
+def test_what_a_customer_pays_gets_back_and_achieves_is_reported(
+    member: FlaskClient, app: Flask
+) -> None:
+    for path in ("/invoice", "/invoice", "/upgrade", "/refund"):
+        assert send(member, path, {}).status_code == 303
+    assert "you are on Seedling" in member.get("/account").text
+    assert "my money back" not in member.get("/account").text
+    services = app.extensions["s2s"]
+    listed = [
+        (one.kind, one.amount, one.what)
+        for one in reversed(services.ledger.find(customer="1", limit=10))
+    ]
+    assert listed == [
+        ("signup", None, None),
+        ("action", None, "first_invoice"),
+        ("transaction", 900, None),
+        ("reversal", -900, None),
+    ]
+
+
+def test_the_team_alone_sees_the_dashboard(member: FlaskClient) -> None:
+    assert member.get("/partners/").headers["Location"] == "/team"
+    assert "your own log-in stands here" in member.get("/team").text
+    assert send(member, "/team/enter", {}).headers["Location"] == "/partners/"
+    # Its own policy, by which its script may renew the page; not the site's, which forbids all.
+    policy = member.get("/partners/").headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'self'")
+    page = member.get("/partners/customer?key=1").text
+    assert "Nobody is credited." in page
+
+
 def test_a_session_of_a_deleted_account_is_nobodys(client: FlaskClient) -> None:
     with client.session_transaction() as session:
         session["user_id"] = 4711
     assert client.get("/account").status_code == 303
+
+
+def test_the_dashboard_calls_the_stand_ins_partners_by_their_names() -> None:
+    assert team.PARTNERS == {one.key: one.name for one in PARTNERS.values()}

@@ -1,4 +1,4 @@
-"""What every page promises: no script, nothing from elsewhere, landmarks, errors in our own dress."""
+"""Every page: no script, nothing from elsewhere, landmarks, errors in our own dress."""
 
 import re
 

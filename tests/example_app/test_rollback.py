@@ -20,7 +20,7 @@ KEPT = {"name": "Grace Lind", "email": "grace.lind@example.com"}
 
 
 class DiskFull(Exception):
-    """Whatever makes a commit fail."""
+    """Makes a commit fail."""
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def site(tmp_path: Path, network: tuple[Flask, str]) -> Iterator[Flask]:
     app = create_app({"S2S_PARTNERSTACK_URL": network[1]}, tmp_path)
     yield app
     with app.app_context():
-        s2s.services.crew.embedded.stop()
+        s2s.services.supervisor.embedded.stop()
         db.engine.dispose()
 
 

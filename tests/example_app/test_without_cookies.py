@@ -2,6 +2,7 @@
 
 import re
 from html import unescape
+from urllib.parse import urljoin
 
 import pytest
 from flask import Flask
@@ -18,28 +19,54 @@ LINK = f"/?ps_xid={CLICK_ID}&ps_partner_key=YWRh&sid=newsletter"
 READER = {"email": ADA["email"]}
 
 
-def follow(client: FlaskClient, page: TestResponse, label: str) -> tuple[str, TestResponse]:
-    """Follow the link on `page` that says `label`; return its address too."""
-    found = re.search(rf'href="([^"]+)">{label}</a>', page.text)
-    assert found, f"no link says {label}"
-    address = unescape(found[1])
-    return address, client.get(address, headers={"Sec-Fetch-Site": "same-origin"})
+class Walk:
+    """A visitor who goes from page to page without a cookie, and says which page led there."""
+
+    def __init__(self, app: Flask) -> None:
+        self._client = app.test_client(use_cookies=False)
+        self.address = LINK
+        self.page = self._client.get(LINK)
+
+    def follow(self, label: str) -> None:
+        """Follow the link that says `label`."""
+        found = re.search(rf'href="([^"]+)">{label}</a>', self.page.text)
+        assert found, f"no link says {label}"
+        self._open(unescape(found[1]))
+
+    def send(self, fields: dict[str, str]) -> None:
+        """Send the page's form, which has no address of its own."""
+        self._answered(self._client.post(self.address, data=fields, headers=self._led()))
+
+    def _open(self, address: str) -> None:
+        led = self._led()
+        self.address = urljoin(self.address, address)
+        self._answered(self._client.get(self.address, headers=led), led)
+
+    def _answered(self, page: TestResponse, led: dict[str, str] | None = None) -> None:
+        self.page = page
+        if page.status_code in (302, 303):
+            self.address = urljoin(self.address, page.headers["Location"])
+            self.page = self._client.get(self.address, headers=led or {})
+
+    def _led(self) -> dict[str, str]:
+        referer = f"http://localhost{self.address}"
+        return {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "document", "Referer": referer}
 
 
 @pytest.mark.parametrize("way_in", ["Open a free account", "Try it without a password"])
 def test_a_visitor_who_blocks_all_cookies_looks_around_and_is_credited(
     app: Flask, way_in: str
 ) -> None:
-    client = app.test_client(use_cookies=False)
-    page = client.get(LINK)
+    walk = Walk(app)
     for label in ("Pricing", "Letter", "Home"):
-        _, page = follow(client, page, label)
-        assert page.status_code == 200
-    address, _ = follow(client, page, way_in)
-    answer = send(client, address, ADA)
-    assert answer.status_code == 303
-    welcome = client.get(answer.headers["Location"], headers={"Sec-Fetch-Site": "same-origin"})
-    assert "your account is open" in welcome.text
+        walk.follow(label)
+        assert walk.page.status_code == 200
+    walk.follow(way_in)
+    walk.send(ADA | {"email": "nobody"})
+    assert walk.page.status_code == 422
+    walk.send(ADA)
+    assert "your account is open" in walk.page.text
+    assert "xid" not in walk.address
     assert reasons(app) == [(CLICK_ID, "carried")]
 
 

@@ -18,7 +18,7 @@ from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-#: What README tells to put into the CMS's page.
+#: What docs/hosts-and-caches.md tells to put into the CMS's page.
 SNIPPET = """
 <script>
 if (/[?&](ps_xid|gsxid)=/.test(location.search))

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from werkzeug.test import create_environ, run_wsgi_app
 
 from flask_s2s import Click
-from flask_s2s.capture.attribution import Reason
-from flask_s2s.capture.scripted import read_script_cookies
+from flask_s2s.capture.cookie import read_cookies
 from flask_s2s.middleware import S2SMiddleware
+from flask_s2s.networks.partnerstack.clicks import PartnerStackClicks
+from flask_s2s.rules.attribution import Reason
 from flask_s2s.testing import ManualClock
 from tests.capture.sites import MakeSite, Site, cookie_of
 
@@ -71,7 +72,7 @@ def test_every_click_of_ours_goes_before_it(site: Site) -> None:
 
 def test_it_does_not_hide_why_there_is_no_click_of_ours(site: Site) -> None:
     environ = create_environ("/", headers={"Cookie": "s2s=1forged.x; ps_xid=script"})
-    found = site.services.attribution_of(environ)
+    found = site.services.visitors.attribution_of(environ)
     assert (found.click, found.reason) == (None, Reason.BAD_SIGNATURE)
     assert found.fallback is not None
     assert found.fallback.click_id == "script"
@@ -102,5 +103,9 @@ def test_any_wsgi_app_sees_it(site: Site) -> None:
 @given(st.text(st.characters(max_codepoint=255)), st.text(st.characters(max_codepoint=255)))
 @settings(max_examples=300, deadline=None)
 def test_no_cookie_makes_it_fail(click_id: str, rest: str) -> None:
-    click = read_script_cookies(f"ps_xid={click_id}; growSumoPartnerKey={rest}; gsxid={rest}", NOW)
+    click = _from_script(f"ps_xid={click_id}; growSumoPartnerKey={rest}; gsxid={rest}")
     assert click is None or click.click_id
+
+
+def _from_script(header: str) -> Click | None:
+    return PartnerStackClicks().read_cookies(header, lambda name: read_cookies(header, name), NOW)

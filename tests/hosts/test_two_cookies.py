@@ -36,7 +36,7 @@ def test_without_a_domain_there_is_none_to_end(make_site: MakeSite) -> None:
 
 
 def test_a_site_that_moves_to_its_domain_ends_with_one_cookie(make_site: MakeSite) -> None:
-    """What a browser's own store makes of it."""
+    """A browser's own store of cookies."""
     before, after = make_site(S2S_COOKIE_DOMAIN=None), make_site()
     browser = Client(before.app)
     browser.get("/?ps_xid=old", base_url=f"https://{HOST}")

@@ -49,7 +49,7 @@ class Site:
         self.app, self.celery_app = make_site(self.about)
         self.services: Services = self.app.extensions["s2s"]
         self.services.storage.create()
-        self.services.prepare()
+        self.services.supervisor.prepare()
 
     # -- a visitor ----------------------------------------------------------------------------
 
@@ -72,7 +72,7 @@ class Site:
         return self.statuses() == dict.fromkeys(keys, "delivered")
 
     def ledger(self) -> dict[str, Any]:
-        """What the network knows."""
+        """The network's customers."""
         record: dict[str, Any]
         record = requests.get(f"{self._network}/sandbox/ledger", timeout=PATIENCE).json()
         return record

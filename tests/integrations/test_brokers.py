@@ -122,4 +122,4 @@ def test_a_worker_killed_in_the_middle_of_a_post_is_replaced_and_the_customer_co
     found = site.services.ledger.get(delivery.id)
     assert found is not None
     outcomes = [attempt.outcome for attempt in found[1]]
-    assert (outcomes[0], outcomes[-1]) == (None, "accepted")
+    assert (outcomes[0], outcomes[-1]) == ("ambiguous", "accepted")

@@ -58,7 +58,7 @@ def services_of(app: Flask) -> Services:
 
 def sign_up(app: Flask, *keys: str, click_id: str = "Click123456789") -> None:
     services = services_of(app)
-    services.prepare()
+    services.supervisor.prepare()
     for key in keys:
         click = Click(click_id=click_id, at=services.clock.now())
         services.track_signup(customer_key=key, click=click)

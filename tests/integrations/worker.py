@@ -1,4 +1,4 @@
-"""What a real Celery worker imports: `celery -A tests.integrations.worker:celery_app worker`."""
+"""A real Celery worker's module: `celery -A tests.integrations.worker:celery_app worker`."""
 
 from __future__ import annotations
 

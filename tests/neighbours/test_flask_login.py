@@ -13,7 +13,7 @@ from tests.neighbours.shop import CLICK, Shop
 
 
 class Member(UserMixin):  # type: ignore[misc]
-    """What Flask-Login knows of a user."""
+    """A user, as Flask-Login wants one."""
 
     def __init__(self, key: str) -> None:
         self.id = key

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
@@ -67,3 +67,24 @@ def test_sign_ups_at_the_same_moment_agree_on_the_key(process: Process, database
     assert conversions(database_url) == [("42", "unattributed")]
     named = "SELECT count(*) FROM s2s_meta WHERE name = 'installation'"
     assert read(database_url, named) == [1]
+
+
+def test_processes_that_begin_at_once_write_the_rows_once(
+    process: Process, database_url: str
+) -> None:
+    first, second = process(), process()
+    begun: list[str] = []
+
+    def begin(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("INSERT") and "s2s_meta" in statement and not begun:
+            begun.append(statement)
+            second.supervisor.prepare()
+
+    event.listen(first.storage.engine(), "before_cursor_execute", begin)
+    first.supervisor.prepare()
+    assert len(begun) == 1
+    named = "SELECT name FROM s2s_meta WHERE name IN ('installation', 'schema_version')"
+    assert sorted(read(database_url, named)) == ["installation", "schema_version"]
+    for services in (first, second):
+        services.track_signup(customer_key="42")
+    assert conversions(database_url) == [("42", "unattributed")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -71,7 +72,8 @@ def known_as(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
 def says(answer: bytes) -> Speak:
     def speak(connection: socket.socket) -> None:
         connection.recv(65536)
-        connection.sendall(answer)
+        with suppress(OSError):  # the client may hang up before the end
+            connection.sendall(answer)
 
     return speak
 
@@ -132,11 +134,96 @@ def test_a_byte_now_and_then_does_not_buy_more_time(start: bytes) -> None:
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Le", id="half a head"),
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", id="half a body"),
         pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", id="another protocol"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{} ",
+            id="two lengths",
+        ),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 2, 3\r\n\r\n{} ", id="two in one"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n", id="no chunks"
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", id="no end"
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1" * 200_000,
+            id="an endless length",
+        ),
+        pytest.param(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 200_000, id="an endless header"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n" + b"X: a\r\n" * 200 + b"\r\n", id="200 headers"),
+        pytest.param(b"HTTP/1.1 999999999999 x\r\n\r\n", id="a status that is none"),
+        pytest.param(b"HTTP/1.1 101 x\r\n\r\n", id="another protocol is offered"),
+        pytest.param(b"HTTP/1.1 102 x\r\n\r\n" * 100, id="nothing but 102"),
+        pytest.param(b"HTTP/1.1 100 x\r\n\r\n", id="go on, and nothing"),
     ],
 )
 def test_a_broken_answer_may_have_arrived(answer: bytes) -> None:
     with server(says(answer)) as host:
         assert fails(f"http://{host}/").sent is True
+
+
+@pytest.mark.parametrize("interim", ["100 Continue", "102 Processing", "103 Early Hints"])
+def test_a_1xx_is_no_answer(interim: str) -> None:
+    head = f"HTTP/1.1 {interim}\r\nLink: </a>\r\n\r\n".encode()
+    with server(says(head * 2 + b"HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n")) as host:
+        assert send(f"http://{host}/").status == 503
+
+
+def test_an_address_that_cannot_be_written_surely_did_not_arrive() -> None:
+    assert fails("http://\ud800.test/").sent is False
+
+
+def test_a_body_that_cannot_be_written_surely_did_not_arrive() -> None:
+    request = Request(method="POST", url="http://127.0.0.1:9/", body={"a": object()})
+    with pytest.raises(TransportError) as caught:
+        HttpTransport().send(request, seconds=1)
+    assert caught.value.sent is False
+
+
+def test_no_compression_is_asked_for_and_none_is_undone() -> None:
+    heads: list[bytes] = []
+    bomb = gzip.compress(b" " * 50_000_000, 9)
+
+    def speak(connection: socket.socket) -> None:
+        heads.append(connection.recv(65536))
+        head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+        connection.sendall(head % len(bomb) + bomb)
+
+    with server(speak) as host:
+        assert send(f"http://{host}/").body == bomb
+    assert b"\r\naccept-encoding: identity\r\n" in heads[0].lower()
+
+
+def test_no_length_that_an_answer_tells_makes_us_read_more() -> None:
+    sent = [0]
+
+    def speak(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n")
+        with suppress(OSError):  # the client hangs up
+            while sent[0] < 64 * 1024 * 1024:
+                sent[0] += connection.send(b" " * 65536)
+
+    with server(speak) as host:
+        assert fails(f"http://{host}/").sent is True
+    assert sent[0] < 16 * 1024 * 1024
+
+
+@pytest.mark.parametrize("answer", [b"Content-Length: 2\r\n\r\n{}", b"Content-Length: 0\r\n\r\n"])
+def test_a_connection_is_used_again(answer: bytes) -> None:
+    connections = []
+
+    def speak(connection: socket.socket) -> None:
+        connections.append(connection)
+        while connection.recv(65536):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n" + answer)
+
+    transport = HttpTransport()
+    with server(speak) as host:
+        for _ in range(3):
+            transport.send(Request(method="GET", url=f"http://{host}/"), seconds=10)
+        transport.close()
+    assert len(connections) == 1
 
 
 def test_a_refused_connection_surely_did_not_arrive() -> None:

@@ -49,7 +49,7 @@ class Site:
             delivery = self.s2s.track_signup(
                 customer_key=customer, email=f"{customer}@example.com", click=brought
             )
-            assert delivery is not None
+            assert delivery
             return delivery
 
     def drain(self) -> int:

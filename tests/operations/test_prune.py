@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 
 from flask_s2s import Delivery
 from flask_s2s.testing import answered
+from tests.benchmarks.filling import analyse, fill
 from tests.operations.site import Site
 
 
@@ -112,6 +114,43 @@ def test_old_clicks_go_and_clicks_in_their_window_stay(site: Site) -> None:
     site.run("prune", "--yes")
 
     assert [row["click_id"] for row in site.rows("click")] == ["newclick1"]
+
+
+@pytest.mark.service
+def test_the_last_batch_reads_no_more_than_the_first(tmp_path: Path, postgresql_url: str) -> None:
+    """Neither to find what is old, which walks past what is emptied, nor to find its attempts."""
+    site = Site.make(tmp_path, postgresql_url)
+    services = site.app.extensions["s2s"]
+    fill(services, 4000, prefix="old", settled=True)
+    engine = services.storage.engine()
+    analyse(engine)
+    pages: list[int] = []
+    rows: list[int] = []
+
+    def explain(connection: Connection, _: object, sql: str, parameters: Any, *__: object) -> None:
+        # What is found is locked by its keys.
+        finding = sql.startswith("SELECT s2s_delivery.id") and "FOR UPDATE" not in sql
+        if finding or sql.startswith("DELETE FROM s2s_attempt"):
+            asking = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}"
+            (answer,) = connection.exec_driver_sql(asking, parameters).scalar_one()
+            if finding:
+                pages.append(answer["Plan"]["Shared Hit Blocks"])
+            else:
+                rows.append(rows_read(answer["Plan"]))
+
+    event.listen(engine, "before_cursor_execute", explain)
+    site.clock.advance(days=401)
+    assert "Emptied 4000 deliveries" in site.run("prune", "--yes").output
+    site.close()
+    for counts in (pages, rows):
+        assert len(counts) >= 8
+        assert max(counts[1:8]) < 2 * counts[0]
+
+
+def rows_read(plan: dict[str, Any]) -> int:
+    """Count what the parts of a plan returned, and what they read in vain."""
+    mine = (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)) * plan["Actual Loops"]
+    return int(mine) + sum(rows_read(part) for part in plan.get("Plans", ()))
 
 
 def test_it_asks_first(site: Site) -> None:

@@ -10,11 +10,11 @@ import pytest
 from flask_s2s import Services
 from flask_s2s.networks.network import Request, Response
 from flask_s2s.testing import ScriptedTransport, answered
-from tests.privacy.sites import EMAIL, Shop, customer
+from tests.privacy.sites import EMAIL, Shop, customer, handed_over
 
 Opening = Callable[..., Shop]
 NOBODYS = dict.fromkeys(
-    ("emptied", "withdrawn", "in_flight", "attempts", "clicks", "bindings", "handles"), 0
+    ("emptied", "withdrawn", "in_flight", "attempts", "clicks", "bindings", "click_tokens"), 0
 )
 
 
@@ -95,14 +95,14 @@ def test_somebody_who_never_signed_up_is_forgotten_by_the_address(any_shop: Shop
 
 def test_purchases_and_used_links_go_too(any_shop: Shop) -> None:
     browser = any_shop.browser(blocked=True)
-    browser.land()
+    browser.land(handed_over(any_shop))
     browser.submit(consent="granted", key="42")
     with any_shop.app.app_context():
         any_shop.s2s.track_transaction(customer_key="42", key="order-1", amount=1, currency="USD")
     any_shop.services.drain()
     counts = forget(any_shop, "42")
-    assert (counts["emptied"] + counts["withdrawn"], counts["handles"]) == (2, 1)
-    assert any_shop.rows("handle") == []
+    assert (counts["emptied"] + counts["withdrawn"], counts["click_tokens"]) == (2, 1)
+    assert any_shop.rows("click_token") == []
     assert {row["customer_key"] for row in any_shop.rows("delivery")} == {None}
 
 
@@ -141,7 +141,7 @@ def test_it_shows_first_and_asks(shop: Shop) -> None:
     before = shop.everything()
     result = shop.run("forget", "42", input="n\n")
     assert result.exit_code == 1
-    assert "1  deliveries withdrawn before they were sent" in result.stderr
+    assert "1  deliveries withdrawn (they are sent no more)" in result.stderr
     assert shop.everything() == before
 
 
@@ -165,7 +165,7 @@ def test_an_export_has_everything_that_is_kept(any_shop: Shop) -> None:
     exported = json.loads(result.stdout)
     [delivery] = exported["deliveries"]
     assert delivery["conversion"] == {"customer_key": "42", "email": EMAIL}
-    assert delivery["attempts"][0]["http_status"] == 200
+    assert delivery["tries"][0]["http_status"] == 200
     assert delivery["created_at"] == "2026-01-01T00:00:00+00:00"
     assert [click["click_id"] for click in exported["clicks"]] == ["Another2345678"]
     assert [bound["click_id"] for bound in exported["bindings"]] == ["Another2345678"]

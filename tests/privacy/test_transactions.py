@@ -27,7 +27,9 @@ def test_a_database_that_is_busy_holds_up_no_page_and_is_asked_again(
     with caplog.at_level(logging.WARNING, "flask_s2s"):
         assert browser.post("/banner", answer="denied").status_code == 200
     assert browser.cookie() is not None
-    assert [record.action for record in caplog.records] == ["consent.not_erased"]  # type: ignore[attr-defined]
+    # The process may still be looking for its tables, which takes as long.
+    told = {getattr(record, "action", "") for record in caplog.records}
+    assert told - {"storage.unusable"} == {"consent.not_erased"}
     held.execute("ROLLBACK")
     held.close()
     deny(browser)
@@ -65,7 +67,7 @@ def test_a_denial_commits_nothing_of_a_view_on_one_shared_connection(open_shop: 
     def withdraw_open() -> str:
         session.execute(text("INSERT INTO notes VALUES (1)"))
         with pytest.raises(StorageError, match="session="):
-            shop.s2s.withdraw()
+            shop.s2s.withdraw(session=None)
         return "not committed"
 
     with shop.app.app_context():

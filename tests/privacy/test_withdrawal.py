@@ -1,4 +1,4 @@
-"""Who denies or withdraws consent is erased: cookie, click, binding, and what was not sent."""
+"""A denied or withdrawn consent erases cookie, click, binding, and what was not sent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import timedelta
 from flask_s2s import Services
 from flask_s2s.networks.network import Request, Response
 from flask_s2s.testing import ScriptedTransport, accepted, answered
-from tests.privacy.sites import LANDING, Shop, cookies_of, customer, deny
+from tests.privacy.sites import EMAIL, LANDING, Shop, cookies_of, customer, deny, handed_over
 
 Opening = Callable[..., Shop]
 EMPTIED = ("conversion", "click", "click_id", "touches")
@@ -33,7 +33,7 @@ def test_a_denial_erases_what_was_kept(any_shop: Shop) -> None:
     assert [row[name] for name in EMPTIED] == [None] * 4
     assert any_shop.services.drain() == 0
     stored = any_shop.everything()
-    assert "visitor@example.com" not in stored
+    assert EMAIL not in stored
     assert "Click123456789" not in stored
 
 
@@ -46,11 +46,19 @@ def test_a_withdrawal_says_what_it_has_erased(any_shop: Shop) -> None:
         "bindings": 1,
         "deliveries": 1,
         "in_flight": 0,
+        "late": False,
     }
     assert browser.cookie() is None
     assert any_shop.delivery()["status"] == "withdrawn"
     assert any_shop.services.drain() == 0
-    again = {"cookie": False, "clicks": 0, "bindings": 0, "deliveries": 0, "in_flight": 0}
+    again = {
+        "cookie": False,
+        "clicks": 0,
+        "bindings": 0,
+        "deliveries": 0,
+        "in_flight": 0,
+        "late": False,
+    }
     assert browser.post("/withdraw").json == again
 
 
@@ -103,7 +111,7 @@ def test_a_request_on_its_way_is_told_and_brings_nothing_back(
     assert "may have it" in row["detail"]
     assert row["ambiguous_at"] > shop.clock.now()
     assert shop.rows("attempt") == []
-    assert "visitor@example.com" not in shop.everything()
+    assert EMAIL not in shop.everything()
 
 
 def test_a_withdrawn_customer_may_come_back(any_shop: Shop) -> None:
@@ -135,17 +143,14 @@ def test_the_same_link_in_another_browser_erases_nothing_of_the_first(any_shop: 
     assert (len(any_shop.rows("click")), len(any_shop.rows("binding"))) == (1, 1)
 
 
-def test_a_visitor_without_cookies_withdraws_by_the_handle(shop: Shop) -> None:
+def test_a_visitor_without_cookies_withdraws_by_the_token_in_the_address(shop: Shop) -> None:
     browser = shop.browser(blocked=True)
-    browser.land()
+    browser.land(handed_over(shop))
     browser.submit(consent="granted", key="42")
     assert (len(shop.rows("click")), shop.delivery()["status"]) == (1, "pending")
-    browser.land()
-    path = browser._leads(r'action="([^"]*)"')
     shop.clock.advance(timedelta(minutes=5))
-    browser.post(path, consent="granted", key="43")
-    report = browser.post(path.replace("/signup", "/withdraw")).json or {}
-    assert (report["cookie"], report["deliveries"]) == (False, 2)
+    report = browser.post("/withdraw").json or {}
+    assert (report["cookie"], report["deliveries"]) == (False, 1)
 
 
 def test_both_variants_of_the_cookie_end(shop: Shop) -> None:

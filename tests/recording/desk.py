@@ -23,7 +23,7 @@ OPEN: list[Desk] = []
 
 
 class Boom(Exception):
-    """What a view raises."""
+    """An error that a view raises."""
 
 
 class Desk:

@@ -1,4 +1,4 @@
-"""What is in the database, read by a connection that shares nothing with the host."""
+"""The database's rows, read by a connection that shares nothing with the host."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ LANDING = "/?ps_xid=Click123456789&sid=newsletter"
 
 
 class DiskFull(Exception):
-    """What the host raises."""
+    """An error that the host raises."""
 
 
 class Shop:

@@ -1,4 +1,4 @@
-"""Which app a signal or a call is about: two in one process, or none at all."""
+"""The app of a signal or a call: two in one process, or none at all."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def test_told_after_one_that_failed(desk: Desk, door: str) -> None:
 def test_told_after_the_commit_and_a_savepoint_of_writes_that_is_gone(
     desk: Desk, door: str
 ) -> None:
-    """What was undone is no write that a commit would have to follow."""
+    """An undone write is none that a commit would have to follow."""
 
     def view() -> None:
         user = desk.new_user()

@@ -1,4 +1,4 @@
-"""Which sessions: plain, made, scoped, asynchronous, shared with a test, of another database."""
+"""Sessions: plain, made, scoped, asynchronous, shared with a test, of another database."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from blinker import Signal
 from flask import Flask, g
-from sqlalchemy import create_engine, func, select, text
+from sqlalchemy import String, create_engine, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session
 from sqlalchemy.orm import sessionmaker as make_sessionmaker
@@ -28,7 +28,7 @@ class Base(DeclarativeBase):
 class User(Base):
     __tablename__ = "user"
     id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str]
+    name: Mapped[str] = mapped_column(String(50))
 
 
 def plain_app(uri: str, **config: Any) -> tuple[Flask, S2S]:
@@ -124,7 +124,7 @@ def test_a_job_that_comes_before_the_first_request(tmp_path: pathlib.Path) -> No
     app.config.update(SECRET_KEY="job")
     s2s = S2S(app)
     with app.app_context():
-        assert s2s.track_signup(customer_key=42) is not None
+        assert s2s.track_signup(customer_key=42)
     uri = f"sqlite:///{tmp_path / 'flask_s2s.sqlite3'}"
     assert conversions(uri) == [("42", "unattributed")]
 
@@ -167,7 +167,8 @@ class TestAsyncSession:
     def test_is_refused_with_what_to_write(self, desk: Desk) -> None:
         async def sign_up() -> None:
             async with AsyncSession(create_async_engine("sqlite+aiosqlite://")) as session:
-                desk.s2s.track_signup(customer_key=1, session=session)
+                passed: Any = session
+                desk.s2s.track_signup(customer_key=1, session=passed)
 
         with desk.app.test_request_context(), pytest.raises(UsageError, match="run_sync"):
             asyncio.run(sign_up())

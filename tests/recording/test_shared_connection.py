@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, text
 
-from flask_s2s import StorageError
+from flask_s2s import Late, NotStored, StorageError
 from tests.recording.desk import Desk
 
 
@@ -32,17 +32,39 @@ def test_a_call_without_a_session_ends_no_open_transaction(
     kind: str, ending: str, users: int
 ) -> None:
     desk = Desk("sqlite://")
-    record = getattr(desk.s2s, f"track_{kind}")
 
     def view() -> None:
         desk.new_user()
         desk.db.session.flush()
-        with pytest.raises(StorageError, match="Pass session="):
-            record(customer_key="42", **KINDS[kind])
+        getattr(desk.s2s, f"track_{kind}")(customer_key="42", **KINDS[kind])
         getattr(desk.db.session, ending)()
 
     desk.post(view)
-    assert rows(desk) == (users, 0)
+    assert rows(desk) == (users, users)
+
+
+@pytest.mark.parametrize(("ending", "users"), [("rollback", 0), ("commit", 1)])
+def test_nor_does_one_that_wants_a_transaction_of_its_own(ending: str, users: int) -> None:
+    desk = Desk("sqlite://")
+
+    def view() -> None:
+        desk.new_user()
+        desk.db.session.flush()
+        assert isinstance(desk.s2s.track_signup(customer_key="42", session=None), Late)
+        getattr(desk.db.session, ending)()
+
+    desk.post(view)
+    assert rows(desk) == (users, 1), "recorded after the other, however that ended"
+
+
+def test_a_transaction_without_a_session_is_not_ended() -> None:
+    desk = Desk("sqlite://")
+    with desk.app.app_context(), desk.db.engine.connect() as connection:
+        connection.execute(text("INSERT INTO user (email) VALUES ('a@b.example')"))
+        with pytest.raises(StorageError, match="Pass session="):
+            desk.s2s.track_signup(customer_key="42")
+        connection.rollback()
+    assert rows(desk) == (0, 0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -70,8 +92,10 @@ def test_nor_does_a_lead_form(ending: str, users: int) -> None:
         getattr(desk.db.session, ending)()
 
     desk.post(view)
-    assert bound == [False]
+    assert bound == [True]
     assert rows(desk) == (users, 0)
+    with desk.app.app_context():
+        assert desk.db.session.scalar(text("SELECT count(*) FROM s2s_binding")) == 1
 
 
 def test_in_production_it_is_said_and_the_page_and_its_transaction_are_fine(
@@ -80,10 +104,10 @@ def test_in_production_it_is_said_and_the_page_and_its_transaction_are_fine(
     desk = Desk("sqlite://", TESTING=False)
 
     def view() -> None:
-        desk.new_user()
-        desk.db.session.flush()
-        assert desk.s2s.track_signup(customer_key="42") is None
-        desk.db.session.rollback()
+        with desk.db.engine.connect() as connection:
+            connection.execute(text("INSERT INTO user (email) VALUES ('a@b.example')"))
+            assert isinstance(desk.s2s.track_signup(customer_key="42"), NotStored)
+            connection.rollback()
 
     assert desk.post(view) == 200
     assert rows(desk) == (0, 0)

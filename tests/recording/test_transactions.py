@@ -1,4 +1,4 @@
-"""What else a host does with a session: savepoints, several commits, statements, early closes."""
+"""Other uses of a session: savepoints, several commits, statements, early closes."""
 
 from __future__ import annotations
 

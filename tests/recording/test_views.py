@@ -14,7 +14,7 @@ from flask.views import MethodView, View
 from werkzeug.exceptions import BadRequest, NotFound
 
 from flask_s2s import UsageError
-from flask_s2s.delivery.ledger import Wanted
+from flask_s2s.store.outbox.ledger import Wanted
 from tests.recording.desk import LANDING, Boom, Desk
 from tests.recording.rows import conversions, read
 
@@ -238,14 +238,53 @@ def test_fields_are_values_or_callables(desk: Desk) -> None:
     assert "name" not in body
 
 
-def test_a_field_that_does_not_exist_is_a_mistake_at_once(desk: Desk) -> None:
-    with pytest.raises(UsageError, match="emial"):
-        decorated(desk, lambda: "", emial="a@b.example")
+class TestRefusedAtDecoration:
+    def test_a_field_that_does_not_exist(self, desk: Desk) -> None:
+        with pytest.raises(TypeError, match="emial"):
+            decorated(desk, lambda: "", emial="a@b.example")
 
+    def test_a_kind_that_does_not_exist(self, desk: Desk) -> None:
+        kind: Any = "sign-up"
+        with pytest.raises(UsageError, match="sign-up"):
+            desk.s2s.conversion(kind, customer_key=lambda: 1)
 
-def test_a_kind_that_does_not_exist_is_a_mistake_at_once(desk: Desk) -> None:
-    with pytest.raises(UsageError, match="sign-up"):
-        desk.s2s.conversion("sign-up", customer_key=lambda: 1)
+    def test_no_parentheses(self, desk: Desk) -> None:
+        conversion: Any = desk.s2s.conversion
+        with pytest.raises(UsageError, match=r"write @s2s\.conversion\(customer_key=lambda: "):
+            conversion(lambda: "welcome")
+
+    @pytest.mark.parametrize("key", ["42", None])
+    def test_a_customer_key_that_is_no_function(self, desk: Desk, key: Any) -> None:
+        with pytest.raises(UsageError, match=r"customer_key=lambda: \.\.\."):
+            desk.s2s.conversion(customer_key=key)
+
+    def test_a_class(self, desk: Desk) -> None:
+        with pytest.raises(UsageError, match=r"decorators = \[s2s\.conversion\(customer_key="):
+
+            @desk.s2s.conversion(customer_key=lambda: 1)
+            class Join(MethodView):
+                pass
+
+    def test_a_thing_that_is_no_view(self, desk: Desk) -> None:
+        view: Any = property(lambda self: "")
+        with pytest.raises(UsageError, match="above def"):
+            decorated(desk, view)
+
+    def test_not_a_view_of_an_extension_s_that_is_routed_already(self, desk: Desk) -> None:
+        """As Flask-Security's: its place in `view_functions` is taken after that."""
+        desk.app.add_url_rule("/join", "join", lambda: sign_up(desk), methods=["POST"])
+        desk.app.view_functions["join"] = decorated(desk, desk.app.view_functions["join"])
+        assert visit(desk) == 200
+        desk.expect_exactly_the_customers(1)
+
+    def test_not_a_view_that_also_shows_its_form_without_it(self, desk: Desk) -> None:
+        def join() -> str:
+            return sign_up(desk) if request.method == "POST" else "a form"
+
+        desk.app.get("/form")(join)
+        desk.app.add_url_rule("/join", "joined", decorated(desk, join), methods=["POST"])
+        assert (visit(desk, "GET", "/form"), visit(desk)) == (200, 200)
+        desk.expect_exactly_the_customers(1)
 
 
 def broken_key() -> int:

@@ -8,21 +8,21 @@ from collections.abc import Iterator
 import pytest
 from flask import g
 
-from flask_s2s.delivery.bell import Bell
-from flask_s2s.delivery.embedded import EmbeddedWorker
+from flask_s2s.runtime.embedded import EmbeddedWorker
+from flask_s2s.threads import Waker
 from tests.recording.desk import Desk
 from tests.recording.rows import conversions
 
 
 class OnlyWhenRung:
-    """A worker that never looks by itself: it drains when the bell rings, and notes it."""
+    """A worker that never looks by itself: it drains when it is woken, and notes it."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self.drained = threading.Semaphore(0)
 
-    def __call__(self, bell: Bell) -> None:
-        while not bell.wait(600.0):
+    def __call__(self, waker: Waker) -> None:
+        while not waker.wait(600.0):
             if self._desk.drain():
                 self.drained.release()
 
@@ -31,10 +31,10 @@ class OnlyWhenRung:
 def awake(sqlite_url: str) -> Iterator[tuple[Desk, OnlyWhenRung]]:
     desk = Desk(sqlite_url)
     worker = OnlyWhenRung(desk)
-    desk.services.crew.embedded = EmbeddedWorker(worker)
-    desk.services.crew.embedded.ensure()
+    desk.services.supervisor.embedded = EmbeddedWorker(worker)
+    desk.services.supervisor.embedded.ensure()
     yield desk, worker
-    desk.services.crew.embedded.stop()
+    desk.services.supervisor.embedded.stop()
 
 
 @pytest.mark.parametrize("door", ["call", "call alone", "signal", "decorator"])
@@ -58,5 +58,5 @@ def test_the_commit_rings(awake: tuple[Desk, OnlyWhenRung], door: str, when: str
         desk.post(desk.s2s.conversion(customer_key=key, session=desk.db.session)(view))
     else:
         desk.post(view)
-    assert worker.drained.acquire(timeout=60), "nobody rang"
+    assert worker.drained.acquire(timeout=60), "nobody woke it"
     assert conversions(desk.uri) == [("1", "delivered")]

@@ -68,7 +68,7 @@ def cleaned_without_slash() -> Any:
 
 
 def bounced() -> Any:
-    """Whoever brings parameters is sent to and fro."""
+    """A visitor who brings parameters is sent to and fro."""
     if "ps_xid" in request.args:
         return redirect("/b" if request.path == "/a" else "/a")
     return None
@@ -81,10 +81,6 @@ def make_client(folder: Path, steps: list[Redirect], cookies: bool, **config: An
     @app.before_request
     def go() -> Any:
         return next((answer for step in steps if (answer := step()) is not None), None)
-
-    @app.route("/page")
-    def linking() -> str:
-        return '<a href="/go">Go</a>'
 
     @app.route("/")
     @app.route("/<path:path>")
@@ -265,29 +261,3 @@ def test_a_long_landing_leaves_its_sub_ids_behind(tmp_path: Path) -> None:
     client = make_client(tmp_path, [slashed], False)
     answer = ask(client, f"http://shop.example/a?ps_xid=abc&sid={'x' * 5000}")
     assert answer.headers["Location"] == "/a/?ps_xid=abc&s2s_hop=1"
-
-
-CARRIED = {
-    "/b": True,
-    "http://www.shop.example/b": True,
-    "http://shop.example/b": False,
-    "http://other.shop.example/b": False,
-    "https://partner.example/": False,
-    "/static/a.css": False,
-    "/authorize?client_id=1&redirect_uri=http://www.shop.example/cb": False,
-}
-
-
-@pytest.mark.parametrize("location", CARRIED)
-def test_a_handle_goes_along_within_its_host_alone(tmp_path: Path, location: str) -> None:
-    def go() -> Any:
-        return redirect(location) if request.path == "/go" else None
-
-    client = make_client(tmp_path, [go], False, S2S_CARRY="auto")
-    page = ask(client, f"http://www.shop.example/page?{LANDING}").text
-    handle = page.partition("/go?")[2].partition('"')[0]
-    assert handle.startswith("s2s_xid=1")
-    own = {"HTTP_SEC_FETCH_SITE": "same-origin"}
-    base = "http://www.shop.example"
-    answer = client.get("/go", base_url=base, query_string=handle, environ_base=own)
-    assert (handle in answer.headers["Location"]) is CARRIED[location]

@@ -9,9 +9,9 @@ import pytest
 
 from flask_s2s import Status
 from flask_s2s.conversion import Action, Conversion
-from flask_s2s.delivery.ledger import Wanted
 from flask_s2s.errors import TransportError
 from flask_s2s.networks.network import Request, Response
+from flask_s2s.store.outbox.ledger import Wanted
 from flask_s2s.testing import answered
 from tests.revenue.customer import (
     PAYMENT,
@@ -52,7 +52,7 @@ def test_what_arrived_without_an_answer_is_found_and_not_repeated(
     assert (customer.status(delivery), posts(customer)) == (Status.WAITING, 1)
     assert "may have arrived" in customer.detail(delivery)
     customer.after(minutes=2)
-    assert customer.status(delivery) is Status.DELIVERED
+    assert customer.status(delivery) is Status.CONFIRMED
     assert customer.detail(delivery) == "found in the network's records"
     assert (rewards(customer), posts(customer)) == (1, 1)
 
@@ -85,17 +85,19 @@ def test_what_is_found_as_a_test_record_is_an_alarm_in_production(
     alarmed: bool,
 ) -> None:
     site = with_customer(open_site(**TEST_CREDENTIALS, **mode))
-    tests_of_customers = site.services.probation.test_seen()
+    tests_of_customers = site.services.supervisor.verification_queue.test_seen()
     caplog.clear()
     strike(site, timeout_after_write=1.0)
     delivery = site.track(conversion)
     site.services.drain()
     strike(site)
     site.after(minutes=16)
-    assert site.status(delivery) is Status.DELIVERED
+    assert site.status(delivery) is Status.CONFIRMED
     assert ("as a TEST" in site.detail(delivery)) is alarmed
     assert ("verification.test_record" in alarms(caplog)) is alarmed
-    assert (site.services.probation.test_seen() != tests_of_customers) is alarmed
+    assert (
+        site.services.supervisor.verification_queue.test_seen() != tests_of_customers
+    ) is alarmed
 
 
 def test_a_clear_no_is_tried_again_without_asking(customer: Site) -> None:
@@ -136,7 +138,7 @@ def test_a_success_that_cannot_be_read_may_be_one(customer: Site, answer: Respon
     customer.after(minutes=14)
     assert rewards(customer) == 1
     customer.after(minutes=2)
-    assert (customer.status(delivery), rewards(customer)) == (Status.DELIVERED, 1)
+    assert (customer.status(delivery), rewards(customer)) == (Status.CONFIRMED, 1)
 
 
 @HARMFUL
@@ -147,13 +149,13 @@ def test_an_attempt_that_nobody_closed_is_judged_like_a_lost_answer(
     site = any_customer
     delivery = site.track(conversion)
     (claimed,) = claim(site.services, site)
-    site.services.crew.exchanges["partnerstack"].send(conversion, None)
+    site.services.supervisor.exchanges["partnerstack"].send(conversion, None)
     site.after(seconds=61)
     assert (site.status(delivery), posts(site)) == (Status.WAITING, 1)
     site.after(minutes=14)
     assert posts(site) == 1
     site.after(minutes=2)
-    assert site.status(delivery) is Status.DELIVERED
+    assert site.status(delivery) is Status.CONFIRMED
     assert (rewards(site), posts(site)) == (1, 1)
     assert claimed.attempts == 1
 
@@ -161,11 +163,11 @@ def test_an_attempt_that_nobody_closed_is_judged_like_a_lost_answer(
 def test_a_worker_that_wakes_up_after_its_lease_sends_nothing(customer: Site) -> None:
     delivery = customer.track(PAYMENT)
     (claimed,) = claim(customer.services, customer)
-    dispatch = customer.services.worker()._dispatch
+    completer = customer.services.supervisor.worker()._completer
     customer.clock.advance(seconds=59)
-    flown = dispatch.send(claimed, dispatch.parents([claimed]))
+    sent = completer.send(claimed, completer.parents([claimed]))
     assert posts(customer) == 0
-    dispatch.settle([(claimed, flown)])
+    completer.settle([(claimed, sent)])
     customer.services.drain()
     assert (customer.status(delivery), posts(customer)) == (Status.DELIVERED, 1)
 
@@ -201,7 +203,7 @@ def test_a_retry_by_hand_still_asks_first(customer: Site) -> None:
     customer.services.drain()
     assert posts(customer) == 1
     customer.after(minutes=16)
-    assert (customer.status(delivery), rewards(customer)) == (Status.DELIVERED, 1)
+    assert (customer.status(delivery), rewards(customer)) == (Status.CONFIRMED, 1)
 
 
 @pytest.mark.parametrize("conversion", [PAYMENT, STEP], ids=["payment", "action"])
@@ -222,7 +224,7 @@ def test_a_key_that_the_network_has_already_is_looked_for_in_its_records(
     assert [one.http_status for one in customer.attempts(delivery)] == [429, 409]
     assert customer.status(delivery) is Status.PENDING
     customer.after(minutes=16)
-    assert customer.status(delivery) is Status.DELIVERED
+    assert customer.status(delivery) is Status.CONFIRMED
     assert customer.detail(delivery) == "found in the network's records"
     assert rewards(customer) == 1
 
@@ -238,7 +240,7 @@ def test_a_conflict_without_a_record_is_no_delivery(customer: Site, conversion: 
     customer.line.mend()
     for _ in range(4):
         customer.after(minutes=20)
-    assert (customer.status(delivery), rewards(customer)) == (Status.DELIVERED, 1)
+    assert (customer.status(delivery), rewards(customer)) == (Status.CONFIRMED, 1)
 
 
 def test_a_sign_up_is_repeated_on_the_ordinary_back_off(site: Site) -> None:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flask_s2s.conversion import Transaction
+from flask_s2s.conversion.money import currency_code, minor_units
 from flask_s2s.errors import InvalidConversion
-from flask_s2s.money import currency_code, minor_units
+from flask_s2s.integrations.stripe import amount_of
 
 LARGEST = 10**12
 PLACES = {"JPY": 0, "KRW": 0, "USD": 2, "EUR": 2, "KWD": 3, "BHD": 3, "CLF": 4}
@@ -40,7 +41,7 @@ def test_a_decimal_is_major_units_to_the_last_digit(units: int, currency: str, z
 def test_what_does_not_come_out_even_is_refused_and_never_rounded(
     amount: Decimal, currency: str, precision: int
 ) -> None:
-    """Whatever decimal context the calling application has set."""
+    """The calling application may have set any decimal context."""
     units = Fraction(amount) * 10 ** PLACES[currency]
     with localcontext(Context(prec=precision)):
         if units.denominator == 1:
@@ -106,3 +107,31 @@ def test_a_context_of_few_digits_changes_no_amount(precision: int) -> None:
 def test_a_transaction_counts_in_its_own_currency() -> None:
     yen = Transaction(customer_key="1", amount=Decimal("500"), currency="jpy", key="inv-1")  # type: ignore[arg-type]
     assert (yen.amount, yen.currency) == (500, "JPY")
+
+
+@pytest.mark.parametrize(
+    ("stripes", "currency", "units"),
+    [
+        (4900, "usd", 4900),
+        (500, "jpy", 500),
+        (5120, "kwd", 5120),
+        (1000, "HUF", 1000),
+        # Of these it counts other units than ISO 4217.
+        (500, "isk", 5),
+        (500, "ugx", 5),
+        (500, "mga", 50_000),
+    ],
+)
+def test_an_amount_of_stripes_is_the_same_money(stripes: int, currency: str, units: int) -> None:
+    assert minor_units(amount_of(stripes, currency), currency.upper()) == units
+
+
+@pytest.mark.parametrize("stripes", [5.0, "500", True, None])
+def test_what_is_no_amount_of_stripes_is_refused(stripes: int) -> None:
+    with pytest.raises(InvalidConversion, match="whole number"):
+        amount_of(stripes, "usd")
+
+
+def test_a_part_of_a_unit_that_there_is_not_is_refused_when_it_is_recorded() -> None:
+    with pytest.raises(InvalidConversion, match="digits after the point"):
+        minor_units(amount_of(550, "isk"), "ISK")

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import event, text
@@ -18,11 +17,9 @@ from sqlalchemy.orm import Session
 
 from flask_s2s import Delivery, Status
 from flask_s2s.conversion import Conversion, Reversal, Transaction
-from flask_s2s.delivery.ledger import Wanted
-from flask_s2s.delivery.moving import Move
-from flask_s2s.delivery.retention import Retention
 from flask_s2s.errors import TransportError
 from flask_s2s.networks.network import Request, Response
+from flask_s2s.store.outbox.ledger import Wanted
 from flask_s2s.testing import answered
 from tests.revenue.customer import PAYMENT, REVERSAL, alarms, with_customer
 from tests.revenue.test_ordering import retried
@@ -237,25 +234,6 @@ def test_nobody_is_told_of_a_part_that_was_undone_and_emptied(
     assert (balance(customer), alarms(caplog)) == (0, [])
 
 
-def test_a_part_beside_a_reversal_that_has_moved_is_told(
-    customer: Site, caplog: pytest.LogCaptureFixture, tmp_path: Path
-) -> None:
-    """The old site still writes: nobody there knows what became of the reversal."""
-    customer.track(PAYMENT)
-    customer.services.drain()
-    customer.track(REVERSAL)
-    old, new = (
-        customer.services.storage,
-        customer.another(S2S_DATABASE_URI=f"sqlite:///{tmp_path}/n"),
-    )
-    list(Move(old.engine(), new.storage.engine(), old.tables, customer.clock.now()).run())
-    part_left = customer.track(PART)
-    caplog.clear()
-    customer.services.drain()
-    assert alarms(caplog) == ["refund.left"]
-    assert f"delivery {part_left.id} " in caplog.text
-
-
 @pytest.mark.parametrize("key", ["inv-1", "part-1"])
 def test_what_is_sent_again_by_hand_after_it_had_expired_is_undone(
     customer: Site, key: str
@@ -297,8 +275,7 @@ def empty_all(site: Site) -> None:
     """Let all that is settled grow old, and empty it."""
     site.after(days=100)
     services, now = site.services, site.clock.now()
-    keeping = Retention(services.storage.engine, services.storage.tables, services.bindings, now)
-    list(keeping.prune(now - timedelta(days=90)))
+    list(services.retention(now).prune(now - timedelta(days=90)))
 
 
 def test_a_part_that_was_emptied_is_told(customer: Site, caplog: pytest.LogCaptureFixture) -> None:

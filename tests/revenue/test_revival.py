@@ -1,4 +1,4 @@
-"""What was given up for its parent's sake goes out once the parent does."""
+"""A dependent that was given up goes out once its dependency does."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_refund_is_exact_whatever_the_callers_decimal_context(site: Site) -> N
             currency="EUR",
             key="refund-1",
         )
-    assert delivery is not None
+    assert delivery
     assert delivery.conversion is not None
     assert getattr(delivery.conversion, "amount") == -1234567  # noqa: B009
 

@@ -61,6 +61,22 @@ def test_the_same_again_is_the_same(any_site: Site, caplog: pytest.LogCaptureFix
     assert alarms(caplog) == []
 
 
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    told = "conversion.differs"
+    return [r.getMessage() for r in caplog.records if getattr(r, "action", "") == told]
+
+
+def test_the_same_payment_with_another_amount_is_told(
+    any_site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    any_site.track(PAYMENT)
+    any_site.track(PAYMENT)
+    assert said(caplog) == []
+    any_site.track(replace(PAYMENT, amount=600))
+    (told,) = said(caplog)
+    assert "600 USD now, 500 USD before" in told
+
+
 def test_in_a_session_it_goes_with_the_session(any_site: Site) -> None:
     any_site.track(PAYMENT)
     other = replace(PAYMENT, customer_key="43")

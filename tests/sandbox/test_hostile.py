@@ -1,4 +1,4 @@
-"""Whatever is posted, the stand-in gives an answer of the protocol, and its pages still open."""
+"""Hostile posts: the stand-in gives an answer of the protocol, and its pages still open."""
 
 import json
 from typing import Any

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import requests
@@ -98,6 +98,38 @@ KINDS: dict[str, Kind] = {
         signal.SIGINT,
     ),
 }
+
+
+def _served_by(name: str) -> Kind:
+    command = (sys.executable, "-m", "tests.servers.serving", name)
+    return Kind(lambda port: [*command, str(port)], signal.SIGINT)
+
+
+#: Servers that are tried with one visitor each.
+MORE: dict[str, Kind] = {
+    "granian": Kind(
+        lambda port: [
+            *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1"),
+            *("--port", str(port), "--factory", f"{SITE}:create_app"),
+        ]
+    ),
+    "hypercorn": Kind(
+        lambda port: [
+            *(sys.executable, "-m", "hypercorn", "--bind", f"127.0.0.1:{port}"),
+            f"wsgi:{SITE}:create_app()",
+        ]
+    ),
+    "uvicorn": Kind(
+        lambda port: [
+            *(sys.executable, "-m", "uvicorn", "--host", "127.0.0.1", "--port", str(port)),
+            *("--factory", "tests.servers.serving:create_asgi"),
+        ]
+    ),
+    "cheroot": _served_by("cheroot"),
+    "bjoern": _served_by("bjoern"),
+}
+#: Apache, whose processes are another user's: it wants a database that is no file.
+APACHE = replace(_served_by("mod_wsgi"), stop=signal.SIGTERM)
 #: Those whose web processes deliver.
 DELIVERING = [name for name in KINDS if name != "uwsgi-frozen"]
 

@@ -50,6 +50,11 @@ def create_app() -> Flask:
             session.commit()
         return "welcome"
 
+    @app.post("/drain")
+    def drain() -> str:
+        """Deliver what is due: what a platform calls by the clock, where no thread runs."""
+        return str(s2s.drain())
+
     @app.get("/process")
     def process() -> ResponseReturnValue:
         """Say what this process is, and which connections it uses."""

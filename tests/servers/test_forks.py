@@ -16,8 +16,8 @@ from threading import Event, Thread
 import pytest
 
 from flask_s2s import Click, Services, Settings
-from flask_s2s.delivery.embedded import EmbeddedWorker
-from flask_s2s.delivery.storage import Storage
+from flask_s2s.runtime.embedded import EmbeddedWorker
+from flask_s2s.store.database.storage import Storage
 from tests.delivery.shop import CONFIG
 from tests.servers.shop import Shop
 from tests.waiting import wait_until
@@ -97,7 +97,7 @@ def in_a_fork(child: Callable[[], None]) -> tuple[int, Callable[[], None]]:
 def file_services(url: str) -> Services:
     settings = Settings.from_mapping({**CONFIG, "S2S_DATABASE_URI": url, "S2S_WORKER": "external"})
     services = Services.build(settings)
-    services.prepare()
+    services.supervisor.prepare()
     return services
 
 
@@ -149,12 +149,12 @@ def test_a_child_waits_for_no_lock_that_its_parent_held(tmp_path: pathlib.Path) 
 
 
 def test_a_child_has_its_parents_worker_neither_alive_nor_in_reach() -> None:
-    worker = EmbeddedWorker(lambda bell: (bell.pause(600), None)[1])
+    worker = EmbeddedWorker(lambda waker: (waker.pause(600), None)[1])
     worker.ensure()
 
     def child() -> None:
         assert not worker.alive
-        worker.ring()
+        worker.wake()
         worker.stop()  # would wait for a thread that this process does not have
         worker.ensure()
         assert worker.alive

@@ -17,14 +17,14 @@ import threading
 from tests.servers.site import create_app
 app = create_app()
 with app.app_context():
-    app.extensions["s2s"].summary()
+    app.extensions["s2s"].supervisor.summary()
 print([thread.name for thread in threading.enumerate()])
 """
 SERVES = """
 from tests.servers.site import create_app
 app = create_app()
 assert app.test_client().get("/").text == "a page"
-assert app.extensions["s2s"].crew.embedded.alive
+assert app.extensions["s2s"].supervisor.embedded.alive
 {end}
 """
 

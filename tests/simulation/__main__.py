@@ -63,7 +63,7 @@ def main() -> int:
 
 
 class _Tally:
-    """What was played so far."""
+    """The histories that were played so far."""
 
     def __init__(self) -> None:
         self.broken: list[tuple[int, list[str]]] = []
@@ -119,7 +119,7 @@ def _batches(arguments: argparse.Namespace) -> Generator[_Batch, None, None]:
 
 
 def _leave_interrupts() -> None:
-    """Whoever began this process ends it: both would get an interrupt from a terminal."""
+    """The process that began this one ends it: both would get an interrupt from a terminal."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -177,7 +177,7 @@ def _show_shortest(seed: int, violations: list[str]) -> None:
             _say(f"  {event}")
         _say(
             f"  seed={shortest.seed}, skews={shortest.skews}, lag={shortest.lag}, "
-            f"second_reward={shortest.second_reward}, rings={shortest.rings}, "
+            f"second_reward={shortest.second_reward}, wakes={shortest.wakes}, "
             f"older={shortest.older}"
         )
         for violation in play(shortest, database).violations:

@@ -17,13 +17,17 @@ from weakref import WeakSet
 from sqlalchemy import BigInteger, Column, Integer, String, Table, create_engine, event
 from sqlalchemy.engine import Engine
 
-from flask_s2s.delivery.outbox import Outbox
-from flask_s2s.delivery.storage import Storage
-from flask_s2s.tables import Tables
+from flask_s2s.rules.states import Status
+from flask_s2s.store.database.storage import Storage
+from flask_s2s.store.outbox.outbox import Outbox
+from flask_s2s.store.privacy.keyring import Keyring
+from flask_s2s.store.schema import Tables
 from tests.simulation.world import World
 
+_MOVES = [(old, new) for old in Status for new in Status if old.may_become(new)]
 _TRIGGERS = """
 CREATE TABLE sim_log (what TEXT, delivery INTEGER);
+CREATE TABLE sim_moves (old TEXT, new TEXT, PRIMARY KEY (old, new));
 CREATE TRIGGER sim_closed_twice AFTER UPDATE ON s2s_attempt
 WHEN OLD.closed_at IS NOT NULL
 BEGIN INSERT INTO sim_log VALUES ('an attempt was closed twice', NEW.delivery_id); END;
@@ -39,14 +43,19 @@ CREATE TRIGGER sim_renewed AFTER UPDATE OF status ON s2s_delivery
 WHEN OLD.status = 'sending' AND NEW.status = 'sending' AND OLD.lease_token = NEW.lease_token
 AND OLD.due_at IS NOT NEW.due_at
 BEGIN INSERT INTO sim_log VALUES ('a lease was renewed', NEW.id); END;
+CREATE TRIGGER sim_off_the_table AFTER UPDATE OF status ON s2s_delivery
+WHEN NOT EXISTS (SELECT 1 FROM sim_moves WHERE old = OLD.status AND new = NEW.status)
+BEGIN INSERT INTO sim_log VALUES
+ ('may not follow: ' || OLD.status || ' > ' || NEW.status, NEW.id); END;
 """
 _NEXT = {
     "sending": "SELECT min(at) FROM (SELECT min(due_at) AS at FROM s2s_delivery"
-    " WHERE due_at NOT NULL AND lane NOT IN (SELECT lane FROM s2s_gate)"
-    " UNION ALL SELECT min(probe_at) FROM s2s_gate)",
+    " WHERE due_at NOT NULL AND lane NOT IN (SELECT lane FROM s2s_breaker)"
+    " UNION ALL SELECT min(probe_at) FROM s2s_breaker)",
     "verifying": "SELECT min(verify_at) FROM s2s_delivery WHERE verify_at NOT NULL",
 }
-_EMPTY = ("s2s_attempt", "s2s_delivery", "s2s_gate", "sim_truth", "sim_log")
+_KEPT = ("s2s_attempt", "s2s_delivery", "s2s_breaker", "sim_truth")
+_EMPTY = ("s2s_attempt", "s2s_delivery", "s2s_breaker", "sim_truth", "sim_log")
 
 
 class Seams:
@@ -159,7 +168,8 @@ class Database:
         self.storage = Storage(uri=None, host=lambda: self.engine, folder=folder)
         self.metadata = self.storage.metadata
         self.tables: Tables = self.storage.tables
-        self._outbox = Outbox(lambda: self.engine, self.tables)
+        self.keyring = Keyring(lambda: self.engine, self.tables.meta, ["a-key-for-tests-only"])
+        self._outbox = Outbox(lambda: self.engine, self.tables, self.keyring)
         #: What a caller's own transaction wrote: the customers that really exist.
         self.truth = Table(
             "sim_truth",
@@ -171,8 +181,10 @@ class Database:
         # Outside every history: SQLAlchemy holds a lock while an engine connects for the first time,
         # and who waits for that in one thread waits for ever.
         self.metadata.create_all(self.engine)
+        self.keyring.prepare()
         self.raw = sqlite3.connect(path, isolation_level=None)
         self.raw.executescript("PRAGMA synchronous=OFF;" + _TRIGGERS)
+        self.raw.executemany("INSERT INTO sim_moves VALUES (?, ?)", _MOVES)
         self._next: dict[str, tuple[int, int | None]] = {}
 
     def empty(self) -> None:
@@ -184,6 +196,23 @@ class Database:
             self.raw.execute(f"DELETE FROM {table}")  # noqa: S608 - names of our own
         self.raw.execute("COMMIT")
         _Connection.changes += 1
+
+    def backup(self) -> dict[str, list[dict[str, Any]]]:
+        """Return all rows as they are committed now."""
+        return {name: self.rows(f"SELECT * FROM {name}") for name in _KEPT}  # noqa: S608 - ours
+
+    def restore(self, kept: dict[str, list[dict[str, Any]]]) -> None:
+        """Put back what was there, and break every connection."""
+        self.raw.execute("BEGIN IMMEDIATE")
+        for name, rows in kept.items():
+            self.raw.execute(f"DELETE FROM {name}")  # noqa: S608 - names of our own
+            for row in rows:
+                places = ", ".join("?" * len(row))
+                inserting = f"INSERT INTO {name} ({', '.join(row)}) VALUES ({places})"  # noqa: S608
+                self.raw.execute(inserting, tuple(row.values()))
+        self.raw.execute("COMMIT")
+        _Connection.changes += 1
+        self.engine.dispose()
 
     def outbox(self) -> Outbox:
         """Return an outbox that knows nothing yet, but whose statements are compiled."""

@@ -32,7 +32,7 @@ class Record:
 
     @property
     def name(self) -> str:
-        """What the network would call it."""
+        """The network's name for it."""
         if self.what == "signup":
             return f"signup:{self.customer}"
         if self.what == "reversal":
@@ -74,7 +74,24 @@ class Outage:
     seconds: float
 
 
-Event = Record | Strike | Failing | Outage
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """The database server's clock is wrong by so many seconds, for so many seconds."""
+
+    at: float
+    by: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backup:
+    """The database is copied; `after` so many seconds the copy takes its place."""
+
+    at: float
+    after: float
+
+
+Event = Record | Strike | Failing | Outage | Step | Backup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +107,7 @@ class History:
     #: How late records become readable, at most, in seconds.
     lag: float
     #: Whether a commit wakes the workers at once, or they have to find out.
-    rings: bool
+    wakes: bool
     #: Customers that the network knew before.
     older: tuple[str, ...] = ()
 
@@ -112,15 +129,35 @@ def make_history(seed: int) -> History:
     ]
     troubles += [_view_dies(record) for record in records if _dies(random, record)]
     skewed = random.random() < 0.5
+    if random.random() < 0.15:
+        troubles.append(_step(random, [record.at for record in records]))
+    rewards = [record.at for record in records if record.what in ("transaction", "action")]
+    if workers == 1 and rewards and random.random() < 0.2:
+        # Of several workers, and of one that died meanwhile, nobody remembers what it sent last.
+        troubles = [one for one in troubles if not isinstance(one, Strike)]
+        troubles += _restore(random, random.choice(rewards))
     return History(
         seed=seed,
         events=tuple(sorted([*records, *troubles], key=lambda event: event.at)),
         skews=tuple(random.uniform(-600, 600) if skewed else 0.0 for _ in range(workers + 2)),
         second_reward=random.random() < 0.7,
         lag=random.choice((0.0, 60.0, LONGEST_LAG)),
-        rings=random.random() < 0.7,
+        wakes=random.random() < 0.7,
         older=tuple(older),
     )
+
+
+def _restore(random: Random, paid_at: float) -> list[Event]:
+    """A backup is made while a payment waits, and restored, mostly, once that was sent."""
+    away = Outage(at=max(paid_at - 1, 0.0), host="api", how="refused", seconds=20.0)
+    after = random.choice((60.0, 1200.0, 3600.0, 7200.0))
+    return [away, Backup(at=paid_at + random.uniform(3, 15), after=after)]
+
+
+def _step(random: Random, when: list[float]) -> Step:
+    at = max(random.uniform(-30, 60) + random.choice(when or [0.0]), 0.0)
+    by = random.choice((3600.0, 86400.0, 365 * 86400.0, -3600.0))
+    return Step(at=at, by=by, seconds=random.choice((8.0, 60.0, 600.0, 1800.0)))
 
 
 def _records_of(random: Random, customer: str, at: float, records: list[Record]) -> bool:
@@ -231,7 +268,7 @@ def _trouble(random: Random, times: list[float], processes: int) -> Event:
     if chance < 0.9:
         sort = random.choice(("signup", "api", "api", "read"))
         how = random.choice(READ_FAULTS if sort == "read" else WRITE_FAULTS)
-        if sort == "signup" and random.random() < 0.15:
+        if sort in ("signup", "api") and random.random() < 0.15:
             how = "dropped"
         return Failing(at=at, sort=sort, how=how, times=random.choice((1, 1, 2, 5, 25)))
     how = random.choice(("refused", "silent", "revoked"))

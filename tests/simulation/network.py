@@ -34,7 +34,7 @@ class Customer:
 
 @dataclass(slots=True)
 class Fault:
-    """What happens to the next requests of one sort."""
+    """A fault of the next requests of one sort."""
 
     sort: str
     how: str
@@ -43,7 +43,7 @@ class Fault:
 
 @dataclass(slots=True)
 class Ledger:
-    """What the network really has, and what reached it."""
+    """The network's real records, and the requests that reached it."""
 
     customers: dict[str, Customer] = field(default_factory=dict)
     rewards: Counter[str] = field(default_factory=Counter)
@@ -55,6 +55,8 @@ class Ledger:
     #: What was written down, and what was answered with a 2xx, by key.
     written: Counter[str] = field(default_factory=Counter)
     answered: Counter[str] = field(default_factory=Counter)
+    #: Actions and transactions that were answered with 200, and are not on record.
+    dropped: set[str] = field(default_factory=set)
     #: Whatever arrived, or may have.
     reached: Counter[str] = field(default_factory=Counter)
 
@@ -75,6 +77,8 @@ class ModelNetwork:
         #: Credentials that are revoked, by host.
         self.revoked: set[str] = set()
         self._well_since: int | None = None
+        #: Customers whose sign-up is always answered with a 500.
+        self.poison: set[str] = set()
 
     def knows(self, key: str) -> None:
         """A customer that is older than the installation."""
@@ -85,6 +89,7 @@ class ModelNetwork:
         self.faults.clear()
         self.down.clear()
         self.revoked.clear()
+        self.poison.clear()
         self._well_since = self._world.micros
 
     def _long_well(self) -> bool:
@@ -119,6 +124,8 @@ class ModelNetwork:
             answer = self._read(path, parse_qs(urlsplit(request.url).query))
             world.seam("transport.after")
             return answer
+        if (request.body or {}).get("customer_key") in self.poison:
+            return _answer(500)
         answer = self._write(request, path, dropped=how == "dropped")
         world.seam("transport.written")
         if how == "lost_answer":
@@ -147,7 +154,7 @@ class ModelNetwork:
             return self._reverse(unquote(path.rsplit("/", 1)[1]))
         kind = "action" if path.endswith("/actions") else "transaction"
         customer = body["target_key"] if kind == "action" else body["customer_external_key"]
-        return self._reward(f"{kind}:{body['key']}", kind, customer, body)
+        return self._reward(f"{kind}:{body['key']}", kind, customer, body, dropped)
 
     def _sign_up(self, key: str, xid: str, dropped: bool) -> Response:
         name = f"signup:{key}"
@@ -162,7 +169,9 @@ class ModelNetwork:
             ledger.written[name] += 1
         return _answer(200)
 
-    def _reward(self, name: str, kind: str, customer: str, body: dict[str, Any]) -> Response:
+    def _reward(
+        self, name: str, kind: str, customer: str, body: dict[str, Any], dropped: bool
+    ) -> Response:
         ledger = self.ledger
         ledger.reached[name] += 1
         ledger.answered[name] += 1
@@ -170,6 +179,9 @@ class ModelNetwork:
         if known is None or known.readable_at > self._world.micros:
             ledger.too_early.append(name)
             return _answer(200)
+        if dropped and not ledger.rewards[name]:
+            ledger.dropped.add(name)
+            return _answer(200, {"data": {}, "status": 200})
         if self._second_reward or not ledger.rewards[name]:
             ledger.rewards[name] += 1
             number = len(self._records)
@@ -189,6 +201,7 @@ class ModelNetwork:
                 return _answer(200)
             return _answer(404, {"message": "not found", "status": 404})
         self.ledger.reversed.add(key)
+        self._records = [one for one in self._records if one[1]["external_key"] != key]
         self.ledger.written[name] += 1
         self.ledger.answered[name] += 1
         return _answer(200)

@@ -11,7 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.simulation.database import Database, Seams
-from tests.simulation.events import Event, Failing, History, Outage, Record, Strike
+from tests.simulation.events import (
+    Backup,
+    Event,
+    Failing,
+    History,
+    Outage,
+    Record,
+    Step,
+    Strike,
+)
 from tests.simulation.invariants import broken_promises, orphans, still_orphans
 from tests.simulation.network import Fault, ModelNetwork
 from tests.simulation.site import Told, WebProcess, WorkerProcess
@@ -25,7 +34,7 @@ _WEBS = 2
 
 @dataclass(slots=True)
 class Played:
-    """What came of a history."""
+    """The result of a history."""
 
     violations: list[str]
     deaths: Counter[str]
@@ -50,6 +59,8 @@ class Play:
         self.told: dict[int, Told] = {}
         self._slots: list[Any] = [None] * len(history.skews)
         self._calm = False
+        #: Customers of whom a restored database does not know all that was done.
+        self.forgotten: set[str] = set()
 
     def run(self) -> Played:
         world, events = self.world, self._history.events
@@ -63,7 +74,9 @@ class Play:
                     world.end()
         finally:
             Seams.world = None
-        violations += broken_promises(self._database, self._history, self.network.ledger, self.told)
+        violations += broken_promises(
+            self._database, self._history, self.network.ledger, self.told, self.forgotten
+        )
         return self._played(violations)
 
     def _play(self, events: Sequence[Event]) -> list[str]:
@@ -98,6 +111,39 @@ class Play:
                 self.network.faults.append(Fault(sort, how, times))
             case Outage():
                 self._begin(event)
+            case Step():
+                self._step(event)
+            case Backup():
+                self._back_up(event)
+
+    def _back_up(self, event: Backup) -> None:
+        database, kept = self._database, self._database.backup()
+        recorded = {row["record"] for row in kept["sim_truth"]}
+        ended = {
+            number
+            for number, told in self.told.items()
+            if told.stored or (told.seconds is not None and number in recorded)
+        }
+
+        def restore() -> None:
+            self.world.park(event.after)
+            while self.world.writing is not None:
+                self.world.park(0.01)
+            begun = [told.event for number, told in self.told.items() if number not in ended]
+            self.forgotten |= {record.customer for record in begun}
+            database.restore(kept)
+
+        _spawned(self.world, "restore", restore)
+
+    def _step(self, event: Step) -> None:
+        world = self.world
+        world.error, world.stepped = int(event.by * SECOND), True
+
+        def end() -> None:
+            world.park(event.seconds)
+            world.error = 0
+
+        _spawned(world, "clock", end)
 
     def _record(self, event: Record) -> None:
         web: WebProcess = self._slots[event.number % _WEBS]
@@ -146,15 +192,15 @@ class Play:
         kind = "web" if slot < _WEBS else "worker"
         process = Process(f"{kind} {slot}", skew=int(self._history.skews[slot] * SECOND))
         if kind == "web":
-            self._slots[slot] = WebProcess(self.world, process, self._database, self._ring)
+            self._slots[slot] = WebProcess(self.world, process, self._database, self._wake)
         else:
             self._slots[slot] = WorkerProcess(self.world, process, self._database, self.network)
 
-    def _ring(self) -> None:
-        if self._history.rings:
+    def _wake(self) -> None:
+        if self._history.wakes:
             for worker in self._slots[_WEBS:]:
                 if worker is not None and not worker.process.dead:
-                    worker.bell.ring()
+                    worker.waker.wake()
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -163,6 +209,7 @@ class Play:
         world = self.world
         world.run(max(world.dull_until, world.micros + 10 * SECOND))
         self._calm = True
+        world.error = 0
         self.network.heal()
         for slot, one in enumerate(self._slots):
             one.process.troubles.clear()
@@ -175,12 +222,15 @@ class Play:
         return [] if self._is_idle() else ["something is stuck"]
 
     def _resume_orphans(self) -> list[str]:
-        """Whatever is leased to the dead is taken up within one lease and one poll."""
+        """A dead worker's leases are taken up within one lease and one poll."""
         held = orphans(self._database)
         if held:
             # A second for claiming one after the other, a stall, and the last slow answers.
             patience = 5 + 1 + 300 + 20
             until = max(self.world.micros, *(row["due_at"] for row in held))
+            if self.world.stepped:
+                # One of a clock that was ahead is found within five minutes, and gets a lease again.
+                until = min(until, self.world.micros + 360 * SECOND)
             self.world.run(until + patience * SECOND)
         return still_orphans(self._database, held)
 

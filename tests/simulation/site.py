@@ -9,31 +9,35 @@ from typing import Any
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from flask_s2s.capture.attribution import Attribution, Reason
-from flask_s2s.capture.binding import Bindings
-from flask_s2s.capture.decision import Decision
 from flask_s2s.click import Click
-from flask_s2s.config import Settings
+from flask_s2s.config.settings import Settings
 from flask_s2s.conversion import Action, Conversion, Reversal, Signup, Transaction
-from flask_s2s.delivery.arming import ArmedView
-from flask_s2s.delivery.databaseclock import DatabaseClock
-from flask_s2s.delivery.dispatch import Dispatch
-from flask_s2s.delivery.gate import Gates
-from flask_s2s.delivery.probation import Probation
-from flask_s2s.delivery.recorder import Recorder
-from flask_s2s.delivery.retry import RetryPolicy
-from flask_s2s.delivery.verification import Verifier
+from flask_s2s.delivery.completer import Completer
+from flask_s2s.delivery.verifier import Verifier
 from flask_s2s.delivery.worker import Worker
 from flask_s2s.networks.credentials import Credentials
 from flask_s2s.networks.exchange import Exchange
-from flask_s2s.networks.partnerstack import PartnerStack
+from flask_s2s.networks.network import read_back_kinds
+from flask_s2s.networks.partnerstack.conversions import API, PartnerStack
+from flask_s2s.networks.partnerstack.records import Records
 from flask_s2s.networks.readback import ReadBack
-from flask_s2s.networks.records import Records
-from flask_s2s.tables import EPOCH
+from flask_s2s.recording.decision import Decision
+from flask_s2s.recording.recorder import Recorder
+from flask_s2s.recording.tentative import ArmedView
+from flask_s2s.rules.attribution import Attribution, Reason
+from flask_s2s.rules.retry import RetryPolicy
+from flask_s2s.store.audit import Blocks
+from flask_s2s.store.background import Background
+from flask_s2s.store.bindings import Bindings
+from flask_s2s.store.database.clock import DatabaseClock, Heard, Witness
+from flask_s2s.store.outbox.lanes import CircuitBreakers
+from flask_s2s.store.outbox.verification_queue import VerificationQueue
+from flask_s2s.store.restores import Inherited
+from flask_s2s.store.schema import EPOCH
 from tests.simulation.database import Database
 from tests.simulation.events import Record
 from tests.simulation.network import ModelNetwork
-from tests.simulation.threads import Beside, SimulatedBell
+from tests.simulation.threads import Beside, SimulatedWaker
 from tests.simulation.world import Process, World
 
 LEASE = timedelta(seconds=60)
@@ -45,7 +49,7 @@ SETTINGS = Settings.from_mapping(
         "S2S_PARTNERSTACK_SECRET_KEY": "sk",
     }
 )
-NETWORK = PartnerStack(url=SETTINGS.partnerstack_url, api_url=SETTINGS.partnerstack_api_url)
+NETWORK = PartnerStack(SETTINGS.of(PartnerStack))
 
 
 class _Machine:
@@ -58,6 +62,10 @@ class _Machine:
     def now(self) -> datetime:
         self._world.seam("clock")
         return self._world.now() + self._skew
+
+    def monotonic(self) -> float:
+        self._world.seam("clock")
+        return self._world.monotonic()
 
 
 class _TimeServer:
@@ -78,12 +86,14 @@ class _TimeServer:
     def __exit__(self, *error: object) -> None:
         pass
 
-    def scalar(self, question: object) -> int:
-        return self._world.micros
+    def exec_driver_sql(self, question: str) -> _TimeServer:
+        return self
+
+    def scalar(self) -> int:
+        return self._world.micros + self._world.error
 
 
-def _clock(world: World, process: Process) -> DatabaseClock:
-    server: Any = _TimeServer(world)
+def _clock(world: World, process: Process, server: Any) -> DatabaseClock:
     return DatabaseClock(_Machine(world, process), lambda: server)
 
 
@@ -94,22 +104,24 @@ class WorkerProcess:
         self, world: World, process: Process, database: Database, network: ModelNetwork
     ) -> None:
         engine = database.engine
-        clock = _clock(world, process)
-        credentials = Credentials(SETTINGS)
+        clock = _clock(world, process, _TimeServer(world))
+        witness = Witness(world.monotonic)
+        heard = Heard(network, witness)
+        credentials = Credentials([NETWORK])
         seconds = LEASE.total_seconds() / 4
         timed: dict[str, Any] = {"seconds": seconds, "monotonic": world.monotonic}
-        exchange = Exchange(NETWORK, network, credentials, **timed)
-        readers = {NETWORK.name: ReadBack(Records(NETWORK), network, credentials, **timed)}
+        exchange = Exchange(NETWORK, heard, credentials, **timed)
+        readers = {NETWORK.name: ReadBack(Records(NETWORK), API, heard, credentials, **timed)}
         outbox = database.outbox()
-        gates = Gates(lambda: engine, database.tables)
+        breakers = CircuitBreakers(lambda: engine, database.tables)
 
         def jitter() -> float:
             world.seam("jitter")
             return world.random.random()
 
-        dispatch = Dispatch(
+        completer = Completer(
             outbox=outbox,
-            gates=gates,
+            breakers=breakers,
             exchanges={NETWORK.name: exchange},
             readers=readers,
             clock=clock,
@@ -118,32 +130,41 @@ class WorkerProcess:
             on_settled=lambda delivery, status: None,
             on_test=lambda now: None,
             production=True,
+            witness=witness,
+            inherited=Inherited(clock.now()),
             attempt=LEASE / 4,
         )
         self.process = process
-        self.bell = SimulatedBell(world)
+        self.waker = SimulatedWaker(world)
+        verification_queue = VerificationQueue(
+            lambda: engine, database.tables, [(NETWORK.name, read_back_kinds(NETWORK))]
+        )
         worker = Worker(
             outbox=outbox,
-            gates=gates,
-            dispatch=dispatch,
+            breakers=breakers,
+            completer=completer,
             clock=clock,
             lease=LEASE,
+            witness=witness,
+            pulling=[verification_queue.pull_in],
             concurrency=3,
             on_alive=lambda now: clock.measure(),
         )
         verifier = Verifier(
-            probation=Probation(lambda: engine, database.tables),
+            verification_queue=verification_queue,
             readers=readers,
+            traits=lambda delivery: NETWORK.traits[delivery.kind],
             clock=clock,
             production=True,
+            witness=witness,
             on_settled=lambda delivery, status: None,
         )
-        beside: Any = Beside(world, self.bell)
+        beside: Any = Beside(world, self.waker)
 
         def work() -> None:
             clock.measure()
             world.spawn(process, lambda: verifier.run(beside))
-            worker.run(self.bell)
+            worker.run(self.waker)
 
         world.spawn(process, work)
 
@@ -163,23 +184,27 @@ class Told:
 class WebProcess:
     """A process that serves requests, with no worker of its own."""
 
-    def __init__(self, world: World, process: Process, database: Database, ring: Any) -> None:
-        clock = _clock(world, process)
+    def __init__(self, world: World, process: Process, database: Database, wake: Any) -> None:
+        server: Any = _TimeServer(world)
+        clock = _clock(world, process, server)
         clock.measure()
         self.process = process
         self._world = world
         self._database = database
         outbox, tables = database.outbox(), database.tables
-        bindings = Bindings(database.storage.engine, tables, SETTINGS)
+        engine = database.storage.engine
+        bindings = Bindings(engine, tables, SETTINGS, database.keyring)
         self._recorder = Recorder(
             settings=SETTINGS,
             storage=database.storage,
             outbox=outbox,
             networks={NETWORK.name: NETWORK},
             clock=clock,
-            resolve=Decision(tables, outbox.hashed, bindings, None),
-            wake=ring,
+            background=Background(wait=0.0, inline=lambda: True),
+            resolve=Decision(tables, outbox.hashed, bindings, Blocks(engine, tables), SETTINGS),
+            wake=wake,
             recorded=lambda delivery: None,
+            refresh=lambda connection: clock.refresh(server),
         )
 
     def serve(self, event: Record, told: Told) -> None:
@@ -189,7 +214,7 @@ class WebProcess:
         attribution = Attribution(click, reason)
         try:
             if event.how == "alone":
-                told.stored = self._recorder.alone(conversion_of(event), attribution) is not None
+                told.stored = bool(self._recorder.alone(conversion_of(event), attribution))
             else:
                 with Session(self._database.engine) as session:
                     self._serve(event, told, session, attribution)

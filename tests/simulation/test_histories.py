@@ -86,7 +86,10 @@ def test_an_interrupted_run_tells_what_it_played() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["no-fence", "no-unique-key", "no-armed-row", "pending-at-once", "no-read-back"],
+    [
+        *("no-fence", "no-unique-key", "no-armed-row", "pending-at-once", "no-read-back"),
+        *("one-clock-expires", "restores-are-not-noticed"),
+    ],
 )
 def test_a_planted_bug_is_found(name: str, tmp_path: Path) -> None:
     done = run_planted(name, tmp_path, "--histories", "1000", "--no-shrink")

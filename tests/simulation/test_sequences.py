@@ -176,7 +176,7 @@ class FromClickToCredit(RuleBasedStateMachine):
     @precondition(lambda self: self.owed)
     @rule()
     def all_is_well_for_a_while(self) -> None:
-        """Whatever failed before: an hour later, all who are owed are credited."""
+        """An hour after any failure, all who are owed are credited."""
         self.clock.advance(hours=2)
         self.drain(accepted())
         assert self.rows().get("pending", 0) == 0
@@ -191,8 +191,8 @@ class FromClickToCredit(RuleBasedStateMachine):
 
     def rows(self) -> dict[str, int]:
         services = self.site.app.extensions["s2s"]
-        services.prepare()
-        counts: dict[str, int] = services.summary().counts
+        services.supervisor.prepare()
+        counts: dict[str, int] = services.supervisor.summary().counts
         return counts
 
     @invariant()

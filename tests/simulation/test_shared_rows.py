@@ -21,7 +21,7 @@ def both(*events: Event) -> History:
         skews=(0.0, 0.0, 0.0),
         second_reward=True,
         lag=60.0,
-        rings=True,
+        wakes=True,
     )
 
 

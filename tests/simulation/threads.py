@@ -2,7 +2,7 @@
 
 The worker's module asks for `Senders` and `wait`, and everything for `secrets`: `seated`
 puts these in their places while a simulation runs, and takes them out afterwards. Of the package's
-code only the threads that send (`senders.py`) are replaced.
+code only the threads that send (`Senders`) are replaced.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from contextlib import contextmanager
 from typing import Any
 
 from flask_s2s.delivery import worker as worker_module
-from flask_s2s.delivery.bell import Bell
+from flask_s2s.threads import Waker
 from tests.simulation.world import Killed, Task, World
 
 _worlds: list[World] = []
 
 
-class SimulatedBell(Bell):
-    """A worker's bell whose waiting takes virtual time."""
+class SimulatedWaker(Waker):
+    """A worker's waker whose waiting takes virtual time."""
 
     def __init__(self, world: World) -> None:
         super().__init__()
         self._world = world
         self._waiting: list[Task] = []
 
-    def ring(self) -> None:
-        super().ring()
+    def wake(self) -> None:
+        super().wake()
         for task in self._waiting:
             self._world.wake(task)
 
-    def nudge(self) -> None:
-        super().nudge()
+    def interrupt(self) -> None:
+        super().interrupt()
         for task in self._waiting:
             self._world.wake(task)
 
@@ -44,8 +44,8 @@ class SimulatedBell(Bell):
             self._world.wake(task)
 
     def wait(self, seconds: float) -> bool:
-        self._world.seam("bell")
-        if not (self._rung or self._nudged or self._stopped):
+        self._world.seam("waker")
+        if not (self._woken or self._interrupted or self._stopped):
             self._park(seconds, "sending")
         return self._stopped
 
@@ -64,29 +64,31 @@ class SimulatedBell(Bell):
 
 
 class Beside:
-    """What a verifier asks whether to go on (its `_Until`), in virtual time."""
+    """The end of verifying (a verifier's `_Until`), in virtual time."""
 
-    def __init__(self, world: World, bell: SimulatedBell) -> None:
+    def __init__(self, world: World, waker: SimulatedWaker) -> None:
         self._world = world
-        self._bell = bell
+        self._waker = waker
 
     @property
     def over(self) -> bool:
-        return self._bell.stopped
+        return self._waker.stopped
 
-    def ring(self) -> None:
-        self._bell.ring()
+    def wake(self) -> None:
+        self._waker.wake()
 
     def pause(self, seconds: float) -> None:
-        self._world.seam("bell")
+        self._world.seam("waker")
         self._world.park(seconds, polling="verifying")
 
 
 class GreenPool:
-    """The worker's `Senders`: each job is a thread of the process that submits it."""
+    """The worker's `Senders`: up to `size` threads of the process that submits."""
 
-    def __init__(self, size: int, name: str = "") -> None:
+    def __init__(self, size: int, share: int = 0) -> None:
         self._world = _worlds[-1]
+        self._free = size
+        self._waiting: list[Callable[[], None]] = []
 
     def __class_getitem__(cls, result: object) -> type[GreenPool]:
         return cls
@@ -97,19 +99,28 @@ class GreenPool:
     def __exit__(self, *error: object) -> None:
         pass
 
-    def submit(self, work: Callable[..., Any], *args: Any) -> Future[Any]:
+    def submit(self, lane: str, work: Callable[..., Any], *args: Any) -> Future[Any]:
         future: Future[Any] = Future()
         task = self._world.task
         assert task is not None
 
         def run() -> None:
-            try:
-                future.set_result(work(*args))
-            except Exception as error:  # noqa: BLE001 - as an executor does
-                future.set_exception(error)
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(work(*args))
+                except Exception as error:  # noqa: BLE001 - as an executor does
+                    future.set_exception(error)
 
-        self._world.spawn(task.process, run)
+        self._waiting.append(run)
+        if self._free:
+            self._free -= 1
+            self._world.spawn(task.process, self._serve)
         return future
+
+    def _serve(self) -> None:
+        while self._waiting:
+            self._waiting.pop(0)()
+        self._free += 1
 
 
 def green_wait(

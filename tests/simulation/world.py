@@ -21,7 +21,7 @@ from random import Random
 
 from greenlet import getcurrent, greenlet  # type: ignore[import-untyped]
 
-from flask_s2s.tables import EPOCH
+from flask_s2s.store.schema import EPOCH
 
 SECOND = 1_000_000
 #: The first moment of every history: 1 January 2026, in microseconds since 1970.
@@ -34,7 +34,7 @@ class Killed(BaseException):
 
 @dataclass(slots=True, eq=False)
 class Trouble:
-    """What befalls a process when it comes to a seam (any, or one by name) for the nth time."""
+    """A fault of a process that comes to a seam (any, or one by name) for the nth time."""
 
     label: str | None
     countdown: int
@@ -89,6 +89,8 @@ class World:
         self.writing: object | None = None
         #: Until when nothing can be delivered: idle processes look less often meanwhile.
         self.dull_until = 0
+        #: How far the database server's clock is off, in microseconds; and whether it ever was.
+        self.error, self.stepped = 0, False
         #: At which seams processes died.
         self.deaths: Counter[str] = Counter()
         self._next_work = next_work
@@ -135,7 +137,7 @@ class World:
 
     @property
     def task(self) -> Task | None:
-        """Whoever runs now; None: the hub, which is nobody."""
+        """The running task; None: the hub, which is nobody."""
         return self._task
 
     def park(self, seconds: float, *, polling: str = "") -> None:
@@ -242,6 +244,9 @@ class World:
             work = self._next_work(sort)
             if work is None:
                 continue
+            if self.stepped:
+                # It may lie too far ahead: maintenance finds that, and comes every five minutes.
+                work = min(work, self.micros + 300 * SECOND)
             soonest = max(work, self.micros)
             if self.dull_until - self.micros > _DULL:
                 soonest = max(soonest, self.micros + (self.dull_until - self.micros) // 10)

@@ -12,15 +12,17 @@ from flask import Flask
 from flask_s2s import Click, Delivery, Services, Settings, Status
 from flask_s2s.clock import Clock
 from flask_s2s.conversion import Conversion
-from flask_s2s.delivery.ledger import Attempt
 from flask_s2s.errors import TransportError
 from flask_s2s.networks.network import Request, Response
 from flask_s2s.networks.transport import Transport, WsgiTransport
 from flask_s2s.sandbox import create_sandbox
+from flask_s2s.store.outbox.ledger import Attempt
 from flask_s2s.testing import ManualClock
 
 ADDRESS = "http://127.0.0.1:5001"
 CONFIG = {
+    # However loaded the machine is, a report is there when the call returns.
+    "S2S_RECORD_WAIT": 60,
     "SECRET_KEY": "a-key-for-tests-only-0123456789",
     "S2S_TOKEN": "sandbox-token",
     "S2S_PARTNERSTACK_URL": ADDRESS,
@@ -71,9 +73,17 @@ class Line:
 class Site:
     """One advertiser's services, and the network as it sees itself."""
 
-    def __init__(self, url: str, *, keys: bool = True, **config: object) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        keys: bool = True,
+        network_clock: ManualClock | None = None,
+        **config: object,
+    ) -> None:
+        """`network_clock` is the network's own: without it both have one."""
         self.clock = ManualClock()
-        self.sandbox = create_sandbox(now=self.clock.now)
+        self.sandbox = create_sandbox(now=(network_clock or self.clock).now)
         self.http = self.sandbox.test_client()
         self.line = Line(self.sandbox)
         self.url = url
@@ -90,7 +100,7 @@ class Site:
             settings, transport=transport or self.line, clock=clock or self.clock
         )
         services.storage.create()
-        services.prepare()
+        services.supervisor.prepare()
         self._open.append(services)
         return services
 
@@ -106,14 +116,14 @@ class Site:
         xid = parse_qs(urlsplit(location).query)["ps_xid"][0]
         return Click(click_id=xid, at=self.clock.now())
 
-    def sign_up(self, key: object = "42", click: Click | None = None) -> Delivery:
+    def sign_up(self, key: str | int = "42", click: Click | None = None) -> Delivery:
         delivery = self.services.track_signup(customer_key=key, click=click or self.click())
-        assert delivery is not None
+        assert delivery
         return delivery
 
     def track(self, conversion: Conversion) -> Delivery:
         delivery = self.services.track(conversion)
-        assert delivery is not None
+        assert delivery
         return delivery
 
     def after(self, **span: float) -> int:

@@ -11,23 +11,25 @@ from pathlib import Path
 
 from flask_s2s import Status
 from flask_s2s.conversion import Action
-from flask_s2s.delivery.bell import Bell
 from flask_s2s.errors import TransportError
 from flask_s2s.networks.network import Request
+from flask_s2s.threads import Waker
 from tests.verification.site import Site
 from tests.waiting import PATIENCE, wait_until
 
 
 @contextmanager
-def working(site: Site, poll: float = 0.05) -> Iterator[Bell]:
+def working(site: Site, poll: float = 0.05) -> Iterator[Waker]:
     """Run what a worker's process runs, until the block ends."""
-    bell = Bell()
-    thread = threading.Thread(target=site.services.work, args=(bell,), kwargs={"poll": poll})
+    waker = Waker()
+    thread = threading.Thread(
+        target=site.services.supervisor.work, args=(waker,), kwargs={"poll": poll}
+    )
     thread.start()
     try:
-        yield bell
+        yield waker
     finally:
-        bell.stop()
+        waker.stop()
         thread.join(PATIENCE)
         assert not thread.is_alive()
 
@@ -39,6 +41,7 @@ def verifying_threads() -> list[threading.Thread]:
 def test_a_confirmed_sign_up_lets_its_children_go_without_waiting_for_a_poll(
     any_site: Site,
 ) -> None:
+    any_site.switch(readable_after_seconds=600)
     signup = any_site.sign_up()
     action = any_site.track(Action(customer_key="42", type="activated"))
     any_site.services.drain()
@@ -50,25 +53,25 @@ def test_a_confirmed_sign_up_lets_its_children_go_without_waiting_for_a_poll(
     wait_until(lambda: not verifying_threads())
 
 
-class CountingBell(Bell):
-    """Counts how often it was rung."""
+class CountingWaker(Waker):
+    """Counts how often it was woken."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.rings = 0
+        self.wakes = 0
 
-    def ring(self) -> None:
-        self.rings += 1
-        super().ring()
+    def wake(self) -> None:
+        self.wakes += 1
+        super().wake()
 
 
 def test_a_verdict_rings_for_the_worker(site: Site) -> None:
     signup = site.sign_up()
     site.services.drain()
     site.clock.advance(minutes=15)
-    bell = CountingBell()
-    with site.services.verifier().beside(bell):
-        wait_until(lambda: bell.rings == 1)
+    waker = CountingWaker()
+    with site.services.supervisor.verifier().beside(waker):
+        wait_until(lambda: waker.wakes == 1)
     assert site.status(signup) is Status.CONFIRMED
 
 
@@ -127,7 +130,7 @@ def test_stopping_does_not_wait_for_an_answer_of_the_api(site: Site) -> None:
 PATCHED_LATE = """
 import sys
 from flask_s2s import Services, Settings
-from flask_s2s.delivery.bell import Bell
+from flask_s2s.threads import Waker
 
 keys = {"S2S_PARTNERSTACK_PUBLIC_KEY": "pk", "S2S_PARTNERSTACK_SECRET_KEY": "sk"}
 settings = Settings.from_mapping({"SECRET_KEY": "for-tests-only-0123456789", **keys})
@@ -135,8 +138,8 @@ services = Services.build(settings, folder=sys.argv[1])
 from gevent import monkey
 monkey.patch_all()
 import threading
-services.prepare()
-with services.verifier().beside(Bell(), farewell=600):
+services.supervisor.prepare()
+with services.supervisor.verifier().beside(Waker(), farewell=600):
     print([one.name for one in threading.enumerate()].count("s2s-verify"))
 """
 

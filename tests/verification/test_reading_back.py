@@ -1,4 +1,4 @@
-"""What an answer of the vendor API proves, and how much is asked for it."""
+"""Reading back: the proof in an answer of the vendor API, and how much is asked for it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import requests
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from flask_s2s.config import Settings
+from flask_s2s.config.settings import Settings
 from flask_s2s.conversion import Action, Conversion, Reversal, Transaction
 from flask_s2s.errors import TransportError
 from flask_s2s.networks.credentials import Credentials
 from flask_s2s.networks.network import Request, Response
-from flask_s2s.networks.partnerstack import PartnerStack
+from flask_s2s.networks.partnerstack.conversions import API, PartnerStack
+from flask_s2s.networks.partnerstack.records import Records, read_customer, read_records
 from flask_s2s.networks.readback import MOST_PAGES, ReadBack
 from flask_s2s.networks.reading import Absent, More, Present, Reading, Unknown
-from flask_s2s.networks.records import Records, read_customer, read_records
 from flask_s2s.networks.transport import MAX_ANSWER, HttpTransport, Transport
 from flask_s2s.sandbox import create_sandbox
 from flask_s2s.sandbox.server import SandboxServer, serve
@@ -167,9 +167,10 @@ class Answers:
 
 
 def reader(transport: Transport, url: str = "http://127.0.0.1:1", **config: Any) -> ReadBack:
-    network = PartnerStack(url=url, api_url=f"{url}/api/v2")
-    credentials = Credentials(Settings.from_mapping({**CONFIG, **KEYS, **config}))
-    return ReadBack(Records(network), transport, credentials, seconds=10)
+    places = {"S2S_PARTNERSTACK_URL": url, "S2S_PARTNERSTACK_API_URL": f"{url}/api/v2"}
+    settings = Settings.from_mapping({**CONFIG, **KEYS, **places, **config})
+    network = PartnerStack(settings.of(PartnerStack))
+    return ReadBack(Records(network), API, transport, Credentials([network]), seconds=10)
 
 
 def test_without_keys_nothing_is_asked() -> None:
@@ -178,7 +179,7 @@ def test_without_keys_nothing_is_asked() -> None:
     asking = reader(network, **nobody)
     assert not asking.able
     assert isinstance(asking.customer("42"), Unknown)
-    assert isinstance(asking.find(PAYMENT, NOW), Unknown)
+    assert isinstance(asking.find([PAYMENT], NOW)[0], Unknown)
     assert network.requests == []
 
 
@@ -196,7 +197,7 @@ def test_no_connection_is_no_absence() -> None:
         raise TransportError("could not connect", sent=False)
 
     assert isinstance(reader(Answers(fail)).customer("42"), Unknown)
-    assert isinstance(reader(Answers(fail)).find(PAYMENT, NOW), Unknown)
+    assert isinstance(reader(Answers(fail)).find([PAYMENT], NOW)[0], Unknown)
 
 
 def test_a_list_is_read_to_its_end_by_cursors() -> None:
@@ -206,17 +207,17 @@ def test_a_list_is_read_to_its_end_by_cursors() -> None:
         return listing({"key": f"k-{number}"}, more=number < 5)
 
     network = Answers(answering)
-    assert reader(network).find(PAYMENT, NOW) == Absent()
+    assert reader(network).find([PAYMENT], NOW) == [Absent()]
     assert len(network.requests) == 5
 
 
 def test_a_list_without_an_end_is_left_and_proves_nothing() -> None:
     counter = iter(range(10_000))
     network = Answers(lambda request: listing({"key": f"k-{next(counter)}"}, more=True))
-    assert isinstance(reader(network).find(PAYMENT, NOW), Unknown)
+    assert isinstance(reader(network).find([PAYMENT], NOW)[0], Unknown)
     assert len(network.requests) == MOST_PAGES
     standing = Answers(lambda request: listing({"key": "k"}, more=True))
-    assert isinstance(reader(standing).find(PAYMENT, NOW), Unknown)
+    assert isinstance(reader(standing).find([PAYMENT], NOW)[0], Unknown)
     assert len(standing.requests) == 2
 
 
@@ -227,7 +228,7 @@ def test_a_page_too_long_to_be_read_is_asked_for_in_smaller_ones() -> None:
         return replace(whole, body=whole.body[:MAX_ANSWER])
 
     network = Answers(answering)
-    assert reader(network).find(PAYMENT, NOW) == Absent()
+    assert reader(network).find([PAYMENT], NOW) == [Absent()]
     assert len(network.requests) > 1
 
 
@@ -235,7 +236,7 @@ def test_the_list_begins_before_the_conversion_by_whichever_clock() -> None:
     network = Answers(lambda request: listing())
     late = replace(PAYMENT, created_at=int((NOW - timedelta(days=2)).timestamp() * 1000))
     for conversion, before in ((PAYMENT, NOW), (late, NOW - timedelta(days=2))):
-        reader(network).find(conversion, NOW)
+        reader(network).find([conversion], NOW)[0]
         query = parse_qs(urlsplit(network.requests[-1].url).query)
         begins = datetime.fromtimestamp(int(query["min_created"][0]) / 1000, timezone.utc)
         assert begins <= before - timedelta(minutes=10)

@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import text
 
 from flask_s2s import Services, Status
-from flask_s2s.delivery.probation import Probation
-from flask_s2s.delivery.verdict import Confirmed, Missing, SendAgain
 from flask_s2s.networks.network import Request, Response
+from flask_s2s.rules.verification import Confirmed, Missing, SendAgain
 from flask_s2s.signals import delivery_settled
+from flask_s2s.store.outbox.verification_queue import VerificationQueue
 from flask_s2s.testing import answered
 from tests.verification.conftest import Opening
 from tests.verification.site import Site
@@ -81,7 +81,7 @@ def test_what_is_absent_twice_is_sent_again_and_confirmed(any_site: Site) -> Non
     any_site.after(minutes=1)
     row = any_site.row(signup)
     assert (row.status, row.checks, row.resent) == (Status.DELIVERED, 0, 1)
-    assert "sent again 1 times" in (row.detail or "")
+    assert "sent again once" in (row.detail or "")
     assert [one.number for one in any_site.attempts(signup)] == [1, 2]
     any_site.after(minutes=15)
     assert any_site.status(signup) is Status.CONFIRMED
@@ -180,7 +180,7 @@ def test_a_test_record_is_an_alarm_in_production(
     assert site.status(signup) is Status.CONFIRMED
     assert ("TEST" in site.detail(signup)) is alarmed
     assert ("verification.test_record" in alarms(caplog)) is alarmed
-    assert (site.services.probation.test_seen() is not None) is alarmed
+    assert (site.services.supervisor.verification_queue.test_seen() is not None) is alarmed
 
 
 def test_many_verifiers_ask_for_each_customer_once(any_site: Site) -> None:
@@ -188,7 +188,10 @@ def test_many_verifiers_ask_for_each_customer_once(any_site: Site) -> None:
     any_site.services.drain()
     any_site.clock.advance(minutes=15)
     fleet = [any_site.another() for _ in range(3)]
-    claims = [one.probation.claim(limit=8, now=any_site.clock.now(), lease=LEASE) for one in fleet]
+    claims = [
+        one.supervisor.verification_queue.claim(limit=8, now=any_site.clock.now(), lease=LEASE)
+        for one in fleet
+    ]
     taken = [delivery.id for claim in claims for delivery in claim]
     assert len(taken) == len(set(taken)) == len(signups)
 
@@ -200,19 +203,24 @@ def test_a_verifier_that_died_loses_its_lease_and_one_that_is_late_changes_nothi
     any_site.services.drain()
     now = any_site.clock.advance(minutes=15)
     late: Services = any_site.another()
-    (held,) = late.probation.claim(limit=8, now=now, lease=LEASE)
+    (held,) = late.supervisor.verification_queue.claim(limit=8, now=now, lease=LEASE)
     any_site.after(minutes=9)
     assert any_site.status(signup) is Status.DELIVERED
     any_site.after(minutes=2)
     assert any_site.status(signup) is Status.CONFIRMED
-    assert late.probation.settle([(held, SendAgain(detail="x"))], now) == [False]
+    assert late.supervisor.verification_queue.settle([(held, SendAgain(detail="x"))], now) == [
+        False
+    ]
     assert any_site.status(signup) is Status.CONFIRMED
 
 
 def test_a_lease_that_passed_to_another_is_not_settled_by_the_first(any_site: Site) -> None:
     signup = any_site.sign_up()
     any_site.services.drain()
-    first, second = any_site.another().probation, any_site.another().probation
+    first, second = (
+        any_site.another().supervisor.verification_queue,
+        any_site.another().supervisor.verification_queue,
+    )
     now = any_site.clock.advance(minutes=15)
     (early,) = first.claim(limit=8, now=now, lease=LEASE)
     now = any_site.clock.advance(minutes=11)
@@ -227,13 +235,13 @@ def test_verifiers_that_claim_in_the_same_moment_share_the_rows(any_site: Site) 
         any_site.sign_up(key)
     any_site.services.drain()
     now = any_site.clock.advance(minutes=15)
-    fleet = [any_site.another().probation for _ in range(4)]
+    fleet = [any_site.another().supervisor.verification_queue for _ in range(4)]
     start = threading.Barrier(len(fleet))
     taken: list[int] = []
 
-    def claim(probation: Probation) -> None:
+    def claim(verification_queue: VerificationQueue) -> None:
         start.wait()
-        taken.extend(one.id for one in probation.claim(limit=30, now=now, lease=LEASE))
+        taken.extend(one.id for one in verification_queue.claim(limit=30, now=now, lease=LEASE))
 
     threads = [threading.Thread(target=claim, args=(one,)) for one in fleet]
     for thread in threads:
@@ -241,7 +249,7 @@ def test_verifiers_that_claim_in_the_same_moment_share_the_rows(any_site: Site) 
     for thread in threads:
         thread.join()
     assert len(taken) == len(set(taken))
-    left = any_site.services.probation.claim(limit=30, now=now, lease=LEASE)
+    left = any_site.services.supervisor.verification_queue.claim(limit=30, now=now, lease=LEASE)
     assert len(taken) + len(left) == 30
 
 
@@ -251,13 +259,15 @@ def test_a_sign_up_that_was_sent_again_meanwhile_is_not_judged_by_the_old_look(
     signup = any_site.sign_up()
     any_site.services.drain()
     now = any_site.clock.advance(minutes=15)
-    (held,) = any_site.services.probation.claim(limit=8, now=now, lease=LEASE)
+    (held,) = any_site.services.supervisor.verification_queue.claim(limit=8, now=now, lease=LEASE)
     rows = any_site.services.storage.tables.delivery
     with any_site.services.storage.engine().begin() as connection:
         again = rows.update().where(rows.c.id == signup.id)
         connection.execute(again.values(status="pending", due_at=now, settled_at=None))
     any_site.services.drain()
-    assert any_site.services.probation.settle([(held, Missing(detail="x"))], now) == [False]
+    assert any_site.services.supervisor.verification_queue.settle(
+        [(held, Missing(detail="x"))], now
+    ) == [False]
     assert any_site.status(signup) is Status.DELIVERED
 
 

@@ -1,4 +1,4 @@
-"""What a wrapped app gets from the middleware, and that neither needs Flask."""
+"""The middleware serves a wrapped app, and neither needs Flask."""
 
 from __future__ import annotations
 
@@ -21,15 +21,19 @@ from flask_s2s.clock import Clock
 from flask_s2s.testing import ManualClock, ScriptedTransport
 
 KEY = "flask_s2s.click"
-CONFIG = {"SECRET_KEY": "a", "S2S_TOKEN": "token", "TESTING": True}
+CONFIG = {"SECRET_KEY": "for-tests-only-0123456789", "S2S_TOKEN": "token", "TESTING": True}
 Environ = dict[str, Any]
 
 
 class StoppedClock(ManualClock):
-    """A clock that cannot be read."""
+    """A clock that cannot be read any more, once it is stopped."""
+
+    stopped = False
 
     def now(self) -> datetime:
-        raise OSError("no clock")
+        if self.stopped:
+            raise OSError("no clock")
+        return super().now()
 
 
 class Site:
@@ -59,7 +63,7 @@ class Site:
         return headers.get("Set-Cookie", "")
 
     def clicks(self) -> list[str | None]:
-        """What the app found on each request: a click's ID, or None; the key must be there."""
+        """The app's find on each request: a click's ID, or None; the key must be there."""
         found: list[Click | None] = [environ[KEY] for environ in self.seen]
         return [click.click_id if click else None for click in found]
 
@@ -112,7 +116,9 @@ def test_a_sign_up_with_the_environ_goes_to_the_click(site: Site) -> None:
 def test_a_click_that_cannot_be_read_leaves_the_page_alone(
     make_site: MakeSite, caplog: pytest.LogCaptureFixture
 ) -> None:
-    site = make_site(StoppedClock())
+    clock = StoppedClock()
+    site = make_site(clock)
+    clock.stopped = True
     with caplog.at_level(logging.ERROR, "flask_s2s"):
         site.visit()
     assert site.clicks() == [None]
@@ -165,8 +171,10 @@ from flask_s2s import S2SMiddleware, Services, Settings
 from flask_s2s.testing import ScriptedTransport
 
 transport = ScriptedTransport()
-config = {"SECRET_KEY": "a", "S2S_TOKEN": "token", "S2S_WORKER": "external"}
+secret = "for-tests-only-0123456789"
+config = {"SECRET_KEY": secret, "S2S_TOKEN": "token", "S2S_WORKER": "external"}
 services = Services.build(Settings.from_mapping(config), folder=sys.argv[1], transport=transport)
+services.supervisor.prepare()
 
 def app(environ, start_response):
     services.track_signup(customer_key="42", environ=environ)

@@ -23,7 +23,7 @@ REQUESTS = {"ordinary": "/", "landing": "/?ps_xid=abc", "page": "/page?ps_xid=ab
 
 
 class Breaks(Exception):
-    """What the app raises in the middle of its body."""
+    """An error of the app in the middle of its body."""
 
 
 class Body:
@@ -85,7 +85,7 @@ def by_waitress(app: Any) -> Iterator[int]:
 def services(tmp_path: Path) -> Iterator[Services]:
     config = {"SECRET_KEY": "a", "S2S_CARRY": "auto", "TESTING": True}
     services = Services.build(Settings.from_mapping(config), folder=tmp_path)
-    services.prepare()
+    services.supervisor.prepare()
     yield services
     services.close()
 

@@ -1,1 +1,1 @@
-"""What the network knows: every SQL statement of the stand-in, and no HTTP."""
+"""The network's books: every SQL statement of the stand-in, and no HTTP."""

@@ -11,7 +11,7 @@ NEVER = 2**62
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """Which part of a list is asked for."""
+    """A page of a list, as it is asked for."""
 
     limit: int = 10
     #: The row id that the page lies beyond, if any.

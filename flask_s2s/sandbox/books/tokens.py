@@ -1,4 +1,4 @@
-"""Who may call: tracking tokens for conversions, key pairs for the vendor API.
+"""Credentials: tracking tokens for conversions, key pairs for the vendor API.
 
 The two are different secrets at the real network as well, and each alone decides whether a call
 is test or production. Tokens are kept as digests: a list can show which is which, not what it is.

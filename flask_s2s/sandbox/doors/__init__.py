@@ -1,1 +1,1 @@
-"""What the network answers: one blueprint per audience, and no SQL."""
+"""The network's answers: one blueprint per audience, and no SQL."""

@@ -24,7 +24,7 @@ Add = Callable[[str], object]
 
 
 def post(network: str, key: str) -> None:
-    """What a task of a queue does: report one customer."""
+    """A queue's task: report one customer."""
     requests.post(f"{network}/conversion/xid", json={"customer_key": key}, timeout=20)
 
 

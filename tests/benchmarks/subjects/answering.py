@@ -2,7 +2,8 @@
 
 One thread serves every connection, so that hundreds in flight cost next to nothing. It prints its
 port and ends with its standard input. `GET /arrivals` tells when each customer key came, by the
-clock that all processes of a machine share, and forgets them.
+clock that all processes of a machine share, and forgets them. Whoever's key begins with "poison" is
+always answered with a 500.
 """
 
 from __future__ import annotations
@@ -37,17 +38,18 @@ class Connection(asyncio.Protocol):
             self._answer(json.dumps(self.arrivals).encode())
             self.arrivals.clear()
             return
-        body = rest[:length]
+        body, status = rest[:length], b"200 OK"
         for key in _customers(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body):
             self.arrivals[key] = monotonic()
+            status = b"500 No" if str(key).startswith("poison") else b"200 OK"
         if self.seconds:
-            asyncio.get_running_loop().call_later(self.seconds, self._answer)
+            asyncio.get_running_loop().call_later(self.seconds, self._answer, b"", status)
         else:
-            self._answer()
+            self._answer(b"", status)
 
-    def _answer(self, body: bytes = b"") -> None:
+    def _answer(self, body: bytes = b"", status: bytes = b"200 OK") -> None:
         assert isinstance(self._transport, asyncio.Transport)
-        head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+        head = b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n" % (status, len(body))
         if not self._transport.is_closing():
             self._transport.write(head + body)
 

@@ -29,7 +29,7 @@ class Base(DeclarativeBase):
 
 
 class User(Base):
-    """What the site writes in the transaction."""
+    """The site's own row in the transaction."""
 
     __tablename__ = "user"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -43,7 +43,7 @@ def visitor_signing_up(folder: Path) -> tuple[S2S, Session]:
     uri = f"sqlite:///{folder / 'site.sqlite3'}"
     app = Flask("shop", instance_path=str(folder))
     app.config.update(
-        SECRET_KEY="benchmark",
+        SECRET_KEY="benchmark" * 4,
         S2S_WORKER="external",
         S2S_DATABASE_URI=uri,
         S2S_TOKEN="benchmark",
@@ -53,6 +53,8 @@ def visitor_signing_up(folder: Path) -> tuple[S2S, Session]:
         services = s2s.services
     engine = services.storage.engine()
     Base.metadata.create_all(engine)
+    # As a process that serves does beside its first request.
+    services.supervisor.prepare()
     click = Click(
         click_id="a1B2c3D4e5F6g7",
         partner_key="adalovelace",

@@ -1,4 +1,4 @@
-"""What `startproject` writes, with the middleware around it."""
+"""The file that `startproject` writes, with the middleware around it."""
 
 from __future__ import annotations
 

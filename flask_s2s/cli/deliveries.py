@@ -1,0 +1,240 @@
+"""`list`, `show` and `check`: they change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import click
+from flask import current_app, has_app_context
+
+from ..operations.check import Level
+from ..operations.check import check as check_everything
+from ..operations.lanes import queries_of
+from ..operations.sending import would_send
+from ..recording.draft import cleaned
+from ..rules.attribution import sentence
+from ..rules.delivery import Delivery
+from ..rules.states import OPEN, Status
+from ..services import Services
+from ..store.outbox.ledger import Attempt
+from ..store.queries import GROUPS, Grouped, Queries, Wanted
+from . import output
+from .context import DELIVERY_ID, KIND, TIMES, as_json, command, moment, prepared, utf8
+from .output import described, money, product, what
+
+_STATUSES = click.Choice(["open", *(status.value for status in Status)])
+
+
+@click.command("list")
+@click.option(
+    "--status",
+    type=_STATUSES,
+    metavar="STATUS",
+    help="Such as delivered or held; 'open' is everything that has work left.",
+)
+@click.option("--kind", type=KIND, help="Only of this kind.")
+@click.option("--customer", type=utf8, metavar="KEY")
+@click.option("--key", type=utf8, metavar="KEY", help="The site's own key: an invoice's number.")
+@click.option("--partner", type=utf8, metavar="KEY", help="Credited to this partner.")
+@click.option("--reason", type=utf8, metavar="CODE", help="Such as no_click or expired.")
+@click.option("--error", type=utf8, metavar="TEXT", help="With exactly this last word.")
+@click.option("--since", type=moment, metavar="TIME", help=f"Recorded since then: {TIMES}.")
+@click.option("--until", type=moment, metavar="TIME", help="Recorded before then.")
+@click.option(
+    "--before", type=DELIVERY_ID, metavar="ID", help="The next page: what comes after this one."
+)
+@click.option("--group", type=click.Choice(GROUPS), help="Count them instead, by this.")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
+@as_json
+@prepared
+def list_(
+    services: Services, before: int | None, group: str | None, limit: int, as_json: bool, **by: Any
+) -> None:
+    """List deliveries, newest first.
+
+    \b
+    flask s2s list --key INV-77
+    flask s2s list --status refused --since 7d --group error
+    """
+    queries, wanted = queries_of(services), _wanted(by)
+    if group is not None:
+        _print_groups(queries.grouped(wanted, group), group, as_json)
+        return
+    found = queries.page(wanted, limit + 1, _place(queries, before))
+    if len(found) > limit:
+        del found[limit:]
+        more = f"--limit, or --before {found[-1].id}"
+        click.echo(f"{limit} shown, there are more: {more}", err=True)
+    if as_json:
+        output.dump([described(delivery) for delivery in found])
+        return
+    if not found:
+        click.echo("No deliveries.")
+        return
+    output.table(_HEAD, [_row(delivery) for delivery in found], coloured=1, cut=(2, 3, 4))
+
+
+_HEAD = ("id", "status", "what", "customer", "partner or why", "recorded (UTC)")
+
+
+def _wanted(by: Mapping[str, Any]) -> Wanted:
+    status, kind = by["status"], by["kind"]
+    statuses = OPEN if status == "open" else (status,)
+    return Wanted(
+        statuses=() if status is None else tuple(statuses),
+        kinds=() if kind is None else (kind,),
+        detail=by["error"],
+        **{name: by[name] for name in ("customer", "key", "partner", "reason", "since", "until")},
+    )
+
+
+def _place(queries: Queries, before: int | None) -> tuple[datetime, int] | None:
+    """Return where a page begins: the time and the number of the last delivery of the one before."""
+    if before is None:
+        return None
+    story = queries.story(before)
+    if story is None:
+        raise click.BadParameter(f"There is no delivery {before}.", param_hint="--before")
+    return story.delivery.created_at, before
+
+
+def _row(delivery: Delivery) -> tuple[str, ...]:
+    return (
+        str(delivery.id),
+        delivery.status.value,
+        what(delivery),
+        delivery.customer_key or "-",
+        delivery.partner_key or delivery.reason,
+        f"{delivery.created_at:%Y-%m-%d %H:%M}",
+    )
+
+
+def _print_groups(groups: Sequence[Grouped], by: str, as_json: bool) -> None:
+    if as_json:
+        output.dump([asdict(one) for one in groups])
+    elif not groups:
+        click.echo("No deliveries.")
+    else:
+        head = (by, "status", "number", "customers", "first (UTC)", "last (UTC)")
+        rows = [
+            (
+                one.name or "-",
+                one.status,
+                *(str(one.number), str(one.customers)),
+                *(f"{at:%m-%d %H:%M}" for at in (one.first, one.last)),
+            )
+            for one in groups
+        ]
+        output.table(head, rows, coloured=1, cut=(0,))
+
+
+@click.command()
+@click.argument("delivery_id", type=DELIVERY_ID, metavar="ID")
+@as_json
+@prepared
+def show(services: Services, delivery_id: int, as_json: bool) -> None:
+    """Show one delivery with every attempt.
+
+    \b
+    flask s2s show 12
+    """
+    found = services.ledger.get(delivery_id)
+    if found is None:
+        raise click.ClickException(f"There is no delivery {delivery_id}.")
+    delivery, attempts = found
+    # A dry run's alone: of others the tries say what was sent.
+    would = would_send(services, delivery) if delivery.status is Status.DRY_RUN else None
+    if as_json:
+        listed = [asdict(one) for one in attempts]
+        output.dump({**described(delivery), "tries": listed, "would_send": would})
+        return
+    _print_delivery(delivery)
+    if would is not None:
+        click.echo()
+        click.echo(f"Would be sent: {would['method']} {would['url']}")
+        output.dump(would["body"])
+    if attempts:
+        click.echo()
+        head = ("try", "opened (UTC)", "outcome", "http", "ms", "answer")
+        output.table(head, [_attempt_row(one) for one in attempts])
+
+
+def _attempt_row(attempt: Attempt) -> tuple[str, ...]:
+    answer = " ".join((attempt.answer or "").split())
+    return (
+        str(attempt.number),
+        output.moment(attempt.opened_at),
+        attempt.outcome or "unknown",
+        str(attempt.http_status or "-"),
+        "-" if attempt.duration_ms is None else str(attempt.duration_ms),
+        answer[:60] + ("..." if len(answer) > 60 else ""),
+    )
+
+
+def _print_delivery(delivery: Delivery) -> None:
+    click_ = delivery.click
+    output.facts(
+        [
+            ("delivery", f"{delivery.id} ({delivery.kind}, {delivery.network})"),
+            ("status", delivery.status.value),
+            ("customer", delivery.customer_key or "-"),
+            *_about(delivery),
+            ("why", f"{delivery.reason}: {sentence(delivery.reason)}"),
+            ("click", click_.click_id if click_ else "-"),
+            ("partner", delivery.partner_key or "-"),
+            ("sub IDs", ", ".join(click_.sub_ids) if click_ and click_.sub_ids else "-"),
+            ("recorded", output.moment(delivery.created_at) + " UTC"),
+            ("next try", output.moment(delivery.due_at)),
+            ("deadline", output.moment(delivery.deadline_at)),
+            ("settled", output.moment(delivery.settled_at)),
+            ("cleaned", "; ".join(cleaned(delivery.conversion)) or "-"),
+            ("last word", delivery.detail or "-"),
+        ]
+    )
+
+
+def _about(delivery: Delivery) -> list[tuple[str, str]]:
+    """Return what of a conversion is its kind's own: money, key, type and product."""
+    named = (
+        ("amount", money(delivery)),
+        ("key", delivery.key),
+        ("type", delivery.what),
+        ("product", product(delivery)),
+    )
+    return [(name, value) for name, value in named if value is not None]
+
+
+@click.command()
+@click.option(
+    "--site",
+    type=utf8,
+    metavar="HOST",
+    help="The host that visitors use, such as www.example.com.",
+)
+@as_json
+@command
+def check(services: Services, site: str | None, as_json: bool) -> None:
+    """Check configuration, database, token, cookie, worker and network.
+
+    \b
+    flask s2s check --site www.example.com
+    """
+    app = current_app if has_app_context() else None
+    host = site or (None if app is None else app.config.get("SERVER_NAME"))
+    wsgi_app = None if app is None else app.wsgi_app
+    findings = check_everything(services, wsgi_app=wsgi_app, site=host)
+    if as_json:
+        output.dump([asdict(finding) for finding in findings])
+    else:
+        width = max(len(finding.subject) for finding in findings)
+        for finding in findings:
+            word = output.state(finding.level.value, 5)
+            click.echo(f"{word}  {finding.subject.ljust(width)}  {finding.message}")
+            if finding.remedy:
+                click.echo(f"{' ' * (9 + width)}{output.faint(finding.remedy)}")
+    click.get_current_context().exit(
+        1 if any(finding.level is Level.ERROR for finding in findings) else 0
+    )

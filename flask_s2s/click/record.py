@@ -1,0 +1,141 @@
+"""Sign and load a click: the record that travels in the cookie.
+
+A record is a version character and an itsdangerous string: compact JSON, HMAC-SHA-256, a salt of
+our own per version, so that nothing else signed with the same SECRET_KEY is ever a click. The time
+of the click is *inside* the signature: signing again cannot extend the window, and a record from
+the future (beyond what clocks are wrong by) is not accepted. One click has one spelling: base64
+lets several texts mean the same signature, and all but the one that we wrote are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+from itsdangerous import BadData, Signer, URLSafeSerializer
+from itsdangerous.encoding import base64_encode
+
+from . import Click, unpack_click
+
+_VERSION = "1"
+#: A cookie of more than 4,096 bytes is dropped by browsers; this leaves room for its attributes.
+MAX_RECORD = 3500
+#: How many of a visitor's earlier clicks a record keeps.
+MAX_TOUCHES = 5
+#: How far ahead a click may be dated that we signed, so that nobody but a clock can have done it: a
+#: machine's clock is an hour off where its time zone is wrong, and a day where its date is.
+AHEAD = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """The reason why a record gave no click: `bad_signature`, `expired` or `future`."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The content of a record."""
+
+    click: Click
+    #: The visitor's other clicks, newest first: their network, ID and time.
+    touches: tuple[Click, ...]
+
+
+class RecordSigner:
+    """Turns clicks into records and back. `keys` are oldest first; the last one signs.
+
+    `windows` are of networks with another window than the rest.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[str | bytes],
+        window: timedelta,
+        windows: Mapping[str, timedelta] | None = None,
+    ) -> None:
+        self._window = window
+        self._windows = windows or {}
+        self._keys = keys
+        self._payloads = URLSafeSerializer("")
+
+    @cached_property
+    def _macs(self) -> list[hmac.HMAC]:
+        """One for each key, the one that signs first; keyed once, and copied for each record."""
+        salt = f"flask-s2s.click.{_VERSION}"
+        hashed: dict[str, Any] = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
+        signers = [Signer(key, salt=salt, **hashed) for key in reversed(self._keys)]
+        return [hmac.new(signer.derive_key(), digestmod=hashlib.sha256) for signer in signers]
+
+    def dumps(self, click: Click, touches: Sequence[Click] = ()) -> str:
+        """Return the record of `click`, with the visitor's earlier ones, the newest first.
+
+        What would not fit into a cookie is left out: the oldest touches first, then sub IDs.
+        """
+        sub_ids, earlier = list(click.sub_ids), [_brief(touch) for touch in touches[:MAX_TOUCHES]]
+        record = self._dump(click, sub_ids, earlier)
+        while len(record) > MAX_RECORD and (earlier or sub_ids):
+            (earlier or sub_ids).pop()
+            record = self._dump(click, sub_ids, earlier)
+        return record
+
+    def loads(self, record: str, now: datetime) -> Click | Unreadable:
+        """Return the click of a record that we signed and whose window is open."""
+        kept = self.read(record, now)
+        return kept.click if isinstance(kept, Kept) else kept
+
+    def read(self, record: str, now: datetime) -> Kept | Unreadable:
+        """Return all of a record that we signed and whose click's window is open."""
+        if len(record) > MAX_RECORD or not record.startswith(_VERSION):
+            return Unreadable("bad_signature")
+        payload, _, signature = record[1:].rpartition(".")
+        try:
+            encoded = payload.encode()
+            if not self._is_ours(encoded, signature.encode()):
+                return Unreadable("bad_signature")
+            kept = _from_payload(self._payloads.load_payload(encoded))
+        # TypeError is a payload of another shape; the last two are a time beyond the calendar.
+        except (BadData, ValueError, TypeError, OverflowError, OSError):
+            return Unreadable("bad_signature")
+        click = kept.click
+        if click.at > now + AHEAD:
+            return Unreadable("future")
+        if click.at < now - self._windows.get(click.network, self._window):
+            return Unreadable("expired")
+        return kept
+
+    def _dump(self, click: Click, sub_ids: list[str], earlier: list[Any]) -> str:
+        at = int(click.at.timestamp())
+        payload: list[Any] = [click.network, click.click_id, at]
+        payload += [click.partner_key, click.link_host, sub_ids]
+        if earlier:
+            payload.append(earlier)
+        text = self._payloads.dump_payload(payload)
+        return _VERSION + (text + b"." + _signature(self._macs[0], text)).decode()
+
+    def _is_ours(self, payload: bytes, signature: bytes) -> bool:
+        """Compare as text: base64 has several for one signature, and only ours is accepted."""
+        return any(hmac.compare_digest(_signature(mac, payload), signature) for mac in self._macs)
+
+
+def _signature(mac: hmac.HMAC, payload: bytes) -> bytes:
+    mine = mac.copy()
+    mine.update(payload)
+    return base64_encode(mine.digest())
+
+
+def _brief(touch: Click) -> list[Any]:
+    """Return the part of an earlier click that a record keeps: the rest of it is in its row."""
+    return [touch.network, touch.click_id, int(touch.at.timestamp())]
+
+
+def _from_payload(payload: Any) -> Kept:
+    network, click_id, at, partner_key, link_host, sub_ids, *earlier = payload
+    click = unpack_click(network, click_id, at, partner_key, link_host, sub_ids)
+    return Kept(click, tuple(unpack_click(*touch) for touch in (earlier[0] if earlier else ())))

@@ -1,0 +1,1 @@
+"""Settings: a mapping becomes immutable values, once."""

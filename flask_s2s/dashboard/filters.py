@@ -1,0 +1,111 @@
+"""The query string of a page: the period, the filters of a list, and the next page's beginning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from ..errors import UsageError
+from ..operations.period import NAMED, Period
+from ..operations.words import STATUS_WORDS, Group
+from ..store.outbox.ledger import Wanted as Meant
+from ..store.queries import Wanted
+from ..store.schema import EPOCH
+
+#: What can be chosen as a kind: its word, and what it stands for in the rows.
+KINDS = {
+    "signup": ("Sign-up", ("signup",)),
+    "action": ("Action", ("action",)),
+    "payment": ("Payment", ("transaction",)),
+    "refund": ("Whole refund", ("reversal",)),
+}
+_STATUSES = {group.value: group.statuses for group in Group}
+_NAMES = ("kind", "partner", "reason", "state", "status", "sub_id", "detail", "customer")
+
+
+def period_of(args: Mapping[str, str], now: datetime) -> Period:
+    """Return the period that an address names; the last 30 days where it names none."""
+    if "from" in args or "to" in args:
+        return Period.between(args.get("from", ""), args.get("to", ""))
+    return Period.named(args.get("period", "30d"), now)
+
+
+def period_args(period: Period) -> dict[str, str]:
+    """Return a period as the parameters of an address."""
+    if period.name in NAMED:
+        return {} if period.name == "30d" else {"period": period.name}
+    last = period.until - timedelta(days=1)
+    return {"from": f"{period.since:%Y-%m-%d}", "to": f"{last:%Y-%m-%d}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """The filters of a list. Raises `UsageError` for one that cannot be."""
+
+    #: As they stand in the address.
+    given: dict[str, str]
+    #: What the tabs count: all but the state.
+    everywhere: Wanted
+    #: What the list shows.
+    shown: Wanted
+
+    @classmethod
+    def read(cls, args: Mapping[str, str], period: Period) -> Filters:
+        """Read them from an address."""
+        given = {name: args[name] for name in _NAMES if args.get(name)}
+        kind = _one_of("kind", given, KINDS)
+        state = _one_of("state", given, _STATUSES)
+        status = _one_of("status", given, STATUS_WORDS)
+        statuses = () if state is None else _STATUSES[state]
+        everywhere = Wanted(
+            since=period.since,
+            until=period.until,
+            kinds=() if kind is None else KINDS[kind][1],
+            partner=given.get("partner"),
+            reason=given.get("reason"),
+            sub_id=given.get("sub_id"),
+            detail=given.get("detail"),
+            customer=given.get("customer"),
+        )
+        shown = replace(everywhere, statuses=statuses if status is None else (status,))
+        return cls(given, everywhere, shown)
+
+
+def meant_by(args: Mapping[str, str], period: Period, statuses: tuple[str, ...]) -> Meant:
+    """Return which deliveries an act is meant for: one, or those that match. Raises `UsageError`."""
+    given = {name: value for name, value in args.items() if value}
+    if "id" in given:
+        if not (given["id"].isascii() and given["id"].isdigit() and len(given["id"]) < 18):
+            raise UsageError("id= is the number of a conversion")
+        return Meant(delivery_id=int(given["id"]))
+    return Meant(
+        status=_one_of("status", given, statuses),
+        kind=given.get("kind"),
+        detail=given.get("detail"),
+        since=period.since,
+        until=period.until,
+    )
+
+
+def place_of(text: str | None) -> tuple[datetime, int] | None:
+    """Return where a list goes on: the time and the number of the last row that was seen."""
+    if not text:
+        return None
+    micro, _, number = text.partition(".")
+    if not all(part.isascii() and part.isdigit() and len(part) < 18 for part in (micro, number)):
+        raise UsageError("before= is where a list goes on, as its link “Older” has it")
+    return EPOCH + timedelta(microseconds=int(micro)), int(number)
+
+
+def place_after(at: datetime, number: int) -> str:
+    """Return how an address says it."""
+    return f"{(at - EPOCH) // timedelta(microseconds=1)}.{number}"
+
+
+def _one_of(name: str, given: Mapping[str, str], known: object) -> str | None:
+    value = given.get(name)
+    names = list(known)  # type: ignore[call-overload]
+    if value is not None and value not in names:
+        raise UsageError(f"{name}= is one of {', '.join(names)}")
+    return value

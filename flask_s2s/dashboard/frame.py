@@ -1,0 +1,180 @@
+"""The frame around every page: who asks, what the app's model is, and what is said when it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from flask import Response, abort, g, request, url_for
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import HTTPException
+
+from ..errors import S2SError, UsageError
+from ..operations.period import Period
+from ..rules.delivery import Delivery
+from ..services import Services
+from ..store.audit import Entry
+from ..store.outbox.heartbeat import version
+from . import formats
+from .access import Access, Act, View
+from .filters import period_of
+from .model import Model
+from .rendering import fingerprint, render
+from .safety import Forms
+
+
+class Frame:
+    """The common part of one dashboard's pages: the user, the app's model, the frame."""
+
+    def __init__(
+        self,
+        services: Callable[[], Services],
+        access: Access,
+        title: str,
+        partner_name: Callable[[str], str | None] | None,
+    ) -> None:
+        self._current = services
+        self._access = access
+        self._title = title
+        self._partner_name = partner_name
+        self._models: WeakKeyDictionary[Services, Model] = WeakKeyDictionary()
+
+    @property
+    def services(self) -> Services:
+        """The services of the current app."""
+        return self._current()
+
+    @property
+    def model(self) -> Model:
+        """The model of the current app's pages."""
+        services = self._current()
+        model = self._models.get(services)
+        if model is None:
+            model = self._models[services] = Model(services)
+        return model
+
+    @property
+    def who(self) -> View | Act:
+        """The user of this request."""
+        who: View | Act = g.s2s_dashboard_who
+        return who
+
+    @property
+    def forms(self) -> Forms:
+        """The forms of the current app."""
+        return Forms(self.services.settings.secret_keys)
+
+    def note(self, act: str, customers: Iterable[str] = (), **detail: Any) -> None:
+        """Keep in the audit log what the one who asks has done."""
+        who = f"{self.who.name} (dashboard)"
+        why = request.form.get("why", "").strip() or None
+        entry = Entry(at=self.services.clock.now(), act=act, who=who, why=why, detail=detail)
+        self.services.audit.write(entry, customers)
+
+    def let_in(self) -> None:
+        """Ask the host who this is: nobody gets a 404, who may only look gets no further than that."""
+        who = self._access(request)
+        if who is None:
+            abort(404)
+        if not isinstance(who, View | Act):
+            raise UsageError(
+                "access= of the dashboard must return View(name), Act(name) or None, "
+                f"not {type(who).__name__}"
+            )
+        g.s2s_dashboard_who = who
+        if any("\0" in value for value in request.values.values()):
+            raise UsageError("no text of ours has a NUL character, and no database takes one")
+        if request.method not in ("GET", "HEAD", "OPTIONS") and not who.acts:
+            abort(403, "You may look, not act.")
+
+    def page(self, template: str, status: int = 200, **context: Any) -> Response:
+        """Render a page with what its frame shows."""
+        return Response(
+            render(
+                template,
+                self.url,
+                now=self.model.now,
+                who=self.who,
+                title=self._title,
+                here=request.endpoint,
+                partner_name=self.partner_name,
+                menu_failed=self._menu_failed(),
+                network=", ".join(self.services.networks),
+                version=version(),
+                dry_run=self.services.settings.dry_run,
+                static=self.static,
+                clean_email=self.email,
+                token=lambda purpose, *facts: self.forms.token(self.who.name, purpose, *facts),
+                **context,
+            ),
+            status,
+            mimetype="text/html",
+        )
+
+    def _menu_failed(self) -> int:
+        try:
+            return self.model.failed()
+        except (SQLAlchemyError, S2SError):
+            return 0
+
+    def url(self, page: str, **parameters: Any) -> str:
+        """Return the address of a page, without what is not set."""
+        given = {name: value for name, value in parameters.items() if value not in (None, "")}
+        return url_for(f"{request.blueprint}.{page}", **given)
+
+    def static(self, name: str) -> str:
+        """Return the address of one of the dashboard's own files."""
+        return url_for(f"{request.blueprint}.static", filename=name, v=fingerprint(name))
+
+    def partner_name(self, key: str | None) -> str:
+        """Return what a partner is called: by the host's own names, else the key."""
+        if key is None:
+            return "No partner’s key"
+        named = None if self._partner_name is None else self._partner_name(key)
+        return named or key
+
+    def email(self, delivery: Delivery) -> str | None:
+        """Return a sign-up's address: whole for who may act, cut for who may look."""
+        address = getattr(delivery.conversion, "email", None)
+        if address is None or self.who.acts:
+            return address
+        return formats.hidden_email(address)
+
+    def period(self) -> Period:
+        """Return the period that the address names."""
+        return period_of(request.args, self.model.now)
+
+    def stale(self) -> Response:
+        return self.page(
+            "error.html",
+            409,
+            heading="Nothing was changed",
+            text="This page was old, or was not made for you. Go back, renew it and try again.",
+        )
+
+    def on_http_error(self, error: HTTPException) -> Response | HTTPException:
+        """Say what is wrong in the dashboard's own page, to who may see it."""
+        if not hasattr(g, "s2s_dashboard_who"):
+            return error
+        words = {403: "You may look, not act", 404: "There is nothing here"}
+        heading = words.get(error.code or 500, error.name)
+        return self.page(
+            "error.html", error.code or 500, heading=heading, text=error.description or ""
+        )
+
+    def on_usage(self, error: UsageError) -> Response:
+        """A filter in the address that cannot be: say which."""
+        return self.page("error.html", 400, heading="This address cannot be read", text=str(error))
+
+    def on_database(self, error: Exception) -> Response:
+        """The outbox cannot be read: say so, and when to come again."""
+        answer = self.page(
+            "error.html",
+            503,
+            heading="The outbox cannot be read",
+            text=f"The database did not answer ({type(error).__name__}). Clicks stay in the "
+            "visitors’ cookies. Try again in ten seconds.",
+        )
+        answer.headers["Retry-After"] = "10"
+        return answer

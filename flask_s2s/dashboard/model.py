@@ -1,0 +1,239 @@
+"""The pages' contents as values: asked of the queries and reports, kept for a moment.
+
+Ten open tabs that renew themselves cost what one costs: an answer is kept for five seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+from threading import Lock
+from time import monotonic
+from typing import TypeVar
+
+from ..click import Click
+from ..conversion import Signup
+from ..operations.check import Level, check, outstanding
+from ..operations.check.findings import Finding
+from ..operations.fraud import Suspicion, suspicion
+from ..operations.lanes import LATELY as LATELY
+from ..operations.lanes import Lane, attempts_of, lanes, queries_of, sums_of
+from ..operations.period import Period
+from ..operations.report import Line, Overview, overview, partners, sub_ids
+from ..rules.attribution import Reason, sentence
+from ..rules.delivery import Delivery
+from ..rules.states import Status
+from ..services import Services
+from ..store.sums import Cause
+
+T = TypeVar("T")
+_KEPT = 5.0
+#: How many partners a table or a choice has.
+MOST_PARTNERS = 200
+
+
+class Model:
+    """Reads the contents of one app's pages."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self.queries = queries_of(services)
+        self.sums = sums_of(services)
+        self.attempts = attempts_of(services)
+        self._kept: dict[Hashable, tuple[float, object]] = {}
+        self._lock = Lock()
+
+    @property
+    def now(self) -> datetime:
+        """The time, by the app's clock."""
+        return self.services.clock.now()
+
+    def overview(self, period: Period) -> Overview:
+        """Return the period at a glance."""
+        return self._for_a_moment(("overview", period), _KEPT, lambda: overview(self.sums, period))
+
+    def partners(self, period: Period, partner: str | None = None) -> list[Line]:
+        """Return each partner's part of the period; of one alone, or of all."""
+        return self._for_a_moment(
+            ("partners", period, partner),
+            _KEPT,
+            lambda: partners(self.sums, period, partner),
+        )
+
+    def partner_keys(self, period: Period) -> list[str]:
+        """Return the partners that a list of the period can be narrowed to."""
+        since, until = period.since, period.until
+        return self._for_a_moment(
+            ("partner_keys", period),
+            60.0,
+            lambda: self.sums.partner_keys(since, until, MOST_PARTNERS),
+        )
+
+    def sub_ids(self, partner: str, period: Period) -> list[Line]:
+        """Return one partner's part by sub ID."""
+        return self._for_a_moment(
+            ("sub_ids", partner, period), _KEPT, lambda: sub_ids(self.sums, partner, period)
+        )
+
+    def suspicion(self, period: Period) -> Suspicion:
+        """Return what is known of partners that are too good to be true."""
+        return self._for_a_moment(
+            ("suspicion", period), _KEPT, lambda: suspicion(self.services, period)
+        )
+
+    def problems(self) -> list[Finding]:
+        """Return what needs attention, with the sentences of `flask s2s check`."""
+        return self._for_a_moment("problems", _KEPT, lambda: outstanding(self.services))
+
+    def findings(self) -> list[Finding]:
+        """Return what `flask s2s check` finds; it asks the network, so at most once a minute."""
+        return self._for_a_moment("findings", 60.0, lambda: check(self.services))
+
+    def renew(self) -> None:
+        """Keep no answer: something was changed, or is to be looked at again."""
+        with self._lock:
+            self._kept.clear()
+
+    def failed(self) -> int:
+        """Count what was given up on in the last 30 days, and nobody has acknowledged."""
+        return sum(cause.unknown for cause in self.causes(Period.named("30d", self.now)))
+
+    def causes(self, period: Period) -> list[Cause]:
+        """Group what was given up on by its cause."""
+        return self._for_a_moment(
+            ("causes", period), _KEPT, lambda: self.sums.causes(period.since, period.until)
+        )
+
+    def lanes(self) -> list[Lane]:
+        """Return the lanes with what they hold."""
+        return self._for_a_moment("lanes", _KEPT, lambda: lanes(self.services))
+
+    def _for_a_moment(self, name: Hashable, seconds: float, ask: Callable[[], T]) -> T:
+        with self._lock:
+            at, value = self._kept.get(name, (0.0, None))
+            if at > monotonic():
+                return value  # type: ignore[return-value]
+        value = ask()
+        with self._lock:
+            if len(self._kept) > 200:
+                self._kept.clear()
+            self._kept[name] = (monotonic() + seconds, value)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that happened to a customer."""
+
+    at: datetime
+    #: A click that was brought, or a conversion.
+    click: Click | None = None
+    delivery: Delivery | None = None
+    #: Whether the click is the one that counts.
+    credited: bool = False
+    #: How long after the step before.
+    gap: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """One customer's story, oldest first."""
+
+    key: str
+    steps: list[Step]
+    signup: Delivery | None
+    #: What would have been different, in sentences; none where somebody is credited.
+    otherwise: list[str]
+    #: currency -> (paid, refunded), of what is credited.
+    money: dict[str, tuple[int, int]]
+
+
+def customer(model: Model, key: str) -> Customer | None:
+    """Return a customer's story; None where nothing is on record."""
+    services = model.services
+    with services.storage.engine().connect() as connection:
+        signup_hash = services.outbox.hashed(connection, (Signup.kind, key))
+        sealed = services.outbox.seals.of(connection, signup_hash)
+    known = [signup_hash] if sealed is None else [signup_hash, sealed]
+    found = services.ledger.of_customer(key, known, services.networks)
+    if not found:
+        return None
+    signup = next((one for one in found if one.kind == Signup.kind), None)
+    touches = services.ledger.touches(key)
+    steps = [Step(one.created_at, delivery=one) for one in found]
+    if signup is not None and signup.click is not None:
+        steps.append(Step(signup.click.at, click=signup.click, credited=True))
+        steps += [Step(touch.at, click=touch) for touch in touches.get(signup.id, ())]
+    return Customer(
+        key=key,
+        steps=_with_gaps(sorted(steps, key=lambda step: (step.at, step.click is None))),
+        signup=signup,
+        otherwise=_otherwise(services, signup),
+        money=_money(found),
+    )
+
+
+def _with_gaps(steps: list[Step]) -> list[Step]:
+    gaps = [step.at - before.at for before, step in pairwise(steps)]
+    return [
+        replace(step, gap=gap if gap >= timedelta(hours=1) else None)
+        for step, gap in zip(steps, [timedelta(0), *gaps], strict=True)
+    ]
+
+
+def _money(deliveries: list[Delivery]) -> dict[str, tuple[int, int]]:
+    money: dict[str, tuple[int, int]] = {}
+    for one in deliveries:
+        if one.amount is not None and one.currency is not None:
+            paid, refunded = money.get(one.currency, (0, 0))
+            if one.amount > 0:
+                money[one.currency] = (paid + one.amount, refunded)
+            else:
+                money[one.currency] = (paid, refunded + one.amount)
+    return money
+
+
+def _otherwise(services: Services, signup: Delivery | None) -> list[str]:
+    """Say what would have been different, for a sign-up that nobody is credited for."""
+    if signup is None or signup.status is not Status.UNATTRIBUTED:
+        return []
+    days = services.settings.window_of(signup.network).days
+    said = {
+        Reason.EXPIRED.value: [
+            f"A click counts for {days} days (S2S_WINDOW), and this one was older.",
+            "A longer window would do it for the next customer.",
+        ],
+        Reason.NO_CLICK.value: [
+            "A partner’s link, opened in this browser before the sign-up, would have been credited.",
+            "Where the visitor came by one and the cookie was lost, s2s.identify() at an earlier "
+            "form keeps the click.",
+        ],
+        Reason.CONSENT_DENIED.value: [
+            "The visitor denied consent, so no click was kept. That is their choice."
+        ],
+        Reason.CONSENT_PENDING.value: [
+            "The visitor had not answered the question for consent when they signed up."
+        ],
+        Reason.OUTSIDE_REQUEST.value: [
+            "The sign-up was recorded outside a visitor’s request. Pass the click: "
+            "track_signup(..., click=...)."
+        ],
+        Reason.RULE.value: [
+            "The site’s own rule (S2S_RULE) decided it: " + (signup.detail or "no words of its own")
+        ],
+        Reason.TOKEN_USED.value: [
+            "The link that carried the click had been used by another customer before."
+        ],
+    }.get(signup.reason, [sentence(signup.reason)])
+    return [
+        *said,
+        "If the partner is right all the same, credit by hand: the sign-up and its payments go out.",
+    ]
+
+
+def worst_first(findings: list[Finding]) -> list[Finding]:
+    """Return findings with the errors in front."""
+    order = {Level.ERROR: 0, Level.NOTE: 1, Level.OK: 2}
+    return sorted(findings, key=lambda finding: order[finding.level])

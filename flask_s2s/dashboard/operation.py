@@ -1,0 +1,243 @@
+"""The pages about delivery: what failed, lanes and workers, settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from flask import Response, abort, redirect, request
+from werkzeug.wrappers import Response as BaseResponse
+
+from ..rules.states import ALARMING, DISCARDABLE, RETRIABLE
+from ..store.outbox.ledger import Act
+from ..store.outbox.ledger import Wanted as Meant
+from .filters import meant_by, period_args
+from .frame import Frame
+from .model import LATELY, worst_first
+
+#: From so many on, an act asks for the number to be written.
+_WRITE_IT = 10
+#: Of so many at most the audit log knows whom it was about.
+_NOTED = 1000
+_WHY = "Say why: it is kept in the audit log."
+#: What each act may be narrowed to.
+_OPEN_TO: dict[Act, tuple[str, ...]] = {
+    "retry": RETRIABLE,
+    "ack": ALARMING,
+    "discard": DISCARDABLE,
+}
+#: Until when a lane may be paused; None: until somebody resumes it.
+_UNTIL: dict[str, Callable[[datetime], datetime | None]] = {
+    "1h": lambda now: now + timedelta(hours=1),
+    "4h": lambda now: now + timedelta(hours=4),
+    "tomorrow": lambda now: (
+        now.replace(hour=8, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    ),
+    "resumed": lambda now: None,
+}
+
+
+class Operation:
+    """The pages for the engineer on call."""
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+
+    def failed(self) -> Response:
+        """Show the failures that a person must deal with."""
+        period = self._frame.period()
+        causes = self._frame.model.causes(period)
+        return self._frame.page(
+            "failed.html",
+            period=period,
+            args=period_args(period),
+            causes=causes,
+            retriable=RETRIABLE,
+            unknown=sum(cause.unknown for cause in causes),
+            total=sum(cause.number for cause in causes),
+        )
+
+    def retry(self) -> Response | BaseResponse:
+        """Preview what would be sent again; on POST, send it."""
+        return self._act("retry")
+
+    def ack(self) -> Response | BaseResponse:
+        """Preview the failures that would be acknowledged; on POST, acknowledge them."""
+        return self._act("ack")
+
+    def discard(self) -> Response | BaseResponse:
+        """Preview what would never be sent; on POST, keep it back."""
+        return self._act("discard")
+
+    def _act(self, act: Act) -> Response | BaseResponse:
+        ledger, period = self._frame.services.ledger, self._frame.period()
+        wanted = meant_by(request.args, period, _OPEN_TO[act])
+        counted = ledger.count(act, wanted)
+        number, facts = sum(counted.values()), None
+        if request.method == "POST":
+            facts = self._frame.forms.facts(request, self._frame.who.name, f"{act} all")
+            if facts is None:
+                return self._frame.stale()
+            written = request.form.get("count", "").strip()
+            if facts != [number, *_described(wanted)]:
+                return self._preview(act, wanted, counted, 409, f"It is {number} by now.")
+            if number >= _WRITE_IT and written != str(number):
+                return self._preview(act, wanted, counted, 422, f"Write {number} to go on.")
+            if not request.form.get("why", "").strip():
+                return self._preview(act, wanted, counted, 422, _WHY)
+            self._done(act, wanted)
+            if wanted.delivery_id is not None:
+                return redirect(self._frame.url("conversion", number=wanted.delivery_id), 303)
+            return redirect(self._frame.url("failed", **period_args(period)), 303)
+        return self._preview(act, wanted, counted, 200, "")
+
+    def _done(self, act: Act, wanted: Meant) -> None:
+        services, now = self._frame.services, self._frame.model.now
+        first = services.ledger.first(wanted, _NOTED, act)
+        customers = {one.customer_key for one in first if one.customer_key is not None}
+        if act == "ack":
+            number, customers = services.ledger.acknowledge(wanted, now), set()
+        elif act == "discard":
+            number = services.ledger.discard_all(wanted, now)
+        else:
+            number = services.ledger.retry(wanted, now, services.settings.give_up)
+            services.supervisor.wake()
+        self._frame.note(act, customers, deliveries=number)
+        self._frame.model.renew()
+
+    def _preview(
+        self,
+        act: Act,
+        wanted: Meant,
+        counted: dict[tuple[str, str, str], int],
+        status: int,
+        error: str,
+    ) -> Response:
+        number, period = sum(counted.values()), self._frame.period()
+        return self._frame.page(
+            "act.html",
+            status,
+            act=act,
+            number=number,
+            counted=counted,
+            first=self._frame.services.ledger.first(wanted, 3, act),
+            wanted=wanted,
+            period=period,
+            args={**period_args(period), **request.args.to_dict()},
+            write_it=number >= _WRITE_IT,
+            facts=[number, *_described(wanted)],
+            error=error,
+            days=self._frame.services.settings.give_up.days,
+        )
+
+    def pause(self) -> Response | BaseResponse:
+        """Say how many will wait in a lane; on POST, send nothing in it."""
+        services, now = self._frame.services, self._frame.model.now
+        lane, error = self._lane(), ""
+        if request.method == "POST":
+            if self._frame.forms.facts(request, self._frame.who.name, "pause") != [lane]:
+                return self._frame.stale()
+            why, until = request.form.get("why", "").strip(), request.form.get("until", "")
+            if why and until in _UNTIL:
+                ends = _UNTIL[until](now)
+                services.supervisor.breakers.pause(lane, why, ends, now)
+                told = {} if ends is None else {"until": str(ends)}
+                self._frame.note("pause", lane=lane, **told)
+                self._frame.model.renew()
+                return redirect(self._frame.url("delivery"), 303)
+            error = _WHY
+        count = next(one.count for one in self._frame.model.lanes() if one.count.lane == lane)
+        return self._frame.page(
+            "pause.html",
+            422 if error else 200,
+            lane=lane,
+            waiting=count.due + count.later,
+            error=error,
+        )
+
+    def resume(self) -> Response | BaseResponse:
+        """Open a lane, whatever closed it."""
+        services, lane = self._frame.services, self._lane()
+        if self._frame.forms.facts(request, self._frame.who.name, "resume") != [lane]:
+            return self._frame.stale()
+        if services.supervisor.breakers.resume(lane, self._frame.model.now):
+            services.supervisor.wake()
+            self._frame.note("resume", lane=lane)
+        self._frame.model.renew()
+        return redirect(self._frame.url("delivery"), 303)
+
+    def _lane(self) -> str:
+        lane = request.values.get("lane", "")
+        if lane not in [one.count.lane for one in self._frame.model.lanes()]:
+            abort(404, "There is no such lane.")
+        return lane
+
+    def delivery(self) -> Response:
+        """Show the lanes: why each rests, since when, and until when."""
+        now = self._frame.model.now
+        minutes = self._frame.model.attempts.by_minute(now - 4 * LATELY)
+        return self._frame.page(
+            "delivery.html",
+            lanes=self._frame.model.lanes(),
+            worker_seen=self._frame.services.supervisor.heartbeat.pulse()[1],
+            workers=self._frame.services.supervisor.workers.all(),
+            hour=_hour(minutes, now),
+            losses=self._frame.services.losses.lately(now),
+            settings=self._frame.services.settings,
+        )
+
+    def acts(self) -> Response:
+        """Show the operators' acts, with their reasons."""
+        return self._frame.page("acts.html", entries=self._frame.services.audit.newest(200))
+
+    def settings(self) -> Response:
+        """Show this process's settings."""
+        return self._frame.page(
+            "settings.html",
+            findings=worst_first(self._frame.model.findings()),
+            settings=self._frame.services.settings,
+            networks=list(self._frame.services.networks),
+        )
+
+    def check(self) -> BaseResponse:
+        """Look again."""
+        if self._frame.forms.facts(request, self._frame.who.name, "check") != []:
+            return self._frame.stale()
+        self._frame.model.renew()
+        return redirect(self._frame.url("settings"), 303)
+
+    def counted(self) -> Response:
+        """Explain each number."""
+        return self._frame.page("counted.html")
+
+
+def _described(wanted: Meant) -> list[Any]:
+    return [
+        wanted.delivery_id,
+        wanted.status,
+        wanted.kind,
+        wanted.detail,
+        wanted.since and wanted.since.isoformat(),
+        wanted.until and wanted.until.isoformat(),
+    ]
+
+
+def _hour(
+    minutes: dict[tuple[datetime, str], int], now: datetime
+) -> list[tuple[str, list[tuple[str, int]]]]:
+    """Return the tries of each of the last sixty minutes: accepted, to be tried later, refused."""
+    first = now.replace(second=0, microsecond=0)
+    hour = []
+    for back in range(59, -1, -1):
+        minute = first - timedelta(minutes=back)
+        ended = {outcome: n for (at, outcome), n in minutes.items() if at == minute}
+        accepted = ended.pop("accepted", 0) + ended.pop("duplicate", 0)
+        refused = ended.pop("refused", 0)
+        hour.append(
+            (
+                f"{minute:%H:%M}",
+                [("confirmed", accepted), ("open", sum(ended.values())), ("failed", refused)],
+            )
+        )
+    return hour

@@ -1,0 +1,336 @@
+"""The pages about the programme: overview, conversions, customers, partners."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from flask import Response, abort, redirect, request
+from werkzeug.wrappers import Response as BaseResponse
+
+from ..click import Click, valid_click_id, valid_partner_key
+from ..errors import UsageError
+from ..operations import sheets
+from ..operations.fraud import AT_ONCE, collectors
+from ..operations.period import Period
+from ..operations.report import Line, currencies, total
+from ..operations.sending import would_send
+from ..operations.words import Group
+from ..rules.delivery import Delivery
+from ..rules.states import ALARMING
+from ..store.audit import Kind
+from ..store.outbox.ledger import Wanted as Again
+from ..store.queries import Wanted
+from . import files, formats
+from .filters import KINDS, Filters, period_args, place_after, place_of
+from .frame import Frame
+from .model import MOST_PARTNERS, customer
+
+#: Rows of a list, and of a file.
+_ROWS = 50
+_FILE = 10_000
+_LARGEST = 2**63 - 1
+#: Where a problem is looked into, by its code; others in the settings, with what `check` finds.
+_LINKS = {
+    **dict.fromkeys(ALARMING, ("failed", "Failed")),
+    **dict.fromkeys(
+        ("lane_closed", "lane_fails", "late", "nothing_drains"), ("delivery", "Lanes and workers")
+    ),
+    **dict.fromkeys(("stuck", "expiring", "put_off", "review"), ("conversions", "Conversions")),
+}
+
+
+class Programme:
+    """The pages for the partner manager and for support."""
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+
+    def overview(self) -> Response:
+        """Does it earn, and does it move?"""
+        period = self._frame.period()
+        report = self._frame.model.overview(period)
+        return self._frame.page(
+            "overview.html",
+            period=period,
+            args=period_args(period),
+            report=report,
+            problems=self._frame.model.problems(),
+            verdict_links=_LINKS,
+            lanes=self._frame.model.lanes(),
+            currency=_first_currency(report.partners),
+        )
+
+    def conversions(self) -> Response | BaseResponse:
+        """Show the latest conversions: was this invoice reported?"""
+        if text := request.args.get("q", "").strip():
+            return self._found(text)
+        period = self._frame.period()
+        filters = Filters.read(request.args, period)
+        counted = self._frame.model.queries.by_status(filters.everywhere)
+        tabs = {group: sum(counted.get(status, 0) for status in group.statuses) for group in Group}
+        before = place_of(request.args.get("before"))
+        rows = self._frame.model.queries.page(filters.shown, _ROWS + 1, before)
+        older = rows[_ROWS - 1] if len(rows) > _ROWS else None
+        return self._frame.page(
+            "conversions.html",
+            period=period,
+            args={**period_args(period), **filters.given},
+            filters=filters.given,
+            tabs=tabs,
+            total=sum(tabs.values()),
+            rows=rows[:_ROWS],
+            older=older and place_after(older.created_at, older.id),
+            kinds=KINDS,
+            partners=self._frame.model.partner_keys(period),
+            text="",
+        )
+
+    def _found(self, text: str) -> Response | BaseResponse:
+        found = self._frame.model.queries.find(text)
+        if len(found) == 1:
+            return redirect(self._frame.url("conversion", number=found[0].id))
+        period = self._frame.period()
+        return self._frame.page(
+            "conversions.html",
+            period=period,
+            args=period_args(period),
+            filters={},
+            tabs=None,
+            total=len(found),
+            rows=found,
+            older=None,
+            kinds=KINDS,
+            partners=[],
+            text=text,
+        )
+
+    def conversions_csv(self) -> Response:
+        """The same list as a file."""
+        filters = Filters.read(request.args, self._frame.period())
+        return files.answer("conversions.csv", files.CONVERSIONS, self._exported(filters.shown))
+
+    def _exported(self, wanted: Wanted) -> Iterator[list[Any]]:
+        before, left = None, _FILE
+        while left > 0:
+            asked = (wanted, min(1000, left), before)
+            rows = self._frame.model.queries.exported(files.COLUMNS, *asked)
+            yield from map(files.conversion_row, rows)
+            left -= 1000
+            if len(rows) < 1000:
+                return
+            before = (rows[-1].created_at, rows[-1].id)
+
+    def conversion(self, number: int) -> Response:
+        """Show one conversion: its request, its answer and its next step."""
+        story = self._frame.model.queries.story(number) if number <= _LARGEST else None
+        if story is None:
+            abort(404, f"There is no conversion {number}.")
+        return self._frame.page(
+            "conversion.html",
+            story=story,
+            one=story.delivery,
+            goes_out=self._sent(story.delivery),
+            may_discard=story.delivery.status.discardable and story.delivery.conversion is not None,
+            may_retry=story.delivery.status.retriable and story.delivery.conversion is not None,
+        )
+
+    def _sent(self, delivery: Delivery) -> tuple[str, str] | None:
+        """Return the request of a conversion, and its body in lines; of a person what may be seen."""
+        would = would_send(self._frame.services, delivery)
+        if would is None:
+            return None
+        body = would["body"] or {}
+        if not self._frame.who.acts:
+            body = {name: formats.hidden(name, value) for name, value in body.items()}
+        lines = json.dumps(body, indent=2, ensure_ascii=False) if body else ""
+        return f"{would['method']} {would['url']}", lines
+
+    def retry_one(self, number: int) -> BaseResponse:
+        """Send one conversion again, now."""
+        if self._frame.forms.facts(request, self._frame.who.name, "retry") != [number]:
+            return self._frame.stale()
+        services = self._frame.services
+        services.ledger.retry(
+            Again(delivery_id=number), self._frame.model.now, services.settings.give_up
+        )
+        self._frame.note("retry", id=number)
+        services.supervisor.wake()
+        self._frame.model.renew()
+        return redirect(self._frame.url("conversion", number=number), 303)
+
+    def customers(self) -> Response | BaseResponse:
+        """Find a customer by whatever is known of them."""
+        text = request.args.get("q", "").strip()
+        if text:
+            found = self._frame.model.queries.find(text)
+            keys = list(dict.fromkeys(one.customer_key for one in found if one.customer_key))
+            if len(keys) == 1:
+                return redirect(self._frame.url("customer", key=keys[0]))
+        else:
+            found = self._frame.model.queries.page(Wanted(kinds=("signup",)), _ROWS)
+        return self._frame.page("customers.html", rows=found, text=text)
+
+    def customer(self) -> Response:
+        """Explain why a customer is credited, or not."""
+        key = request.args.get("key", "")
+        found = customer(self._frame.model, key)
+        if found is None:
+            return self._frame.page("customer-unknown.html", status=404, key=key)
+        return self._frame.page(
+            "customer.html", customer=found, signup=found.signup, error="", said={}
+        )
+
+    def credit(self) -> Response | BaseResponse:
+        """Credit a customer's sign-up to a click, by hand."""
+        key, click_id = request.form.get("key", ""), request.form.get("click", "").strip()
+        if self._frame.forms.facts(request, self._frame.who.name, "credit") != [key]:
+            return self._frame.stale()
+        found = customer(self._frame.model, key)
+        if found is None:
+            abort(404, f"Nothing is on record for customer {key}.")
+        error = ""
+        if not valid_click_id(click_id):
+            error = "A click ID is letters, digits and . _ ~ -"
+        elif not request.form.get("why", "").strip():
+            error = "Say why: it is kept in the audit log."
+        else:
+            services = self._frame.services
+            click = services.touches.find(click_id) or Click(
+                click_id=click_id, at=self._frame.model.now
+            )
+            if services.credit(key, click) is None:
+                error = "This customer has a partner already."
+            else:
+                self._frame.note("credit", [key], click=click_id)
+        if error:
+            return self._frame.page(
+                "customer.html",
+                status=422,
+                customer=found,
+                signup=found.signup,
+                error=error,
+                said={"click": click_id, "why": request.form.get("why", "")},
+            )
+        self._frame.model.renew()
+        return redirect(self._frame.url("customer", key=key), 303)
+
+    def partners(self) -> Response:
+        """Show each partner's results, in money."""
+        period = self._frame.period()
+        lines = self._frame.model.partners(period)
+        currency = _currency(lines)
+        order = request.args.get("sort", "signups")
+        keys: dict[str, Callable[[Line], Any]] = {
+            "name": lambda line: self._frame.partner_name(line.name).casefold(),
+            "clicks": lambda line: -line.clicks,
+            "signups": lambda line: -line.signups,
+            "confirmed": lambda line: -line.confirmed,
+            "paying": lambda line: -line.paying,
+            "net": lambda line: -line.net(currency or ""),
+        }
+        if order not in keys:
+            raise UsageError(f"sort= is one of {', '.join(keys)}")
+        named = sorted((line for line in lines if line.name is not None), key=keys[order])
+        shown, rest = named[:MOST_PARTNERS], named[MOST_PARTNERS:]
+        return self._frame.page(
+            "partners.html",
+            period=period,
+            args=period_args(period),
+            lines=shown,
+            rest=(len(rest), total(rest)) if rest else None,
+            unnamed=next((line for line in lines if line.name is None), None),
+            whole=total(lines),
+            currency=currency,
+            currencies=currencies(lines),
+            sort=order,
+        )
+
+    def partners_csv(self) -> Response:
+        """The same table as a file."""
+        lines = self._frame.model.partners(self._frame.period())
+        currency = _currency(lines) or ""
+        rows = (sheets.report_row(line, "partner", currency) for line in lines)
+        return files.answer("partners.csv", sheets.report_head("partner"), rows)
+
+    def fraud(self) -> Response:
+        """Show who is too good to be true, and who is blocked."""
+        return self._fraud(self._frame.period())
+
+    def _fraud(self, period: Period, status: int = 200, error: str = "") -> Response:
+        services = self._frame.services
+        return self._frame.page(
+            "fraud.html",
+            status,
+            period=period,
+            args=period_args(period),
+            found=self._frame.model.suspicion(period),
+            clicks=self._frame.model.sums.clicks(period.since, period.until),
+            collecting=collectors(services, self._frame.model.now),
+            blocks=services.blocks.all(),
+            at_once=AT_ONCE,
+            networks=list(services.networks),
+            said=request.form,
+            error=error,
+        )
+
+    def block(self) -> Response | BaseResponse:
+        """Credit nobody to a partner, or to a click, from now on."""
+        if self._frame.forms.facts(request, self._frame.who.name, "block") != []:
+            return self._frame.stale()
+        services, said = self._frame.services, request.form
+        kind: Kind = "click" if said.get("kind") == "click" else "partner"
+        name, network = said.get("name", "").strip(), said.get("network", "")
+        valid = valid_click_id(name) if kind == "click" else valid_partner_key(name)
+        error = ""
+        if not valid or network not in services.networks:
+            error = "A partner’s key or a click ID is letters, digits and . _ ~ -"
+        elif not said.get("why", "").strip():
+            error = "Say why: it is kept in the audit log."
+        elif not services.blocks.add(network, kind, name, self._frame.model.now):
+            error = f"That {kind} is blocked already."
+        if error:
+            return self._fraud(self._frame.period(), 422, error)
+        self._frame.note("block", **{kind: name})
+        self._frame.model.renew()
+        return redirect(self._frame.url("fraud"), 303)
+
+    def unblock(self) -> Response | BaseResponse:
+        """Credit to a partner, or to a click, again."""
+        facts = self._frame.forms.facts(request, self._frame.who.name, "unblock")
+        if facts is None or len(facts) != 3:
+            return self._frame.stale()
+        network, kind, name = facts
+        if self._frame.services.blocks.remove(network, kind, name):
+            self._frame.note("unblock", **{kind: name})
+        self._frame.model.renew()
+        return redirect(self._frame.url("fraud"), 303)
+
+    def partner(self) -> Response:
+        """Show one partner's results, by sub ID and day."""
+        period, key = self._frame.period(), request.args.get("key", "")
+        lines = self._frame.model.partners(period, key)
+        line = lines[0] if lines else Line(key, days=[0] * len(period.days))
+        shown = Wanted(since=period.since, until=period.until, partner=key)
+        return self._frame.page(
+            "partner.html",
+            period=period,
+            args={**period_args(period), "key": key},
+            line=line,
+            subs=self._frame.model.sub_ids(key, period),
+            latest=self._frame.model.queries.page(shown, 10),
+            currencies=currencies([line]),
+        )
+
+
+def _currency(lines: list[Line]) -> str | None:
+    known = currencies(lines)
+    asked = request.args.get("currency")
+    if asked is not None and asked not in known and known:
+        raise UsageError(f"currency= is one of {', '.join(known)}")
+    return asked or (known[0] if known else None)
+
+
+def _first_currency(lines: list[Line]) -> str | None:
+    return next(iter(currencies(lines)), None)

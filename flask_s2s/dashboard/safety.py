@@ -1,0 +1,71 @@
+"""The pages' protection: headers on every answer, and the token that a form must bring.
+
+A form is taken only from a page of this very site (`Sec-Fetch-Site`, else `Origin`), and only with
+a token that this dashboard signed for this person and this purpose within the hour. So neither
+another site's form nor a colleague's copied address acts in somebody's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Request, Response
+from itsdangerous import BadData, URLSafeTimedSerializer
+
+#: How long a page with a form is good, in seconds.
+FRESH = 3600
+_SALT = "flask-s2s dashboard form"
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+        "object-src 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "X-Robots-Tag": "noindex",
+    "Cache-Control": "private, no-store",
+}
+
+
+class Forms:
+    """Signs the forms of one dashboard, and judges what comes back."""
+
+    def __init__(self, secret_keys: Sequence[str | bytes]) -> None:
+        keys = [key.encode() if isinstance(key, str) else key for key in secret_keys]
+        self._serializer = URLSafeTimedSerializer(keys, salt=_SALT)
+
+    def token(self, who: str, purpose: str, *facts: Any) -> str:
+        """Return a token for one form: for whom, what for, and on the strength of which facts."""
+        return self._serializer.dumps([who, purpose, *facts])
+
+    def facts(self, request: Request, who: str, purpose: str) -> list[Any] | None:
+        """Return the facts that a form was made with; None: it may change nothing."""
+        if not is_from_here(request):
+            return None
+        try:
+            brought = self._serializer.loads(request.form.get("token", ""), max_age=FRESH)
+        except BadData:
+            return None
+        if not isinstance(brought, list) or brought[:2] != [who, purpose]:
+            return None
+        return brought[2:]
+
+
+def is_from_here(request: Request) -> bool:
+    """Say whether a form was sent by a page of this site, as far as the browser tells."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site == "same-origin"
+    origin = request.headers.get("Origin")
+    return origin is None or urlsplit(origin).netloc.lower() == request.host.lower()
+
+
+def protect(response: Response) -> Response:
+    """Set the headers of an answer."""
+    for name, value in HEADERS.items():
+        response.headers[name] = value
+    response.vary.add("Cookie")
+    return response

@@ -1,0 +1,46 @@
+"""Partners that are too good to be true: what is known of how their customers came.
+
+A finding is no proof. A partner's customers of one office come by one click, and one who fills in a form
+at once has read the page before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ..services import Services
+from ..store.bindings import Collector
+from ..store.fraud import Haste, SharedClick, haste, shared_clicks
+from .period import Period
+
+#: So fast that hardly anybody reads the page before.
+AT_ONCE = timedelta(seconds=10)
+_SHOWN = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspicion:
+    """The facts of a period."""
+
+    #: Partner by partner, most sign-ups first.
+    haste: list[Haste]
+    #: Clicks that brought more customers than one, most first.
+    shared: list[SharedClick]
+
+
+def suspicion(services: Services, period: Period) -> Suspicion:
+    """Return what is known of a period."""
+    engine, tables = services.storage.engine(), services.storage.tables
+    since, until = period.since, period.until
+    return Suspicion(
+        haste=haste(engine, tables, since, until, AT_ONCE),
+        shared=shared_clicks(engine, tables, since, until, _SHOWN),
+    )
+
+
+def collectors(services: Services, now: datetime) -> list[Collector]:
+    """Return those who collect identities and are not blocked."""
+    blocked = {(one.kind, one.network, one.name) for one in services.blocks.all()}
+    found = services.bindings.collectors(now)
+    return [one for one in found if (one.kind, one.network, one.name) not in blocked]

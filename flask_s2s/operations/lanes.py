@@ -1,0 +1,157 @@
+"""The lanes of an app: what each holds, how its tries went, why it rests and until when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from ..services import Services
+from ..store.attempts import Attempts, LaneCount
+from ..store.outbox.lanes import Closed, trying_since
+from ..store.queries import Queries
+from ..store.sums import Sums
+
+#: For how long the tries of a lane are counted.
+LATELY = timedelta(minutes=15)
+#: How long a lane may try without any answer that shows that it works, before that is an alarm.
+PATIENCE = timedelta(minutes=5)
+#: So many tries without one are a trouble of the lane, where it worked before.
+_MANY = 5
+_ACCEPTED = ("accepted", "duplicate")
+#: Outcomes that only a lane has that works.
+_WORKS = (*_ACCEPTED, "refused", "not_there")
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A lane: what it holds, and why it is closed if it is."""
+
+    count: LaneCount
+    closed: Closed | None
+    #: Since when what is open in it, and was tried, is tried in vain.
+    trying_since: datetime | None = None
+    #: Until when its network asked to be left alone, as far as workers have told.
+    rests_until: datetime | None = None
+
+    @property
+    def state(self) -> str:
+        """One word for it."""
+        if self.closed is not None:
+            return "paused" if self.closed.by_hand else "closed"
+        return "open" if self.rests_until is None else "rests"
+
+    @property
+    def until(self) -> datetime | None:
+        """When it goes on, or is tried next; None: it is open, or waits for somebody."""
+        if self.closed is None:
+            return self.rests_until
+        return None if self.closed.endless else self.closed.probe_at
+
+    @property
+    def reason(self) -> str | None:
+        """Why nothing goes out in it."""
+        if self.closed is not None:
+            return self.closed.reason
+        return None if self.rests_until is None else "asked to slow down"
+
+    @property
+    def accepted(self) -> int:
+        """How many tries of the last minutes were accepted."""
+        return sum(self.count.tries.get(word, 0) for word in _ACCEPTED)
+
+    @property
+    def refused(self) -> int:
+        """How many of them were refused for good."""
+        return self.count.tries.get("refused", 0)
+
+    @property
+    def tried(self) -> int:
+        """How many were closed at all."""
+        return sum(self.count.tries.values())
+
+    @property
+    def later(self) -> int:
+        """How many of them are to be tried again."""
+        return self.tried - self.accepted - self.refused
+
+    def fails(self, now: datetime) -> bool:
+        """Say whether it is open, and nothing has come of any try for minutes."""
+        if self.closed is not None or not self.tried or self.trying_since is None:
+            return False
+        if any(self.count.tries.get(word) for word in _WORKS):
+            return False
+        known_to_work = self.count.last_success is not None
+        return now - self.trying_since > PATIENCE and (not known_to_work or self.tried >= _MANY)
+
+    def described(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        count = self.count
+        return {
+            "lane": count.lane,
+            "state": self.state,
+            "reason": self.reason,
+            "since": None if self.closed is None else self.closed.since,
+            "until": self.until,
+            "due": count.due,
+            "later": count.later,
+            "oldest_due": count.oldest_due,
+            "last_success": count.last_success,
+            "tries": count.tries,
+            "tried": self.tried,
+            "accepted": self.accepted,
+        }
+
+
+def lanes_of(services: Services) -> list[str]:
+    """Return the lanes that this app sends in, each once."""
+    return [name for network in services.networks.values() for name in network.lanes]
+
+
+def read_with(services: Services) -> str:
+    """Name the settings that records are read with, of every network that has some."""
+    reading = [(one, one.reading_lane) for one in services.networks.values()]
+    lanes = [network.lanes[lane] for network, lane in reading if lane is not None]
+    return ", or ".join(lane.settings for lane in lanes)
+
+
+def lanes(services: Services) -> list[Lane]:
+    """Return the lanes of an app, and all that something is recorded for."""
+    attempts, now = attempts_of(services), services.clock.now()
+    closed = {breaker.lane: breaker for breaker in services.supervisor.breakers.closed()}
+    since = trying_since(services.storage.engine(), services.storage.tables)
+    rests: dict[str, datetime] = {}
+    for worker in services.supervisor.workers.all():
+        for lane, until in worker.rests.items():
+            if until > now:
+                rests[lane] = max(until, rests.get(lane, until))
+    return [
+        Lane(count, closed.get(count.lane), since.get(count.lane), rests.get(count.lane))
+        for count in attempts.lanes(lanes_of(services), now, LATELY)
+    ]
+
+
+def could_go(lanes: list[Lane]) -> datetime | None:
+    """Return since when something is due in a lane that is open."""
+    due = [lane.count.oldest_due for lane in lanes if lane.closed is None]
+    return min((at for at in due if at is not None), default=None)
+
+
+def attempts_of(services: Services) -> Attempts:
+    """Return the attempts of an app's database."""
+    return Attempts(services.storage.engine, services.storage.tables)
+
+
+def queries_of(services: Services) -> Queries:
+    """Return the questions of an app's database."""
+    return Queries(
+        services.storage.engine,
+        services.storage.tables,
+        services.outbox.hashed,
+        services.outbox.person,
+    )
+
+
+def sums_of(services: Services) -> Sums:
+    """Return the sums of an app's database."""
+    return Sums(services.storage.engine, services.storage.tables)

@@ -1,0 +1,77 @@
+"""Tables for a spreadsheet: stable English columns, and no text that a spreadsheet would run."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from .reconcile import Difference
+from .report import Line
+
+#: How a line of a report is named, by what the report is split by.
+NAMES = {"partner": ("partner_key",), "sub-id": ("partner_key", "sub_id"), "day": ("day",)}
+_NUMBERS = ("clicks", "signups", "confirmed")
+_MONEY = ("currency", "paid_minor", "refunded_minor", "net_minor")
+
+
+def report_head(by: str) -> tuple[str, ...]:
+    """Return the columns of a report. Customers who pay do not add up over days."""
+    paying = () if by == "day" else ("paying_customers",)
+    return (*NAMES[by], *_NUMBERS, *paying, *_MONEY)
+
+
+def names(line: Line, by: str) -> dict[str, str | None]:
+    """Return how a line of a report is named."""
+    own = (line.partner, line.name) if by == "sub-id" else (line.name,)
+    return dict(zip(NAMES[by], own, strict=True))
+
+
+def report_row(line: Line, by: str, currency: str) -> list[Any]:
+    """Return a line of a report, with its money in one currency."""
+    return [
+        *names(line, by).values(),
+        *(line.clicks, line.signups, line.confirmed),
+        *(() if by == "day" else (line.paying,)),
+        *(currency, line.paid(currency), line.refunded(currency), line.net(currency)),
+    ]
+
+
+DIFFERENCES = (
+    *("network", "side", "kind", "id", "status", "record_id", "customer_key", "key"),
+    *("partner_key", "amount_minor", "currency", "at", "differs_in", "here", "there", "likely"),
+)
+
+
+def difference_row(network: str, one: Difference) -> list[Any]:
+    """Return one difference between our records and a network's."""
+    return [
+        *(network, one.side.value, one.kind, one.delivery_id, one.status, one.record_id),
+        *(one.customer_key, one.key, one.partner_key, one.amount, one.currency),
+        one.at and one.at.isoformat(),
+        ", ".join(one.differs),
+        ", ".join(here for here, _ in one.differs.values()),
+        ", ".join(there for _, there in one.differs.values()),
+        one.likely,
+    ]
+
+
+def lines(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> Iterator[str]:
+    """Write a table, a line at a time."""
+    yield _line(head)
+    for row in rows:
+        yield _line(map(cell, row))
+
+
+def cell(value: Any) -> Any:
+    """Return a value as it is written: a text that a spreadsheet would run as a formula is quoted."""
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return f"'{value}"
+    return value
+
+
+def _line(values: Iterable[Any]) -> str:
+    written = io.StringIO()
+    csv.writer(written).writerow(["" if value is None else value for value in values])
+    return written.getvalue()

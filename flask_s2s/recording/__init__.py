@@ -1,0 +1,1 @@
+"""From a call or a fact to rows, in the right transaction."""

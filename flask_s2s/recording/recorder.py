@@ -1,0 +1,278 @@
+"""Recording a conversion: in the caller's transaction, or in one of our own.
+
+`call` is for code that says "now, in this session". `fact` is for signals: the row is written by
+the session's own commit, because a signal is often sent before the user has an id. Both keep to
+what really happens to the transaction: committed users have a conversion, and no others.
+
+The one gap: a caller that commits *before* it tells us, and is killed between the two, has a
+customer that we never heard of. Tell first, and commit then.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.orm import Session
+
+from ..conversion import Conversion
+from ..errors import InvalidConversion, UsageError
+from ..rules.attribution import Attribution
+from ..rules.delivery import Delivery, Late, Tracked
+from .joining import LEFT_OUT, After, Apart, Within
+from .session import (
+    End,
+    after,
+    commits,
+    follow,
+    has_writes,
+    may_hold_locks,
+    note,
+    register,
+    unwrap,
+)
+from .writer import AFTER, Writer
+
+log = logging.getLogger("flask_s2s.conversion")
+
+Make = Callable[[], Conversion | None]
+#: How a transaction may end after which a row that joined it by itself is recorded alone.
+_UNDECIDED = frozenset({End.CLOSED, End.ABANDONED})
+
+
+class Recorder(Writer):
+    """Puts conversions into one app's outbox."""
+
+    def call(
+        self, conversion: Conversion, attribution: Attribution, session: Any = LEFT_OUT
+    ) -> Tracked:
+        """Record now. With `session`, one statement in its transaction; errors there are raised.
+
+        Where it is left out, in the transaction of the session in use, if that has writes open;
+        else, or with None, in one of our own: after the thread's own, where that is in the way.
+        """
+        if session is None or session is LEFT_OUT:
+            return self._call(conversion, attribution, join=session is LEFT_OUT)
+        joined = unwrap(session)
+        if isinstance(joined, Connection):
+            return self.write_on(joined, conversion, attribution)
+        # Committed before, and nothing new: this transaction may never be committed.
+        uncertain = not has_writes(joined) and commits(joined) > 0
+        delivery = self.write(joined, conversion, attribution)
+        alone = frozenset({End.CLOSED} if uncertain else ())
+        follow(joined, _Called(self, conversion, attribution, alone))
+        return delivery
+
+    def _call(self, conversion: Conversion, attribution: Attribution, *, join: bool) -> Tracked:
+        match self.joining.find(join=join):
+            case Within(session):
+                delivery = self.join(session, conversion, attribution)
+                if isinstance(delivery, Delivery):
+                    follow(session, _Called(self, conversion, attribution, _UNDECIDED))
+                return delivery
+            case After(session):
+                return self.alone_after(session, conversion, attribution)
+            case Apart():
+                return self.alone(conversion, attribution)
+
+    def fact(self, make: Make, attribution: Attribution, session: Any = LEFT_OUT) -> None:
+        """Record what a signal tells.
+
+        `make` is asked again within the commit where there are objects without their keys yet.
+        """
+        if session is None or session is LEFT_OUT:
+            self._fact(make, attribution, join=session is LEFT_OUT)
+            return
+        joined = self.joining.joinable(session)
+        if isinstance(joined, Connection):
+            conversion = self.ask(make, attribution, joined)
+            if conversion is not None:
+                self.write_on(joined, conversion, attribution)
+        elif has_writes(joined):
+            self._wait(joined, make, attribution, by_itself=False)
+        else:
+            self._undecided(joined, make, attribution)
+
+    def _fact(self, make: Make, attribution: Attribution, *, join: bool) -> None:
+        place = self.joining.find(join=join)
+        if isinstance(place, Within):
+            self._wait(place.session, make, attribution, by_itself=True)
+            return
+        conversion = self.ask(make, attribution)
+        if conversion is not None and isinstance(place, After):
+            self.alone_after(place.session, conversion, attribution)
+        elif conversion is not None:
+            self.alone(conversion, attribution)
+
+    def _wait(
+        self, session: Session, make: Make, attribution: Attribution, *, by_itself: bool
+    ) -> None:
+        """Let the commit of a session with writes record it."""
+        conversion = None
+        if not session.new:
+            conversion = self.ask(make, attribution, session, by_itself=by_itself)
+            if conversion is None:
+                return
+        alone = _UNDECIDED if by_itself else frozenset()
+        register(session, _Fact(self, make, attribution, conversion, alone, by_itself))
+
+    def _undecided(self, session: Session, make: Make, attribution: Attribution) -> None:
+        """Record what is told beside a transaction without writes."""
+        conversion = self.ask(make, attribution)
+        if conversion is None:
+            return
+        if self._is_over(session):
+            if self.alone(conversion, attribution) or not session.in_transaction():
+                return
+        # Only reads so far: what becomes of this transaction decides.
+        alone = frozenset({End.CLOSED})
+        register(session, _Fact(self, make, attribution, conversion, alone, by_itself=False))
+
+    def ask(
+        self,
+        make: Make,
+        attribution: Attribution,
+        session: Session | Connection | None = None,
+        *,
+        by_itself: bool = False,
+    ) -> Conversion | None:
+        """Return what `make` does. What it raises is the caller's mistake, and not the visitor's.
+
+        While developing it is raised; in production a bad key becomes a row (in the session's
+        transaction, if one is given), anything else is logged.
+        """
+        try:
+            made = make()
+            if made is None or isinstance(made, Conversion):
+                return made
+            raise UsageError(f"a conversion or None was expected, not {type(made).__name__}")
+        except InvalidConversion as error:
+            self.refuse(error)
+            if by_itself and isinstance(session, Session):
+                self._keep_after(session, error, attribution)
+            else:
+                self.keep_invalid(error, attribution, session)
+        except Exception:
+            if self.strict:
+                raise
+            log.exception("s2s.conversion.failed", extra={"action": "conversion.failed"})
+        return None
+
+    def joined(self, session: Any) -> Connection | None:
+        """Return the connection of a session that was passed, to write on; None: none was."""
+        if session is None or session is LEFT_OUT:
+            return None
+        joined = self.joining.joinable(session)
+        if isinstance(joined, Session):
+            note(joined)
+        return self.joining.connection(joined)
+
+    def invalid_call(self, error: UsageError, attribution: Attribution, session: Any) -> Tracked:
+        """A call with an unacceptable field: a row where it may be one, else raised."""
+        if not isinstance(error, InvalidConversion):
+            raise error
+        if session is not None and session is not LEFT_OUT:
+            joined = self.joining.joinable(session)
+            self.refuse(error)
+            return self.keep_invalid(error, attribution, joined)
+        self.refuse(error)
+        place = self.joining.find(join=session is LEFT_OUT)
+        if isinstance(place, Apart):
+            return self.keep_invalid(error, attribution)
+        return self._keep_after(place.session, error, attribution)
+
+    def _keep_after(
+        self, session: Session, error: InvalidConversion, attribution: Attribution
+    ) -> Late:
+        after(session, lambda: self.keep_invalid(error, attribution))
+        return AFTER
+
+    def _is_over(self, session: Session) -> bool:
+        """Say whether no commit of this session is to be expected, and nothing is in our way."""
+        if may_hold_locks(session):
+            # A transaction of our own would wait for that one, in the same thread.
+            return False
+        return commits(session) > 0 or not session.in_transaction()
+
+
+class _Called:
+    """A row that a call wrote: its commit wakes the worker."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        conversion: Conversion,
+        attribution: Attribution,
+        alone: frozenset[End],
+    ) -> None:
+        self._recorder = recorder
+        self._what = (conversion, attribution)
+        self._alone = alone
+
+    def write(self, session: Session) -> bool:
+        return True
+
+    def committed(self) -> None:
+        self._recorder.wake()
+
+    def dropped(self, end: End) -> None:
+        if end in self._alone:
+            self._recorder.alone(*self._what)
+        elif end is not End.ROLLED_BACK:
+            _tell_dropped(self._what[0])
+
+
+class _Fact:
+    """The news of a signal, waiting for its session's commit."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        make: Make,
+        attribution: Attribution,
+        conversion: Conversion | None,
+        alone: frozenset[End],
+        by_itself: bool,
+    ) -> None:
+        self._recorder = recorder
+        self._make = make
+        self._attribution = attribution
+        self._conversion = conversion
+        self._alone = alone
+        self._by_itself = by_itself
+
+    def write(self, session: Session) -> bool:
+        conversion = self._conversion
+        if conversion is None:
+            session.flush()
+            conversion = self._recorder.ask(
+                self._make, self._attribution, session, by_itself=self._by_itself
+            )
+        if conversion is not None:
+            write = self._recorder.join if self._by_itself else self._recorder.write
+            write(session, conversion, self._attribution)
+        return True
+
+    def committed(self) -> None:
+        self._recorder.wake()
+
+    def dropped(self, end: End) -> None:
+        if end in self._alone and self._conversion is not None:
+            self._recorder.alone(self._conversion, self._attribution)
+        elif end is not End.ROLLED_BACK:
+            _tell_dropped(self._conversion)
+
+
+def _tell_dropped(conversion: Conversion | None) -> None:
+    """Say what was dropped: None is a signal's that had not been asked what it is."""
+    kind = None if conversion is None else conversion.kind
+    customer_key = None if conversion is None else conversion.customer_key
+    log.warning(
+        "s2s.conversion.dropped: %s of customer %r: its session was closed without a commit. If the "
+        "customer was committed elsewhere, leave session= out",
+        kind or "a conversion",
+        customer_key,
+        extra={"action": "conversion.dropped", "kind": kind, "customer_key": customer_key},
+    )

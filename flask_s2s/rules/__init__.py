@@ -1,0 +1,1 @@
+"""The rules, apart from what applies them: values in, values out."""

@@ -1,0 +1,331 @@
+"""The supervisor: it makes one app's workers, the verifiers beside them, and a web process's thread.
+
+Nothing here connects or starts a thread before it is asked to. A process that serves asks at its
+first request, a command and a test whenever they want something sent.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from datetime import datetime
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from .. import signals
+from ..clock import Clock, counting
+from ..config.settings import Settings
+from ..errors import S2SError
+from ..networks.credentials import Credentials, OwnHostOnly
+from ..networks.exchange import Exchange, Exchanged
+from ..networks.network import Network, Traits, read_back_kinds, verifies
+from ..networks.reading import NoReader, Reader
+from ..networks.transport import LoopbackOnly
+from ..rules.delivery import Delivery, Settlement
+from ..rules.retry import RetryPolicy
+from ..rules.states import Status
+from ..store.database.clock import DatabaseClock, Heard, Witness
+from ..store.database.storage import Storage
+from ..store.dialects.errors import own_words
+from ..store.outbox.heartbeat import Heartbeat, Summary, Workers
+from ..store.outbox.outbox import Outbox
+from ..store.privacy.keyring import Keyring
+from ..store.restores import Inherited
+from ..threads import POLL, Waker
+from . import deferred
+from .embedded import EmbeddedWorker, StallAlarm, threads_are_suspended, warn_of_suspended_threads
+
+log = logging.getLogger("flask_s2s")
+
+
+class Supervisor:
+    """Makes one app's workers and verifiers, and runs them in this process."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        storage: Storage,
+        outbox: Outbox,
+        keyring: Keyring,
+        retention: Callable[[datetime], deferred.Retention],
+        networks: Mapping[str, Network],
+        transport: OwnHostOnly,
+        credentials: Credentials,
+        clock: Clock,
+        database_clock: DatabaseClock,
+        tell: Callable[..., None],
+    ) -> None:
+        self._settings = settings
+        self._storage = storage
+        self._outbox = outbox
+        self._keyring = keyring
+        self._retention = retention
+        self._networks = networks
+        self._transport = transport
+        self._credentials = credentials
+        self._clock = clock
+        self._database_clock = database_clock
+        self._tell = tell
+        self.heartbeat = Heartbeat(storage.engine, storage.tables)
+        self.workers = Workers(storage.engine, storage.tables)
+        self.witness = Witness(counting(clock))
+        self.witness.look(clock.now())
+        self._heard = Heard(transport, self.witness)
+        self._verifies = any(map(verifies, networks.values()))
+        self._production = not (settings.debug or settings.testing)
+        self._seconds = settings.attempt.total_seconds()
+        self.exchanges = {
+            name: Exchange(network, self._heard, credentials, seconds=self._seconds)
+            for name, network in networks.items()
+        }
+        self._inherited = Inherited(clock.now())
+        self._breakers: deferred.CircuitBreakers | None = None
+        self._readers: Mapping[str, Reader] | None = None
+        self.embedded = EmbeddedWorker(self._work_embedded)
+        self._embeds = settings.worker == "embedded" and not settings.testing
+        self._suspended = threads_are_suspended()
+        if self._embeds and self._suspended:
+            self._embeds = False
+            warn_of_suspended_threads()
+        if self._embeds:
+            deferred.load(verifying=self._verifies)
+            self._readers = self._reading()
+        #: Called after each commit of something due, within the visitor's request: an engine's hook.
+        #: It returns at once, and raises nothing.
+        self.on_wake: list[Callable[[], None]] = []
+        if settings.worker == "external" and not settings.testing:
+            self.on_wake.append(StallAlarm(clock, self.heartbeat.pulse))
+        #: Called every 20 seconds by a worker that lives, and whose database answers.
+        self.on_alive: list[Callable[[], None]] = []
+        self._prepared = False
+
+    # -- who delivers -------------------------------------------------------------------------
+
+    @property
+    def breakers(self) -> deferred.CircuitBreakers:
+        """The closed lanes, as this process has seen them last."""
+        if self._breakers is None:
+            self._breakers = deferred.CircuitBreakers(
+                self._storage.engine, self._storage.tables, self._moved
+            )
+        return self._breakers
+
+    @property
+    def readers(self) -> Mapping[str, Reader]:
+        """A reader of records for each network."""
+        if self._readers is None:
+            self._readers = self._reading()
+        return self._readers
+
+    def _reading(self) -> Mapping[str, Reader]:
+        return {name: self._reader(network) for name, network in self._networks.items()}
+
+    def _reader(self, network: Network) -> Reader:
+        records, lane = network.records, network.reading_lane
+        if records is None or lane is None:
+            return NoReader()
+        sending = (self._heard, self._credentials)
+        return deferred.ReadBack(records, lane, *sending, seconds=self._seconds)
+
+    @property
+    def verification_queue(self) -> deferred.VerificationQueue:
+        """The accepted deliveries that are still to be confirmed."""
+        read_back = [(name, read_back_kinds(one)) for name, one in self._networks.items()]
+        return deferred.VerificationQueue(self._storage.engine, self._storage.tables, read_back)
+
+    def worker(
+        self, *, poll: float = POLL, breakers: deferred.CircuitBreakers | None = None
+    ) -> deferred.Worker:
+        """Return a worker of this app's outbox; `poll` is its longest sleep, in seconds.
+
+        `breakers` is its view of the closed lanes, where that is not the ordinary one. Raises
+        `ConfigError` under `TESTING` when the network is not on this machine.
+        """
+        settings = self._settings
+        if isinstance(self._transport.transport, LoopbackOnly):
+            for network in self._networks.values():
+                first = next(iter(network.lanes.values()))
+                self._transport.transport.refuse_live(first.base_url)
+        breakers = breakers or self.breakers
+        throttle = deferred.Throttle(
+            settings.concurrency,
+            lanes=self._lanes_in_use(),
+            rate=settings.rate,
+        )
+        completer = deferred.Completer(
+            outbox=self._outbox,
+            breakers=breakers,
+            exchanges=self.exchanges,
+            readers=self.readers,
+            clock=self._clock,
+            policy=RetryPolicy(),
+            jitter=random.random,
+            on_settled=self._settled,
+            on_attempt=self._attempted,
+            on_test=self._note_test,
+            production=self._production,
+            witness=self.witness,
+            inherited=self._inherited,
+            attempt=settings.attempt,
+        )
+        return deferred.Worker(
+            outbox=self._outbox,
+            breakers=breakers,
+            completer=completer,
+            clock=self._clock,
+            lease=settings.lease,
+            witness=self.witness,
+            pulling=[self.verification_queue.pull_in] if self._verifies else [],
+            concurrency=settings.concurrency,
+            poll=poll,
+            throttle=throttle,
+            on_alive=lambda now: self._alive(now, throttle),
+        )
+
+    def verifier(self) -> deferred.Verifier:
+        """Return what asks the networks for their records of what was delivered."""
+        return deferred.Verifier(
+            verification_queue=self.verification_queue,
+            readers=self.readers,
+            traits=self._traits,
+            clock=self._clock,
+            production=self._production,
+            witness=self.witness,
+            on_settled=self._settled,
+            on_verified=self._verified,
+        )
+
+    # -- what is told -------------------------------------------------------------------------
+
+    def _settled(self, delivery: Delivery, status: Status) -> None:
+        self._tell(signals.delivery_settled, delivery=delivery, status=status)
+
+    def _attempted(
+        self, delivery: Delivery, settlement: Settlement, exchanged: Exchanged, now: datetime
+    ) -> None:
+        self._tell(
+            signals.attempt_finished,
+            delivery=delivery,
+            status=settlement.status,
+            outcome=exchanged.outcome.word,
+            http_status=exchanged.http_status,
+            duration=exchanged.duration_ms / 1000,
+            age=now - delivery.created_at,
+        )
+
+    def _verified(self, delivery: Delivery, result: str, detail: str) -> None:
+        self._tell(signals.verification_done, delivery=delivery, result=result, detail=detail)
+
+    def _moved(self, lane: str, reason: str | None) -> None:
+        if reason is None:
+            self._tell(signals.lane_opened, lane=lane)
+        else:
+            self._tell(signals.lane_closed, lane=lane, reason=reason)
+
+    def _traits(self, delivery: Delivery) -> Traits | None:
+        network = self._networks.get(delivery.network)
+        return None if network is None else network.traits.get(delivery.kind)
+
+    def _lanes_in_use(self) -> int:
+        """Count the lanes that something may go by: each network's first, and those with a credential."""
+        lanes = [tuple(network.lanes.values()) for network in self._networks.values()]
+        return sum(1 + sum(lane.configured for lane in each[1:]) for each in lanes)
+
+    def drain(self) -> int:
+        """Send, then verify, all that is due now, in this thread; return how many were tried."""
+        self.prepare()
+        worker = self.worker()
+        tried = worker.run_once()
+        verified = self._verifies and self.verifier().run_once()
+        return tried + (worker.run_once() if verified else 0)
+
+    def work(self, waker: Waker, *, poll: float = POLL) -> None:
+        """Deliver, and verify beside it, until the waker says stop."""
+        with self.verifier().beside(waker) if self._verifies else nullcontext():
+            self.worker(poll=poll).run(waker)
+
+    # -- in a process that serves -------------------------------------------------------------
+
+    def start(self) -> bool:
+        """Begin to deliver, if this process is to. Never raises, never waits for a database.
+
+        Returns False where it is to be asked again.
+        """
+        try:
+            if self._settings.testing or self._is_in_memory():
+                if not self._storage.begun:
+                    self._prepare_quietly()
+                return True
+            # Without a thread that looks for the tables, the first write finds them missing.
+            return self._suspended or self.embedded.ensure()
+        except Exception:
+            log.exception("s2s.start.failed", extra={"action": "start.failed"})
+            return True
+
+    def _is_in_memory(self) -> bool:
+        try:
+            return self._storage.in_memory
+        except (S2SError, SQLAlchemyError, OSError):
+            return False  # not even its folder is there: the thread tries that again
+
+    def wake(self) -> None:
+        """Something was committed that is due. Never raises: a visitor waits for it."""
+        try:
+            self.embedded.wake()
+            for listener in self.on_wake:
+                listener()
+        except Exception:
+            log.exception("s2s.wake.failed", extra={"action": "wake.failed"})
+
+    def prepare(self) -> None:
+        """Make sure that the tables are there. Raises `StorageError` with what to do."""
+        if not self._prepared:
+            self._storage.prepare()
+            self._keyring.prepare()
+            self._database_clock.measure()
+            self._prepared = True
+
+    def summary(self, *, all_counts: bool = True) -> Summary:
+        """Return the outbox at a glance; without `all_counts` what is done well is not counted."""
+        return self.heartbeat.summary(self._clock.now(), all_counts=all_counts)
+
+    def _prepare_quietly(self) -> bool:
+        try:
+            self.prepare()
+            return True
+        except Exception as error:
+            known = isinstance(error, S2SError | SQLAlchemyError | OSError)
+            log.critical(
+                "s2s.storage.unusable: %s",
+                error if isinstance(error, S2SError) else own_words(error),
+                extra={"action": "storage.unusable"},
+                exc_info=None if known else error,
+            )
+            return False
+
+    def _prepare_patiently(self, waker: Waker) -> bool:
+        """Prepare, again and again; return whether the waker said stop before it was done."""
+        seconds = 1.0
+        while not self._prepare_quietly():
+            if waker.pause(seconds):
+                return True
+            seconds = min(seconds * 2, 30.0)
+        return False
+
+    def _note_test(self, now: datetime) -> None:
+        self.verification_queue.note_test(now)
+
+    def _work_embedded(self, waker: Waker) -> None:
+        if not self._prepare_patiently(waker) and self._embeds:
+            self.work(waker)
+
+    def _alive(self, now: datetime, throttle: deferred.Throttle) -> None:
+        self.heartbeat.seen(now)
+        self.workers.report(now, throttle.in_flight, throttle.rests(now))
+        for hear in self.on_alive:
+            hear()
+        self._database_clock.measure()
+        deferred.Maintenance(self._storage, self._retention).run(now)

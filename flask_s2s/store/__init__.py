@@ -1,0 +1,1 @@
+"""The store: the tables, all SQL, and the facts about databases."""

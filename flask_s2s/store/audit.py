@@ -1,0 +1,197 @@
+"""The audit log of operators' acts, and their blocks.
+
+An entry says what an operator did by hand, when, who and why. It names no customer, so that it may
+outlive one who is forgotten: its `subject` is a hash under the person key, by which `explain` finds
+it. It is written after the act, in a transaction of its own: an act that failed is none.
+
+A block names a partner or a click that nobody is credited to. Blocks are few, and asked for by every
+sign-up with a click: a process remembers them for `_FRESH`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Engine, delete, func, select, update
+
+from .dialects.servers import begin_writing
+from .dialects.statements import inserting_once
+from .privacy.keyring import Keyring
+from .schema import Tables
+from .transactions import write
+
+#: Of whom an act was; none: of nobody in particular.
+NOBODY = ""
+_WHO, _WHY = 128, 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One act."""
+
+    at: datetime
+    #: credit, discard, retry, ack, pause, resume, restored, forget, export, block, unblock, keys, backfill
+    #: rename or explained.
+    act: str
+    #: The operating system's user.
+    who: str
+    #: What `--why` said.
+    why: str | None
+    #: What it was done to, without anything personal.
+    detail: Mapping[str, Any]
+
+
+class Audit:
+    """The audit log of one database."""
+
+    def __init__(self, engine: Callable[[], Engine], tables: Tables, keyring: Keyring) -> None:
+        self._engine = engine
+        self._rows = tables.audit
+        self._keyring = keyring
+
+    def write(self, entry: Entry, customers: Iterable[str] = ()) -> None:
+        """Write what was done: for each customer, or once where it was of none in particular."""
+        row = {
+            "at": entry.at,
+            "act": entry.act,
+            "who": entry.who[:_WHO],
+            "why": None if entry.why is None else entry.why[:_WHY],
+            "detail": dict(entry.detail),
+        }
+        meant = list(customers)
+
+        def add(connection: Connection) -> None:
+            adding = inserting_once(connection, self._rows)
+            subjects = {self._subject(connection, one) for one in meant} or {NOBODY}
+            connection.execute(adding, [{**row, "subject": one} for one in sorted(subjects)])
+
+        write(self._engine(), add)
+
+    def of(self, customer: str) -> list[Entry]:
+        """Return what was done about a customer, the newest first."""
+        with self._engine().connect() as connection:
+            subject = self._subject(connection, customer)
+            if subject == NOBODY:
+                return []
+            listed = self._listed().where(self._rows.c.subject == subject)
+            return [_entry(row) for row in connection.execute(listed).mappings()]
+
+    def rename(self, connection: Connection, old: str, new: str) -> None:
+        """Let what was done about one customer be about another."""
+        rows = self._rows
+        before, after = (self._subject(connection, one) for one in (old, new))
+        if NOBODY in (before, after):
+            return
+        same = select(rows.c.at, rows.c.act).where(rows.c.subject == after)
+        there = {(at, act) for at, act in connection.execute(same)}
+        acts = select(rows.c.id, rows.c.at, rows.c.act).where(rows.c.subject == before)
+        for id, at, act in connection.execute(acts).all():
+            # One act on many names both.
+            this = rows.c.id == id
+            moving = update(rows).where(this).values(subject=after)
+            connection.execute(delete(rows).where(this) if (at, act) in there else moving)
+
+    def newest(self, limit: int) -> list[Entry]:
+        """Return the last acts, the newest first."""
+        with self._engine().connect() as connection:
+            return [
+                _entry(row) for row in connection.execute(self._listed().limit(limit)).mappings()
+            ]
+
+    def details(self, act: str, name: str) -> set[Any]:
+        """Return what all acts of a sort have under one name of their detail."""
+        rows = self._rows
+        listed = select(rows.c.detail).where(rows.c.act == act)
+        with self._engine().connect() as connection:
+            return {detail.get(name) for detail in connection.scalars(listed)}
+
+    def count(self, before: datetime) -> int:
+        """Return how many entries are older."""
+        counted = select(func.count()).select_from(self._rows).where(self._rows.c.at < before)
+        with self._engine().connect() as connection:
+            return connection.scalar(counted) or 0
+
+    def prune(self, before: datetime) -> None:
+        """Delete the entries that are older."""
+        old = delete(self._rows).where(self._rows.c.at < before)
+        write(self._engine(), lambda connection: connection.execute(old))
+
+    def _listed(self) -> Any:
+        return select(self._rows).order_by(self._rows.c.at.desc(), self._rows.c.id.desc())
+
+    def _subject(self, connection: Connection, customer: str) -> str:
+        key = self._keyring.person(connection)
+        return NOBODY if key is None else key.hash("customer", customer)
+
+
+def _entry(row: Any) -> Entry:
+    return Entry(**{name: row[name] for name in Entry.__slots__})
+
+
+Kind = Literal["partner", "click"]
+_FRESH = timedelta(seconds=10)
+#: A click's network, ID and partner.
+Named = tuple[str, str, str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """One of them, and since when."""
+
+    network: str
+    kind: str
+    name: str
+    at: datetime
+
+
+class Blocks:
+    """The blocks of one database."""
+
+    def __init__(self, engine: Callable[[], Engine], tables: Tables) -> None:
+        self._engine = engine
+        self._rows = tables.block
+        self._known: set[Named] = set()
+        self._read_at: datetime | None = None
+
+    def known(self, connection: Connection, now: datetime) -> Set[Named]:
+        """Return the network, kind and name of each, as they were within the last moments."""
+        if self._read_at is None or abs(now - self._read_at) >= _FRESH:
+            found = select(self._rows.c.network, self._rows.c.kind, self._rows.c.name)
+            self._known = {(row[0], row[1], row[2]) for row in connection.execute(found)}
+            self._read_at = now
+        return self._known
+
+    def add(self, network: str, kind: Kind, name: str, now: datetime) -> bool:
+        """Block; say whether that is new."""
+        rows = self._rows
+        row = {"network": network, "kind": kind, "name": name, "at": now}
+        this = (rows.c.network == network, rows.c.kind == kind, rows.c.name == name)
+        self._read_at = None
+
+        def block(connection: Connection) -> bool:
+            begin_writing(connection, rows)
+            there = connection.scalar(select(rows.c.id).where(*this)) is not None
+            connection.execute(inserting_once(connection, rows), row)
+            return not there
+
+        return write(self._engine(), block)
+
+    def remove(self, network: str, kind: Kind, name: str) -> bool:
+        """Unblock; say whether it was blocked."""
+        rows = self._rows
+        this = (rows.c.network == network, rows.c.kind == kind, rows.c.name == name)
+        gone = delete(rows).where(*this)
+        self._read_at = None
+        return write(self._engine(), lambda connection: connection.execute(gone).rowcount == 1)
+
+    def all(self) -> list[Block]:
+        """Return all, the newest first."""
+        listed = select(self._rows).order_by(self._rows.c.id.desc())
+        with self._engine().connect() as connection:
+            return [
+                Block(**{name: row[name] for name in Block.__slots__})
+                for row in connection.execute(listed).mappings()
+            ]

@@ -1,0 +1,1 @@
+"""The database itself: its address, its engine, its file, its clock, and who listens to it."""

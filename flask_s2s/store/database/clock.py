@@ -1,0 +1,158 @@
+"""One clock for all, the database's; and a second witness of the time, before anything is given up.
+
+A worker whose own clock is minutes off would steal leases that have not ended, or let deliveries
+lie. So time is what the database server said, and what this machine's monotonic clock has counted
+since: a machine's clock may be set at will. A process that writes asks again, once a minute, and the
+worker with each heartbeat: a server's clock is corrected, too, and a machine that slept has counted
+nothing.
+
+A clock that jumps ahead for some seconds would let every deadline pass. So a deadline has passed
+once this process has counted an hour since, by a clock that nobody can set; or once the network's
+own clock agrees, which every answer of its tells (`Date`): to what was sent, and to what was asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from sqlalchemy import Connection, Engine
+
+from ...networks.network import Request, Response
+from ...networks.transport import Transport
+from ..dialects.servers import has_a_clock, microseconds
+from ..schema import EPOCH
+
+#: How long an answer of the server's is good, in seconds.
+_GOOD_FOR = 60.0
+#: By how much the machine's two clocks may differ in between: one that slept counted nothing.
+_SLEPT = timedelta(seconds=1)
+
+
+class Machine(Protocol):
+    """A machine's two clocks: one that may be set, and one that only counts."""
+
+    def now(self) -> datetime: ...
+
+    def monotonic(self) -> float: ...
+
+
+class DatabaseClock:
+    """The database server's time, as far as it has been measured."""
+
+    def __init__(self, machine: Machine, engine: Callable[[], Engine]) -> None:
+        self._machine = machine
+        self._engine = engine
+        #: What the server said, and what the machine's two clocks said then.
+        self._said: tuple[datetime, datetime, float] | None = None
+
+    def now(self) -> datetime:
+        said = self._said
+        if said is None:
+            return self._machine.now()
+        theirs, _, counted = said
+        return theirs + timedelta(seconds=self._machine.monotonic() - counted)
+
+    def monotonic(self) -> float:
+        """Return the seconds that the machine has counted, whatever its clock was set to."""
+        return self._machine.monotonic()
+
+    def measure(self) -> None:
+        """Ask the database for its time. Raises what the database raises."""
+        if has_a_clock(self._engine()):
+            with self._engine().connect() as connection:
+                self._ask(connection)
+
+    def refresh(self, connection: Connection) -> None:
+        """Ask again on the connection of somebody who writes, unless the last answer is good."""
+        if has_a_clock(connection) and not self._is_good():
+            self._ask(connection)
+
+    def _is_good(self) -> bool:
+        if self._said is None:
+            return False
+        _, ours, counted = self._said
+        since = self._machine.monotonic() - counted
+        slept = self._machine.now() - ours - timedelta(seconds=since)
+        return since < _GOOD_FOR and slept < _SLEPT
+
+    def _ask(self, connection: Connection) -> None:
+        before = self._machine.monotonic()
+        theirs = EPOCH + timedelta(microseconds=microseconds(connection))
+        after = self._machine.monotonic()
+        halfway = timedelta(seconds=(after - before) / 2)
+        self._said = theirs + halfway, self._machine.now(), after
+
+
+#: How long the clock must have run on beyond a deadline.
+ENOUGH = timedelta(hours=1)
+#: How long an answer's date is good, in seconds.
+_DATE_GOOD_FOR = 86400.0
+#: By how much the clock may drift from what is counted before it has jumped.
+_DRIFT = timedelta(minutes=1)
+
+
+class Witness:
+    """One process's evidence of how much time has passed."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        #: What the clock said when it jumped last, or was first looked at, and what was counted then.
+        self._since: tuple[datetime, float] | None = None
+        #: What the network's clock said, and what was counted then.
+        self._heard: tuple[datetime, float] | None = None
+
+    def look(self, now: datetime) -> datetime:
+        """Look at the clock; return since when it has run without a jump."""
+        counted = self._monotonic()
+        if self._since is not None:
+            first, then = self._since
+            if abs(now - first - timedelta(seconds=counted - then)) <= _DRIFT:
+                return first
+        self._since = now, counted
+        return now
+
+    def hear(self, date: datetime) -> None:
+        """The network's clock says this."""
+        self._heard = date, self._monotonic()
+
+    def since(self, moment: datetime, now: datetime) -> timedelta:
+        """Return how much time has passed for sure since a moment that is stored.
+
+        One that lies ahead was stored by a clock that was ahead, before that was set right.
+        """
+        first = self.look(now)
+        if moment > now:
+            return now - first
+        return max(now - max(moment, first), self._told(now) - moment)
+
+    def passed(self, now: datetime, enough: timedelta = ENOUGH) -> datetime:
+        """Return up to which moment the time has passed for sure."""
+        last = now - enough if now - self.look(now) >= enough else EPOCH
+        return max(last, self._told(now))
+
+    def _told(self, now: datetime) -> datetime:
+        """Return up to when the network's clock agrees."""
+        if self._heard is None:
+            return EPOCH
+        date, then = self._heard
+        since = self._monotonic() - then
+        if since > _DATE_GOOD_FOR:
+            return EPOCH
+        # One at the end of the calendar has nothing behind it.
+        return now if date >= now else min(now, date + timedelta(seconds=since))
+
+
+class Heard:
+    """Any transport, whose answers tell a witness the network's time."""
+
+    def __init__(self, transport: Transport, witness: Witness) -> None:
+        self._transport = transport
+        self._witness = witness
+
+    def send(self, request: Request, *, seconds: float) -> Response:
+        response = self._transport.send(request, seconds=seconds)
+        if (date := response.date) is not None:
+            self._witness.hear(date)
+        return response

@@ -1,0 +1,65 @@
+"""Drivers' errors, and their meanings.
+
+The code is read from the driver's own exception: `sqlstate` (psycopg) or `pgcode` (psycopg2, which
+has it from the same field), and the number that MySQL's drivers put first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: What a server answers that takes no writes from this connection, though it answers `SELECT 1`:
+#: a replica, a primary that was demoted, one that stops or recovers. And what a connection says
+#: whose prepared statements are another's: a pooler has given its server to somebody else.
+_USELESS: frozenset[str | int] = frozenset(
+    {
+        "25006",  # read_only_sql_transaction
+        "57P01",  # admin_shutdown
+        "57P02",  # crash_shutdown
+        "57P03",  # cannot_connect_now
+        "57P04",  # database_dropped
+        "57P05",  # idle_session_timeout
+        "42P05",  # duplicate_prepared_statement
+        "26000",  # invalid_sql_statement_name
+        1047,  # ER_UNKNOWN_COM_ERROR: a Galera node that is not part of its cluster
+        1053,  # ER_SERVER_SHUTDOWN
+        1290,  # ER_OPTION_PREVENTS_STATEMENT: --read-only
+        1792,  # ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
+        1836,  # ER_READ_ONLY_MODE
+        1927,  # ER_CONNECTION_KILLED
+    }
+)
+#: Nothing but another transaction was in the way, and this one was rolled back for it.
+_TRANSIENT: frozenset[str | int] = frozenset(
+    {
+        "40001",  # serialization_failure, also a replica's "conflict with recovery"
+        "40P01",  # deadlock_detected
+        1020,  # ER_CHECKREAD, with innodb_snapshot_isolation
+        1213,  # ER_LOCK_DEADLOCK, also a Galera node's failed certification
+    }
+)
+
+
+def is_useless(error: BaseException | None) -> bool:
+    """Say whether a driver's error means that its connection leads where nothing can be written."""
+    return _code(error) in _USELESS
+
+
+def is_transient(error: BaseException | None) -> bool:
+    """Say whether a driver's error is gone when the same transaction is tried again."""
+    return _code(error) in _TRANSIENT
+
+
+def own_words(error: Exception) -> str:
+    """Return what a database said to a statement without values: the first line, and nothing of ours."""
+    lines = str(getattr(error, "orig", None) or "").strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _code(error: Any) -> str | int | None:
+    for name in ("sqlstate", "pgcode", "errno"):
+        code = getattr(error, name, None)
+        if isinstance(code, str | int):
+            return code
+    first = next(iter(getattr(error, "args", ())), None)
+    return first if isinstance(first, int) else None

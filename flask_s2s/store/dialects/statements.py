@@ -1,0 +1,265 @@
+"""Statements and columns that each database has in words of its own.
+
+A statement that is part of the caller's own request is compiled once and run as text (`CompiledOnce`):
+SQLAlchemy does much anew for each execution of a compiled statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from importlib import import_module
+from operator import itemgetter
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    CursorResult,
+    Index,
+    Integer,
+    Select,
+    String,
+    Table,
+    Text,
+    Update,
+    func,
+    select,
+    text,
+    tuple_,
+)
+from sqlalchemy.engine import Dialect
+
+from .names import Bind, is_mariadb, is_postgresql
+
+
+def inserting_once(bind: Bind, table: Table) -> Any:
+    """Return an insert that changes nothing where a row with the same unique values is there.
+
+    Not every driver says afterwards how many rows it has added.
+    """
+    if is_mariadb(bind):
+        return table.insert().prefix_with("IGNORE")
+    return inserting(bind)(table).on_conflict_do_nothing()
+
+
+def inserting(bind: Bind) -> Any:
+    """Return SQLAlchemy's own `insert` of the database in use, with its `ON CONFLICT`.
+
+    Not imported above: the three dialects together take longer to load than all of this package,
+    and an engine has loaded its own already.
+    """
+    name = "mysql" if is_mariadb(bind) else bind.dialect.name
+    return import_module(f"sqlalchemy.dialects.{name}").insert
+
+
+def upsert(
+    bind: Bind,
+    table: Table,
+    unique: Sequence[str],
+    *,
+    where: Callable[[Any], ColumnElement[bool]],
+    changes: Callable[[Any], Sequence[tuple[str, Any]]],
+    values: Mapping[str, Any] | None = None,
+) -> Any:
+    """Return an insert that changes the row in its way if that is so `where`, and else nothing.
+
+    `where` and `changes` are told the columns of the row that is given. MariaDB has no condition for
+    all of the changes, and assigns from left to right: what decides about others is changed last.
+    """
+    adding = inserting(bind)(table)
+    if values is not None:
+        adding = adding.values(dict(values))
+    if is_mariadb(bind):
+        given = adding.inserted
+        changed, its = where(given), table.c
+        return adding.on_duplicate_key_update(
+            [(name, func.if_(changed, value, its[name])) for name, value in changes(given)]
+        )
+    given = adding.excluded
+    return adding.on_conflict_do_update(
+        index_elements=list(unique), set_=dict(changes(given)), where=where(given)
+    )
+
+
+def returning(bind: Bind, statement: Any, *columns: Any) -> Any:
+    """Let a statement that writes return columns, where the database has that for all of them.
+
+    MariaDB has it for an insert and not for an update, MySQL for none.
+    """
+    return statement if is_mariadb(bind) else statement.returning(*columns)
+
+
+def in_order(changing: Update, *assigned: tuple[Any, Any]) -> Update:
+    """Assign columns in this order: one that decides about others comes after them.
+
+    MariaDB assigns from left to right, and reads what it has assigned; the others read the row as it
+    was.
+    """
+    return changing.ordered_values(*assigned)
+
+
+def chains_writes(bind: Bind) -> bool:
+    """Say whether one statement can lock rows, write several tables and return: PostgreSQL's `WITH`.
+
+    What each part sees is older than the locks that the others take.
+    """
+    return is_postgresql(bind)
+
+
+def counts_batches(bind: Bind) -> bool:
+    """Say whether the driver counts the rows of a statement that is executed for many values."""
+    return bind.dialect.supports_sane_multi_rowcount
+
+
+def has_lateral(bind: Bind) -> bool:
+    """Say whether a recursive query can look into an index at each step (`LATERAL`): PostgreSQL's."""
+    return is_postgresql(bind)
+
+
+def by_index(
+    found: Select[Any], bind: Bind, columns: tuple[Column[Any], Column[Any]], one: Any, most: Any
+) -> Select[Any]:
+    """Narrow a selection to rows whose first column is `one`, by the index on both columns.
+
+    It is bounded by `most` and ordered by the second column already. Told that the first is one,
+    PostgreSQL may read an index on the second alone, and pass over all other rows; the order of both
+    is that of no other index.
+    """
+    first, second = columns
+    if not is_postgresql(bind):
+        return found.where(first == one)
+    within = (first >= one, tuple_(first, second) <= tuple_(one, most))
+    return found.where(*within).order_by(None).order_by(first, second)
+
+
+def least(column: Column[Any], *which: ColumnElement[bool]) -> Select[Any]:
+    """Select the smallest value of an indexed column that is set.
+
+    Not by min(): MariaDB would read the index to its end for that.
+    """
+    return select(column).where(*which, column.is_not(None)).order_by(column).limit(1)
+
+
+def unindexed(column: Column[str]) -> ColumnElement[str]:
+    """Return a text that is never NULL so that no index on it is used.
+
+    To group by it, SQLite would read the whole of such an index, and the rows with it, rather than sort
+    the few that are asked for; it takes each of a column's values to be as frequent as the others.
+    """
+    return func.coalesce(column, "")
+
+
+class CompiledOnce:
+    """Statements about one table, by the sort that the caller has of them."""
+
+    def __init__(self, table: Table, build: Callable[[Connection, Any], Any]) -> None:
+        """`build` makes the statement of a sort, with a parameter for each column that is given."""
+        self._table = table
+        self._build = build
+        self._texts: WeakKeyDictionary[Dialect, dict[Hashable, _Text]] = WeakKeyDictionary()
+
+    def execute(
+        self, connection: Connection, sort: Hashable, row: Mapping[str, Any]
+    ) -> CursorResult[Any]:
+        """Run one with the values of `row`. Raises what the database raises."""
+        texts = self._texts.setdefault(connection.dialect, {})
+        text = texts.get(sort)
+        if text is None:
+            statement = self._build(connection, sort)
+            texts[sort] = text = _Text(connection.dialect, statement, self._table)
+        return text.execute(connection, row)
+
+
+class _Text:
+    """A statement as text, and how each of its values is bound, for one engine's dialect."""
+
+    def __init__(self, dialect: Dialect, statement: Any, table: Table) -> None:
+        compiled: Any = statement.compile(dialect=dialect)
+        self._text = str(compiled)
+        self._positional: bool = compiled.positional
+        names = compiled.positiontup if compiled.positional else compiled.params
+        self._names = tuple(names)
+        self._in_order = itemgetter(*self._names)
+        #: Values that are always the same, where a row has no other.
+        self._fixed = dict(compiled.params)
+        #: What turns a value into the driver's, by its name.
+        made = [(name, _processor(dialect, table, name)) for name in dict.fromkeys(names)]
+        self._processors = [(name, process) for name, process in made if process is not None]
+
+    def execute(self, connection: Connection, row: Mapping[str, Any]) -> CursorResult[Any]:
+        values = {**self._fixed, **row}
+        for name, process in self._processors:
+            values[name] = process(values[name])
+        given = self._in_order(values)
+        if self._positional:
+            return connection.exec_driver_sql(self._text, given)
+        named = dict(zip(self._names, given, strict=True))
+        return connection.exec_driver_sql(self._text, named)
+
+
+def _processor(dialect: Dialect, table: Table, name: str) -> Any:
+    if name not in table.c:
+        return None
+    return table.c[name].type.dialect_impl(dialect).bind_processor(dialect)
+
+
+_MARIADB = ("mysql", "mariadb")
+
+
+def exact(length: int) -> String:
+    """Return text that compares byte by byte: by default MariaDB's takes capitals for small letters."""
+    return String(length).with_variant(_Utf8(length), *_MARIADB)
+
+
+def words() -> Text:
+    """Return text of somebody else's, whatever characters the host's database holds by itself."""
+    return Text().with_variant(_Utf8Text(), *_MARIADB)
+
+
+def key() -> Column[int]:
+    """Return a key that counts up: of 64 bits, which every integer of SQLite's has."""
+    return Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+
+
+def index_of_the_set(name: str, column: str, *more: str) -> Index:
+    """Index a column where it is set: few rows, and SQLite would count the others as alike."""
+    return Index(
+        name,
+        column,
+        *more,
+        sqlite_where=text(f"{column} IS NOT NULL"),
+        postgresql_where=text(f"{column} IS NOT NULL"),
+    )
+
+
+class _Utf8(String):
+    """MariaDB's text of ours, which reaches it whatever character set the host's connection has."""
+
+    # As `tables.Instant`: for Alembic it is what it is made of.
+    __module__ = "sqlalchemy.types"
+
+    def __init__(self, length: int | None = None) -> None:
+        # The collation brings its character set with it.
+        super().__init__(length, collation="utf8mb4_bin")
+
+    def __repr__(self) -> str:
+        return f"String(length={self.length}, collation={self.collation!r})"
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        return _as_bytes
+
+
+class _Utf8Text(_Utf8):
+    __module__ = "sqlalchemy.types"
+    __visit_name__ = "text"
+
+    def __repr__(self) -> str:
+        return f"Text(collation={self.collation!r})"
+
+
+def _as_bytes(value: str | None) -> str | bytes | None:
+    """Return what no connection's character set has a say in."""
+    return value if value is None or value.isascii() else value.encode()

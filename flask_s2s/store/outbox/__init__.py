@@ -1,0 +1,1 @@
+"""The outbox: the SQL on deliveries, attempts and lanes."""

@@ -1,0 +1,271 @@
+"""Settling: claimed deliveries end only under the token that claimed them, each attempt once.
+
+PostgreSQL takes a whole batch as one statement and says which leases were still ours; on MariaDB the
+rows are locked first. Both leave out a row that somebody else holds, which is settled later. On SQLite
+a batch is written as if all leases were ours, and taken back if one was not: then each is settled by
+itself. Every statement is built once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from itertools import compress
+from types import SimpleNamespace
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Connection,
+    Engine,
+    Integer,
+    String,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    column,
+    delete,
+    func,
+    null,
+    select,
+    update,
+)
+
+from ...rules.attribution import Reason
+from ...rules.delivery import Delivery, Settlement
+from ...rules.states import Status
+from ..dialects.servers import has_one_writer, skip_locked
+from ..dialects.statements import chains_writes, counts_batches
+from ..schema import Tables, microseconds
+from ..transactions import take_free, write
+from .dependents import call_dependents, inherit, look_again, pass_on, undoes_parts
+from .rows import CLOSED, MOVED, Settled, closing, settling, told
+
+UndoParts = Callable[[Connection, Sequence[Delivery], datetime], None]
+
+
+class _Held:
+    """A claimed delivery in a statement that is built once and executed for many."""
+
+    id: Any = bindparam("its_id")
+    lease_token: Any = bindparam("its_token")
+    number: Any = bindparam("its_number")
+
+
+class Settling:
+    """Ends the leases of one database."""
+
+    def __init__(self, tables: Tables, undo_parts: UndoParts) -> None:
+        """`undo_parts` is told, within the transaction, what the network has taken."""
+        self._undo_parts = undo_parts
+        rows, attempts = tables.delivery, tables.attempt
+        self._rows = rows
+        self._moving = update(rows).where(*_fence(rows, _Held))
+        self._closing = update(attempts).where(*_unclosed(attempts, _Held))
+        self._unused = delete(attempts).where(
+            attempts.c.delivery_id == _Held.id, attempts.c.lease_token == _Held.lease_token
+        )
+        self._at_once = _at_once(rows, attempts)
+
+    def settle(
+        self, engine: Engine, settled: Sequence[Settled], now: datetime
+    ) -> list[bool | None]:
+        """Write what became of claimed deliveries, in one transaction.
+
+        Returns, for each, whether the lease was still ours; None where somebody else holds the row
+        now, and nothing was written. What takes others along has a transaction of its own.
+        """
+        apart = [one for one in settled if undoes_parts(one[0], one[1].status)]
+        together = [one for one in settled if one not in apart]
+        ours: dict[int, bool | None] = {}
+        for batch in (together, *([one] for one in apart)):
+            if batch:
+                kept = zip(batch, self._settle_batch(engine, batch, now), strict=True)
+                ours |= {delivery.id: mine for (delivery, _, _), mine in kept}
+        return [ours[delivery.id] for delivery, _, _ in settled]
+
+    def _settle_batch(
+        self, engine: Engine, settled: Sequence[Settled], now: datetime
+    ) -> Sequence[bool | None]:
+        if has_one_writer(engine):
+            return write(
+                engine,
+                lambda connection: self._settle_in_steps(connection, settled, now),
+                opened=Engine.connect,
+            )
+        settle = self._settle_locked
+        if chains_writes(engine):
+            settle = self._settle_at_once
+        return write(engine, lambda connection: settle(connection, settled, now))
+
+    def _settle_in_steps(
+        self, connection: Connection, settled: Sequence[Settled], now: datetime
+    ) -> list[bool]:
+        if counts_batches(connection) and self._settle_all(connection, settled, now):
+            return [True] * len(settled)
+        with connection.begin():
+            ours = [self._settle(connection, [one], now) for one in settled]
+            self._tell_others(connection, list(compress(settled, ours)), now)
+        return ours
+
+    def _settle_locked(
+        self, connection: Connection, settled: Sequence[Settled], now: datetime
+    ) -> list[bool | None]:
+        ids = [delivery.id for delivery, _, _ in settled]
+        free = set(take_free(connection, self._rows, ids, self._held_with(settled)))
+        mine = [one for one in settled if one[0].id in free]
+        if mine:
+            self._settle(connection, mine, now)
+            self._tell_others(connection, mine, now)
+        return self._ended(connection, settled, free)
+
+    def _settle_at_once(
+        self, connection: Connection, settled: Sequence[Settled], now: datetime
+    ) -> list[bool | None]:
+        batch = [{**settling(*one, now), **closing(*one, now)} for one in settled]
+        told = {"batch": json.dumps(batch, default=microseconds)}
+        ours = set(connection.scalars(self._at_once, told))
+        # Not in the same statement: what it sees is older than the locks that it takes.
+        self._tell_others(connection, [one for one in settled if one[0].id in ours], now)
+        return self._ended(connection, settled, ours)
+
+    def _held_with(self, settled: Sequence[Settled]) -> Any:
+        return self._rows.c.lease_token.in_([one.lease_token for one, _, _ in settled])
+
+    def _ended(
+        self, connection: Connection, settled: Sequence[Settled], ours: set[int]
+    ) -> list[bool | None]:
+        """Say of each whether it was ours; None: it still is, but somebody else holds its row."""
+        left = [delivery.id for delivery, _, _ in settled if delivery.id not in ours]
+        locked: set[int] = set()
+        if left:
+            still = (self._rows.c.id.in_(left), self._held_with(settled))
+            locked = set(connection.scalars(select(self._rows.c.id).where(*still)))
+        return [None if one.id in locked else one.id in ours for one, _, _ in settled]
+
+    def _settle_all(
+        self, connection: Connection, settled: Sequence[Settled], now: datetime
+    ) -> bool:
+        """Settle all if every lease is still ours, else none: which is not, only each by itself tells."""
+        with connection.begin() as transaction:
+            if self._settle(connection, settled, now):
+                self._tell_others(connection, settled, now)
+                return True
+            transaction.rollback()
+            return False
+
+    def _settle(self, connection: Connection, batch: Sequence[Settled], now: datetime) -> bool:
+        """Write a batch; say whether all of it was still ours. If not, part of it may be written."""
+        moving = [settling(*one, now) for one in batch]
+        if connection.execute(self._moving, moving).rowcount != len(batch):
+            return False
+        connection.execute(self._closing, [closing(*one, now) for one in batch])
+        return True
+
+    def _tell_others(
+        self, connection: Connection, settled: Sequence[Settled], now: datetime
+    ) -> None:
+        moved = [delivery for delivery, settlement, _ in settled if settlement.settled]
+        inherit(connection, self._rows, moved)
+        call_dependents(connection, self._rows, moved, now)
+        pass_on(connection, self._rows, moved)
+        taken = [one for one, settlement, _ in settled if settlement.status.accepted]
+        self._undo_parts(connection, taken, now)
+
+    # -- unsent -------------------------------------------------------------------------------
+
+    def give_back(self, engine: Engine, delivery: Delivery, now: datetime) -> None:
+        """Return a claimed delivery that was not sent, without having used an attempt."""
+        back = {"status": Status.PENDING.value, "due_at": now}
+        write(engine, lambda connection: self._return(connection, delivery, **back))
+
+    def put_back(
+        self,
+        engine: Engine,
+        delivery: Delivery,
+        next_: Settlement,
+        now: datetime,
+        parent: Delivery | None,
+    ) -> bool | None:
+        """Let a claimed delivery wait, or end, unsent; return whether that is what became of it.
+
+        None: somebody else holds its row, and nothing was written.
+        """
+        values = {
+            "status": next_.status.value,
+            "due_at": next_.due_at,
+            "detail": told(delivery, next_.detail),
+            "read_to": next_.read_to,
+        }
+        if next_.status is Status.UNATTRIBUTED:
+            values["reason"] = Reason.PARENT.value
+
+        def putting(connection: Connection) -> bool | None:
+            held = self._rows.c.lease_token == delivery.lease_token
+            if not take_free(connection, self._rows, [delivery.id], held):
+                stays = select(self._rows.c.id).where(self._rows.c.id == delivery.id, held)
+                return False if connection.scalar(stays) is None else None
+            look = None if parent is None else look_again(connection, self._rows, parent)
+            if look is not None:
+                back = {"status": Status.WAITING.value, "due_at": now + look}
+                self._return(connection, delivery, **back)
+                return False
+            settled_at = now if next_.settled else None
+            ours = self._return(connection, delivery, settled_at=settled_at, **values)
+            if ours and next_.settled:
+                inherit(connection, self._rows, [delivery])
+                call_dependents(connection, self._rows, [delivery], now)
+            return ours
+
+        return write(engine, putting)
+
+    def _return(self, connection: Connection, delivery: Delivery, **values: Any) -> bool:
+        this = {"its_id": delivery.id, "its_token": delivery.lease_token}
+        unused = {**this, **values, "lease_token": None, "attempts": delivery.attempts - 1}
+        if not connection.execute(self._moving, unused).rowcount:
+            return False
+        connection.execute(self._unused, this)
+        return True
+
+
+def _fence(rows: Table, held: Any) -> tuple[Any, Any]:
+    return (rows.c.id == held.id, rows.c.lease_token == held.lease_token)
+
+
+def _unclosed(attempts: Table, held: Any) -> tuple[Any, Any, Any]:
+    return (
+        attempts.c.delivery_id == held.id,
+        attempts.c.number == held.number,
+        attempts.c.closed_at.is_(None),
+    )
+
+
+def _at_once(rows: Table, attempts: Table) -> Any:
+    """Move and close a batch that comes as JSON; return the ids of those that were still ours."""
+    kept = [rows.c[name] for name in MOVED] + [attempts.c[name] for name in CLOSED]
+    given = (
+        func.json_to_recordset(cast(bindparam("batch", type_=Text()), JSON))
+        .table_valued(
+            column("its_id", BigInteger()),
+            column("its_token", String()),
+            column("its_number", Integer()),
+            *(column(one.name, one.type) for one in kept),
+        )
+        .render_derived(name="given", with_types=True)
+    )
+    held = SimpleNamespace(
+        id=given.c.its_id, lease_token=given.c.its_token, number=given.c.its_number
+    )
+    # Each is locked before any is written, but for those that somebody else holds.
+    locking = select(rows.c.id).join(given, and_(*_fence(rows, held)))
+    locked = skip_locked(locking, of=rows).cte("locked")
+    these = (rows.c.id == given.c.its_id, rows.c.id == locked.c.id)
+    moving = update(rows).where(*these).values({n: given.c[n] for n in MOVED})
+    moved = moving.values(lease_token=null()).returning(rows.c.id).cte("moved")
+    closing = update(attempts).where(*_unclosed(attempts, held), given.c.its_id == moved.c.id)
+    closed = closing.values({name: given.c[name] for name in CLOSED}).cte("closed")
+    return select(moved.c.id).add_cte(closed)

@@ -1,0 +1,1 @@
+"""Personal data: found, shown, erased, and the keys that hash it."""

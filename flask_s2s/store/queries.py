@@ -1,0 +1,287 @@
+"""The questions of lists and pages: pages by keyset, exact look-ups, and counts of what a list shows.
+
+Each question is answered by an index, and each answer is a value. Times are UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    and_,
+    distinct,
+    func,
+    or_,
+    select,
+    union_all,
+)
+
+from ..conversion import Action, Reversal, Signup, Transaction
+from ..rules.delivery import Delivery
+from ..rules.states import OPEN, TROUBLED
+from .outbox.ledger import Attempt, attempt_of
+from .outbox.rows import delivery_of
+from .schema import Tables
+from .transactions import whole
+
+#: How many deliveries a text names at most.
+_NAMED = 50
+#: How many hashes one statement asks for.
+_AT_ONCE = 500
+#: What a list can be counted by: its name, and its column.
+_COLUMNS = {"error": "detail", "partner": "partner_key", "reason": "reason"}
+GROUPS = tuple(_COLUMNS)
+_WITH_KEYS = (Transaction.kind, Action.kind, Reversal.kind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """The filter of a list: a delivery meets all that is set."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    kinds: tuple[str, ...] = ()
+    statuses: tuple[str, ...] = ()
+    partner: str | None = None
+    reason: str | None = None
+    customer: str | None = None
+    sub_id: str | None = None
+    detail: str | None = None
+    #: The site's own key.
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grouped:
+    """A count of deliveries of one status that are alike; `name` None: of those that have none."""
+
+    name: str | None
+    status: str
+    number: int
+    customers: int
+    first: datetime
+    last: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """One delivery with its tries, and what it belongs to."""
+
+    delivery: Delivery
+    attempts: list[Attempt]
+    parent: Delivery | None = None
+    dependents: list[Delivery] = field(default_factory=list)
+
+
+class Queries:
+    """The questions, of one database."""
+
+    def __init__(
+        self,
+        engine: Callable[[], Engine],
+        tables: Tables,
+        hashed: Callable[[Connection, tuple[str, ...]], str],
+        person: Callable[[Connection, str], str | None],
+    ) -> None:
+        """`hashed` is the keyed hash of what makes a conversion itself, `person` of an address."""
+        self._engine = engine
+        self._rows = tables.delivery
+        self._attempts = tables.attempt
+        self._hashed = hashed
+        self._person = person
+
+    # -- lists --------------------------------------------------------------------------------
+
+    def page(
+        self, wanted: Wanted, limit: int, before: tuple[datetime, int] | None = None
+    ) -> list[Delivery]:
+        """Return deliveries, newest first; `before` is the time and number of the last one seen."""
+        with self._engine().connect() as connection:
+            found = self._newest((self._rows,), wanted, limit, before)
+            return [delivery_of(row) for row in connection.execute(found).mappings()]
+
+    def exported(
+        self,
+        columns: Sequence[str],
+        wanted: Wanted,
+        limit: int,
+        before: tuple[datetime, int] | None = None,
+    ) -> Sequence[Row[Any]]:
+        """Return some columns of the same, as they are stored: no delivery is made of a row."""
+        named = [self._rows.c[name] for name in columns]
+        with self._engine().connect() as connection:
+            return connection.execute(self._newest(named, wanted, limit, before)).all()
+
+    def _newest(
+        self,
+        what: Sequence[Any],
+        wanted: Wanted,
+        limit: int,
+        before: tuple[datetime, int] | None,
+    ) -> Select[Any]:
+        # Each status by the index in whose order it lies: a list of several is merged from them.
+        each = [replace(wanted, statuses=(one,)) for one in wanted.statuses] or [wanted]
+        newest = [self._newest_of_one(what, one, limit, before) for one in each]
+        if len(newest) == 1:
+            return newest[0]
+        merged = union_all(*(select(one.subquery()) for one in newest)).subquery()
+        order = (merged.c.created_at.desc(), merged.c.id.desc())
+        return select(merged).order_by(*order).limit(limit)
+
+    def _newest_of_one(
+        self,
+        what: Sequence[Any],
+        wanted: Wanted,
+        limit: int,
+        before: tuple[datetime, int] | None,
+    ) -> Select[Any]:
+        rows = self._rows
+        found = select(*what).where(*self._matching(wanted))
+        if before is not None:
+            at, number = before
+            earlier = and_(rows.c.created_at == at, rows.c.id < number)
+            found = found.where(rows.c.created_at <= at, or_(rows.c.created_at < at, earlier))
+        return found.order_by(rows.c.created_at.desc(), rows.c.id.desc()).limit(limit)
+
+    def by_status(self, wanted: Wanted) -> dict[str, int]:
+        """Count what a list would show, by status."""
+        rows = self._rows
+        found = select(rows.c.status, func.count()).where(*self._matching(wanted))
+        with self._engine().connect() as connection:
+            return _pairs(connection.execute(found.group_by(rows.c.status)))
+
+    def grouped(self, wanted: Wanted, by: str) -> list[Grouped]:
+        """Count what a list would show by `by` and status, the most first."""
+        rows = self._rows
+        name = rows.c[_COLUMNS[by]]
+        conditions = list(self._matching(wanted))
+        if by == "error" and not wanted.statuses:
+            conditions.append(rows.c.status.in_(TROUBLED))
+        found = (
+            select(
+                name.label("name"),
+                rows.c.status,
+                func.count().label("number"),
+                func.count(distinct(rows.c.customer_key)).label("customers"),
+                func.min(rows.c.created_at).label("first"),
+                func.max(rows.c.created_at).label("last"),
+            )
+            .where(*conditions)
+            .group_by(name, rows.c.status)
+        )
+        with self._engine().connect() as connection:
+            groups = [Grouped(**row) for row in connection.execute(found).mappings()]
+        return sorted(groups, key=lambda one: (-one.number, one.name or "", one.status))
+
+    def find(self, text: str) -> list[Delivery]:
+        """Return the deliveries that a text names exactly, newest first.
+
+        It is tried as a number, a customer's key, a conversion's key, a click ID, and as the e-mail
+        address of a sign-up.
+        """
+        rows, text = self._rows, text.strip().replace("\0", "\ufffd")
+        named: list[ColumnElement[bool]] = [
+            rows.c.customer_key == text,
+            rows.c.click_id == text,
+        ]
+        if text.isascii() and text.isdigit() and len(text) < 18:
+            named.append(rows.c.id == int(text))
+        with self._engine().connect() as connection:
+            signup = self._hashed(connection, (Signup.kind, text))
+            named.append(rows.c.dedupe.in_([signup, *self._keyed(connection, text)]))
+            if (person := self._person(connection, text)) is not None:
+                named.append(rows.c.person == person)
+            found: dict[int, Delivery] = {}
+            for one in named:
+                newest = select(rows).where(one).order_by(rows.c.id.desc()).limit(_NAMED)
+                for row in connection.execute(newest).mappings():
+                    found[row["id"]] = delivery_of(row)
+        return sorted(found.values(), key=lambda one: one.id, reverse=True)[:_NAMED]
+
+    def by_dedupe(self, network: str, hashes: Sequence[str]) -> dict[str, Delivery]:
+        """Return the deliveries that these hashes are of."""
+        rows, found = self._rows, {}
+        with self._engine().connect() as connection:
+            for start in range(0, len(hashes), _AT_ONCE):
+                some = rows.c.dedupe.in_(hashes[start : start + _AT_ONCE])
+                these = select(rows).where(rows.c.network == network, some)
+                for row in connection.execute(these).mappings():
+                    found[row["dedupe"]] = delivery_of(row)
+        return found
+
+    def story(self, delivery_id: int) -> Story | None:
+        """Return one delivery with its tries, what it waits for and what waits for it."""
+        rows, attempts = self._rows, self._attempts
+        tried = select(attempts).where(attempts.c.delivery_id == delivery_id)
+        with self._engine().connect() as connection:
+            row = (
+                connection.execute(select(rows).where(rows.c.id == delivery_id)).mappings().first()
+            )
+            if row is None:
+                return None
+            same = rows.c.network == row["network"]
+            parent = select(rows).where(same, rows.c.dedupe == row["parent"])
+            theirs = select(rows).where(same, rows.c.parent == row["dedupe"])
+            above = None
+            if row["parent"] is not None:
+                above = connection.execute(parent).mappings().first()
+            below = connection.execute(theirs.order_by(rows.c.id).limit(50)).mappings().all()
+            listed = connection.execute(tried.order_by(attempts.c.number.desc())).mappings()
+            return Story(
+                delivery=delivery_of(row),
+                attempts=[attempt_of(one) for one in listed],
+                parent=None if above is None else delivery_of(above),
+                dependents=[delivery_of(one) for one in below],
+            )
+
+    def open_by_status(self) -> dict[str, int]:
+        """Count what has work left, by status: of the rows that do, however many are settled."""
+        rows = self._rows
+        found = select(rows.c.status, func.count()).where(rows.c.status.in_(OPEN))
+        with whole(self._engine()) as connection:
+            return _pairs(connection.execute(found.group_by(rows.c.status)))
+
+    # -----------------------------------------------------------------------------------------
+
+    def _matching(self, wanted: Wanted) -> Sequence[ColumnElement[bool]]:
+        """Return what a delivery that is wanted meets."""
+        rows = self._rows
+        found: list[ColumnElement[bool]] = []
+        if wanted.since is not None:
+            found.append(rows.c.created_at >= wanted.since)
+        if wanted.until is not None:
+            found.append(rows.c.created_at < wanted.until)
+        for column, values in ((rows.c.kind, wanted.kinds), (rows.c.status, wanted.statuses)):
+            if values:
+                found.append(column.in_(values))
+        for column, value in (
+            (rows.c.partner_key, wanted.partner),
+            (rows.c.reason, wanted.reason),
+            (rows.c.customer_key, wanted.customer),
+            (rows.c.sub_id, wanted.sub_id),
+            (rows.c.detail, wanted.detail),
+        ):
+            if value == "":
+                found.append(or_(column.is_(None), column == ""))
+            elif value is not None:
+                found.append(column == value)
+        if wanted.key is not None:
+            with self._engine().connect() as connection:
+                found.append(rows.c.dedupe.in_(self._keyed(connection, wanted.key)))
+        return found
+
+    def _keyed(self, connection: Connection, key: str) -> list[str]:
+        """Return what the conversions with a key of the site's own are known by."""
+        return [self._hashed(connection, (kind, key)) for kind in _WITH_KEYS]
+
+
+def _pairs(found: Iterable[Any]) -> dict[Any, int]:
+    return {name: number for name, number in found}

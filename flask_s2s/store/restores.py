@@ -1,0 +1,176 @@
+"""A database that forgot: a restored backup, or a failover that lost the last second.
+
+What was sent after the moment that such a database remembers is open there once more, and would be
+sent a second time without a look. So who delivers remembers the attempt that it closed last, and
+looks whether that is still there: on each new connection, after each failure, when it could not close
+one, and now and then. If it is not, all that is open may have arrived: a payment is then looked for
+before it is repeated, a sign-up is repeated, which is harmless.
+
+Who starts remembers nothing. So what had waited long before is looked for once, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Engine, and_, case, event, func, literal, null, select, update
+
+from ..rules.delivery import Delivery
+from ..rules.states import OPEN, Status
+from .dialects.statements import in_order
+from .schema import Tables
+from .transactions import whole, write
+
+_EVERY = timedelta(seconds=20)
+#: What is older may have been pruned.
+_KEPT = timedelta(days=1)
+#: Kinds of which a repeat may count twice, or is answered with "not there".
+_LOOKED_FOR = ("action", "transaction", "reversal")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marked:
+    """Counts of open deliveries in a restored database that may have arrived."""
+
+    #: Looked for before it is sent again.
+    looked_for: int
+    #: Sign-ups, which are simply sent again.
+    repeated: int
+
+
+class Memory:
+    """The attempt that this process closed last."""
+
+    def __init__(self, engine: Callable[[], Engine], tables: Tables) -> None:
+        self._engine = engine
+        self._rows, self._attempts = tables.delivery, tables.attempt
+        self._last: tuple[int, int, str | None] | None = None
+        self._at: datetime | None = None
+        self._closed = True
+        self._looked: datetime | None = None
+        self._doubtful = False
+        self._pool: object = None
+
+    def keep(self, delivery_id: int, number: int, token: str | None, now: datetime) -> None:
+        """Remember an attempt that was closed."""
+        self._last, self._at, self._closed = (delivery_id, number, token), now, True
+        self._watch()
+
+    def miss(self, delivery_id: int, number: int, token: str | None, now: datetime) -> None:
+        """Remember one that could not be closed: if it is not even open, it was forgotten."""
+        self.keep(delivery_id, number, token, now)
+        self._closed, self._doubtful = False, True
+
+    def doubt(self) -> None:
+        """Something happened to the database: look at the next occasion."""
+        self._doubtful = True
+
+    def forgot(self, now: datetime) -> bool:
+        """Say, once, whether the database has lost what it had."""
+        if self._last is None or self._at is None:
+            return False
+        self._watch()
+        rested = self._looked is not None and abs(now - self._looked) < _EVERY
+        if rested and not self._doubtful:
+            return False
+        if now - self._at < _KEPT and not self._is_there(self._last):
+            self._last = None
+            return True
+        self._looked, self._doubtful = now, False
+        return False
+
+    def _is_there(self, last: tuple[int, int, str | None]) -> bool:
+        """Say whether it is: an emptied delivery has none, its person's were erased."""
+        rows = self._rows
+        table, (delivery_id, number, token) = self._attempts, last
+        this = select(table.c.id).where(
+            table.c.delivery_id == delivery_id,
+            table.c.number == number,
+            table.c.lease_token == token,
+        )
+        if self._closed:
+            this = this.where(table.c.closed_at.is_not(None))
+        emptied = select(rows.c.id).where(rows.c.id == delivery_id, rows.c.customer_key.is_(None))
+        with whole(self._engine()) as connection:
+            return connection.scalar(this) is not None or connection.scalar(emptied) is not None
+
+    def _watch(self) -> None:
+        """Doubt whenever the pool opens a connection: it may lead to another server."""
+        pool = self._engine().pool
+        if pool is self._pool:
+            return
+        self._doubtful, self._pool = self._pool is not None, pool
+        if not event.contains(pool, "connect", self._connected):
+            event.listen(pool, "connect", self._connected)
+
+    def _connected(self, *_: Any) -> None:
+        self._doubtful = True
+
+
+class Inherited:
+    """Deliveries that had waited before this process began: its database may be a restored backup.
+
+    Then it was sent after the backup was made, which nothing in the database tells. So it is looked
+    for once, where a repeat might count twice. What waited for moments only is not: then each start
+    of a site would ask for whatever it begins with.
+    """
+
+    def __init__(self, began: datetime) -> None:
+        self._began = began
+        self._looked_for: set[int] = set()
+
+    def take(self, delivery: Delivery, waited: timedelta) -> bool:
+        """Say, once, whether it had waited for so long when this process began."""
+        if delivery.created_at > self._began - waited or delivery.id in self._looked_for:
+            return False
+        self._looked_for.add(delivery.id)
+        return True
+
+
+def count_open(engine: Engine, tables: Tables) -> Marked:
+    """Count what `mark_open` would mark, and the sign-ups that would be repeated."""
+    rows = tables.delivery
+    opened = rows.c.status.in_(OPEN)
+    counted = select(func.count()).select_from(rows).where(opened)
+    with engine.connect() as connection:
+        looked_for = connection.scalar(counted.where(rows.c.kind.in_(_LOOKED_FOR))) or 0
+        return Marked(
+            looked_for=looked_for, repeated=(connection.scalar(counted) or 0) - looked_for
+        )
+
+
+def count_sent(engine: Engine, tables: Tables, since: datetime) -> int:
+    """Count the payments and actions that were tried since then, as this database knows."""
+    rows, tried = tables.delivery, tables.attempt
+    joined = select(func.count(func.distinct(rows.c.id))).join_from(rows, tried)
+    these = joined.where(rows.c.kind.in_(_LOOKED_FOR), tried.c.opened_at >= since)
+    with engine.connect() as connection:
+        return connection.scalar(these) or 0
+
+
+def mark_open(engine: Engine, tables: Tables, now: datetime) -> Marked:
+    """Mark all that is open and not harmless to repeat as what may have arrived, by now.
+
+    Whoever held it lost it with the database: such a lease ends here.
+    """
+    rows = tables.delivery
+    marked = count_open(engine, tables)
+    held = rows.c.status == Status.SENDING.value
+    open_ = and_(rows.c.status.in_(OPEN), rows.c.kind.in_(_LOOKED_FOR))
+    marking = in_order(
+        update(rows).where(open_),
+        (rows.c.ambiguous_at, now),
+        (rows.c.read_to, null()),
+        (rows.c.lease_token, case((held, null()), else_=rows.c.lease_token)),
+        (rows.c.due_at, case((held, literal(now, rows.c.due_at.type)), else_=rows.c.due_at)),
+        (rows.c.status, case((held, Status.PENDING.value), else_=rows.c.status)),
+    )
+
+    def mark(connection: Connection) -> None:
+        connection.execute(marking)
+
+    write(engine, mark)
+    return marked

@@ -1,0 +1,307 @@
+"""The sums of reports and pages: deliveries and clicks of a period, grouped and counted.
+
+Each is answered by a covering index, and each answer is a value. What is counted is counted anew:
+there is no second truth beside the rows. Times are UTC; a day is a UTC day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Engine,
+    case,
+    distinct,
+    func,
+    or_,
+    select,
+    type_coerce,
+)
+
+from ..conversion import Signup, Transaction
+from ..rules.states import ALARMING, CREDITED, Status
+from .schema import EPOCH, Tables
+
+_DAY = 86_400_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """Deliveries that are alike in all that is named: their number, and their sum."""
+
+    day: datetime
+    kind: str
+    status: str
+    reason: str
+    currency: str | None
+    number: int
+    #: How many of them have an amount above zero.
+    payments: int
+    #: Minor units: of what is positive, and of what is negative.
+    paid: int
+    refunded: int
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the network's own record has them."""
+        return self.status == Status.CONFIRMED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """The same by partner, or by one partner's sub ID; None is what has none."""
+
+    name: str | None
+    kind: str
+    #: Whether the network's own record has them.
+    confirmed: bool
+    currency: str | None
+    number: int
+    payments: int
+    paid: int
+    refunded: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """Deliveries that failed alike: in one status, of one kind, with the same last word."""
+
+    status: str
+    kind: str
+    detail: str | None
+    number: int
+    #: Of how many nobody has said that they know.
+    unknown: int
+    customers: int
+    first: datetime
+    last: datetime
+    #: currency -> the sum of their amounts.
+    amounts: dict[str, int]
+
+
+class Sums:
+    """The sums, of one database."""
+
+    def __init__(self, engine: Callable[[], Engine], tables: Tables) -> None:
+        self._engine = engine
+        self._rows = tables.delivery
+        self._clicks = tables.click
+
+    def counts(self, since: datetime, until: datetime) -> list[Count]:
+        """Count the deliveries recorded in a period, by all that a report splits them by."""
+        rows = self._rows
+        at = type_coerce(rows.c.created_at, BigInteger)
+        day = (at - at % _DAY).label("day")
+        split = (day, rows.c.kind, rows.c.status, rows.c.reason, rows.c.currency)
+        found = select(*split, *_sums(rows)).where(*_within(rows.c.created_at, since, until))
+        with self._engine().connect() as connection:
+            return [
+                Count(
+                    day=EPOCH + timedelta(microseconds=int(row.day)),
+                    kind=row.kind,
+                    status=row.status,
+                    reason=row.reason,
+                    currency=row.currency,
+                    **_amounts(row),
+                )
+                for row in connection.execute(found.group_by(*split))
+            ]
+
+    def partners(self, since: datetime, until: datetime, partner: str | None = None) -> list[Share]:
+        """Count what is credited in a period, by partner; of one alone, or of all."""
+        its = _its(self._rows, partner)
+        return self._shares(self._rows.c.partner_key, since, until, *its)
+
+    def partner_keys(self, since: datetime, until: datetime, limit: int) -> list[str]:
+        """Return the partners who brought most in a period."""
+        rows = self._rows
+        found = (
+            select(rows.c.partner_key)
+            .where(*_within(rows.c.created_at, since, until), rows.c.partner_key.is_not(None))
+            .group_by(rows.c.partner_key)
+            .order_by(func.count().desc(), rows.c.partner_key)
+            .limit(limit)
+        )
+        with self._engine().connect() as connection:
+            return list(connection.scalars(found))
+
+    def sub_ids(self, partner: str | None, since: datetime, until: datetime) -> list[Share]:
+        """Count what is credited to one partner in a period, by the first sub ID."""
+        rows = self._rows
+        return self._shares(rows.c.sub_id, since, until, rows.c.partner_key == partner)
+
+    def _shares(
+        self, by: ColumnElement[Any], since: datetime, until: datetime, *only: ColumnElement[bool]
+    ) -> list[Share]:
+        rows = self._rows
+        confirmed = case((rows.c.status == Status.CONFIRMED.value, 1), else_=0).label("on_record")
+        split = (by.label("name"), rows.c.kind, confirmed, rows.c.currency)
+        credited = rows.c.status.in_(CREDITED)
+        period = _within(rows.c.created_at, since, until)
+        found = select(*split, *_sums(rows)).where(*period, credited, *only).group_by(*split)
+        with self._engine().connect() as connection:
+            return [
+                Share(
+                    name=row.name,
+                    kind=row.kind,
+                    confirmed=bool(row.on_record),
+                    currency=row.currency,
+                    **_amounts(row),
+                )
+                for row in connection.execute(found)
+            ]
+
+    def daily(
+        self, since: datetime, until: datetime, only: Sequence[str] | None = None
+    ) -> dict[tuple[str | None, datetime], int]:
+        """Count credited sign-ups by partner and day; of some alone, or of all."""
+        rows = self._rows
+        at = type_coerce(rows.c.created_at, BigInteger)
+        day = (at - at % _DAY).label("day")
+        credited = rows.c.status.in_(CREDITED)
+        found = select(rows.c.partner_key, day, func.count().label("number")).where(
+            *_within(rows.c.created_at, since, until),
+            rows.c.kind == Signup.kind,
+            credited,
+            *([] if only is None else [rows.c.partner_key.in_(only)]),
+        )
+        with self._engine().connect() as connection:
+            return {
+                (row.partner_key, EPOCH + timedelta(microseconds=int(row.day))): row.number
+                for row in connection.execute(found.group_by(rows.c.partner_key, day))
+            }
+
+    def clicks(
+        self, since: datetime, until: datetime, partner: str | None = None
+    ) -> dict[str | None, int]:
+        """Count the click IDs that landed in a period, by partner; of one alone, or of all."""
+        clicks = self._clicks
+        found = select(clicks.c.partner_key, func.count()).where(
+            *_within(clicks.c.at, since, until), *_its(clicks, partner)
+        )
+        with self._engine().connect() as connection:
+            return _pairs(connection.execute(found.group_by(clicks.c.partner_key)))
+
+    def clicks_by_day(self, since: datetime, until: datetime) -> dict[datetime, int]:
+        """Count the click IDs that landed, by day."""
+        clicks = self._clicks
+        at = type_coerce(clicks.c.at, BigInteger)
+        day = (at - at % _DAY).label("day")
+        found = select(day, func.count().label("number")).where(*_within(clicks.c.at, since, until))
+        with self._engine().connect() as connection:
+            return {
+                EPOCH + timedelta(microseconds=int(row.day)): row.number
+                for row in connection.execute(found.group_by(day))
+            }
+
+    def clicks_by_sub_id(
+        self, partner: str | None, since: datetime, until: datetime
+    ) -> dict[str | None, int]:
+        """Count one partner's clicks of a period by their first sub ID."""
+        clicks = self._clicks
+        found = select(clicks.c.sub_ids).where(
+            *_within(clicks.c.at, since, until), clicks.c.partner_key == partner
+        )
+        numbers: dict[str | None, int] = {}
+        with self._engine().connect() as connection:
+            for sub_ids in connection.execution_options(yield_per=1000).scalars(found):
+                first = sub_ids[0] if sub_ids else None
+                numbers[first] = numbers.get(first, 0) + 1
+        return numbers
+
+    def paying(
+        self, since: datetime, until: datetime, partner: str | None = None
+    ) -> dict[str | None, int]:
+        """Count the credited customers who paid in a period, by partner; of one alone, or of all."""
+        its = _its(self._rows, partner)
+        return self._paying(self._rows.c.partner_key, since, until, *its)
+
+    def paying_by_sub_id(
+        self, partner: str | None, since: datetime, until: datetime
+    ) -> dict[str | None, int]:
+        """Count one partner's customers who paid in a period, by sub ID."""
+        rows = self._rows
+        return self._paying(rows.c.sub_id, since, until, rows.c.partner_key == partner)
+
+    def _paying(
+        self, by: ColumnElement[Any], since: datetime, until: datetime, *only: ColumnElement[bool]
+    ) -> dict[str | None, int]:
+        rows = self._rows
+        credited = rows.c.status.in_(CREDITED)
+        paid = (rows.c.kind == Transaction.kind, rows.c.amount > 0, credited)
+        period = _within(rows.c.created_at, since, until)
+        # Each customer once, then their number: no sorting, as count(distinct) does.
+        each = select(by.label("name"), rows.c.customer_key).where(*period, *paid, *only)
+        customer = each.group_by(by, rows.c.customer_key).subquery()
+        found = select(customer.c.name, func.count(customer.c.customer_key))
+        with self._engine().connect() as connection:
+            return _pairs(connection.execute(found.group_by(customer.c.name)))
+
+    def causes(self, since: datetime, until: datetime) -> list[Cause]:
+        """Group what was given up on by its cause, most customers first."""
+        rows = self._rows
+        split = (rows.c.status, rows.c.kind, rows.c.detail)
+        failed = (rows.c.status.in_(ALARMING), *_within(rows.c.created_at, since, until))
+        unknown = or_(rows.c.acked_at.is_(None), rows.c.acked_at < rows.c.settled_at)
+        found = (
+            select(
+                *split,
+                func.count().label("number"),
+                func.sum(case((unknown, 1), else_=0)).label("unknown"),
+                func.count(distinct(rows.c.customer_key)).label("customers"),
+                func.min(rows.c.created_at).label("first"),
+                func.max(rows.c.created_at).label("last"),
+            )
+            .where(*failed)
+            .group_by(*split)
+        )
+        amount = func.sum(rows.c.amount).label("amount")
+        money = select(*split, rows.c.currency, amount).where(*failed, rows.c.amount.is_not(None))
+        with self._engine().connect() as connection:
+            amounts: dict[Any, dict[str, int]] = {}
+            for *alike, currency, total in connection.execute(
+                money.group_by(*split, rows.c.currency)
+            ):
+                amounts.setdefault(tuple(alike), {})[currency] = int(total)
+            causes = [
+                Cause(
+                    **{**row, "unknown": int(row["unknown"])},
+                    amounts=amounts.get((row["status"], row["kind"], row["detail"]), {}),
+                )
+                for row in connection.execute(found).mappings()
+            ]
+        return sorted(causes, key=lambda cause: (-cause.customers, -cause.number))
+
+
+def _within(
+    column: ColumnElement[Any], since: datetime, until: datetime
+) -> list[ColumnElement[bool]]:
+    return [column >= since, column < until]
+
+
+def _its(rows: Any, partner: str | None) -> list[ColumnElement[bool]]:
+    return [] if partner is None else [rows.c.partner_key == partner]
+
+
+def _sums(rows: Any) -> tuple[ColumnElement[Any], ...]:
+    amount = func.coalesce(rows.c.amount, 0)
+    return (
+        func.count().label("number"),
+        func.sum(case((amount > 0, 1), else_=0)).label("payments"),
+        func.sum(case((amount > 0, amount), else_=0)).label("paid"),
+        func.sum(case((amount < 0, amount), else_=0)).label("refunded"),
+    )
+
+
+def _amounts(row: Any) -> dict[str, int]:
+    names = ("number", "payments", "paid", "refunded")
+    return {name: int(getattr(row, name)) for name in names}
+
+
+def _pairs(found: Iterable[Any]) -> dict[Any, int]:
+    return {name: number for name, number in found}

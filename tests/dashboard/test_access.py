@@ -1,0 +1,144 @@
+"""Access to the dashboard: who may look, who may act, and what every answer forbids the browser."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from flask import Flask
+
+from flask_s2s import S2S
+from flask_s2s.rules.attribution import Reason
+from tests.dashboard.programme import HOSTILE, Programme, token_in
+
+GETS = {
+    "/": "Overview",
+    "/conversions": "Conversions",
+    "/conversions/1": "Sign-up",
+    "/customers": "Customers",
+    "/customer?key=41": "Customer 41",
+    "/partners": "Partners",
+    "/partner?key=ada": "Ada & Co",
+    "/fraud": "Fraud",
+    "/reconciliation": "Reconciliation",
+    "/failed": "Failed",
+    "/failed/retry?status=refused": "Nothing to send again",
+    "/failed/ack?status=refused": "Nothing to acknowledge",
+    "/failed/discard?id=1": "Never send 1?",
+    "/delivery": "Lanes and workers",
+    "/delivery/pause?lane=partnerstack/tracking": "1 will wait in it",
+    "/acts": "Audit log",
+    "/settings": "Settings",
+    "/counted": "What is counted",
+}
+
+
+def addresses(app: Flask) -> list[tuple[str, str]]:
+    """Return every address and method of the dashboard."""
+    return [
+        (method, rule.rule.replace("<int:number>", "1").replace("<path:filename>", "live.js"))
+        for rule in app.url_map.iter_rules()
+        if rule.endpoint.startswith("s2s_dashboard.")
+        for method in sorted((rule.methods or set()) - {"OPTIONS"})
+    ]
+
+
+def test_a_dashboard_without_a_word_on_access_is_a_mistake() -> None:
+    with pytest.raises(TypeError, match="access"):
+        S2S().dashboard()  # type: ignore[call-arg]
+
+
+def test_nobody_finds_any_of_it_without_access(programme: Programme) -> None:
+    client = programme.client("nobody")
+    found = addresses(programme.app)
+    assert len(found) > 30
+    answers = {one: client.open(one[1], method=one[0]).status_code for one in found}
+    assert set(answers.values()) == {404}
+
+
+def test_who_may_look_changes_nothing(programme: Programme) -> None:
+    client = programme.client("looks")
+    posts = [path for method, path in addresses(programme.app) if method == "POST"]
+    assert len(posts) == 12
+    for path in posts:
+        answer = client.post(path)
+        assert answer.status_code == 403
+        assert "You may look, not act" in answer.text
+
+
+@pytest.mark.parametrize("path", GETS)
+def test_each_page_obeys_a_policy_that_allows_its_own_files_only(
+    programme: Programme, path: str
+) -> None:
+    programme.signs_up("41", "ada", email="maya@example.com")
+    programme.signs_up(HOSTILE, reason=Reason.NO_CLICK)
+    programme.pays(HOSTILE, 100, HOSTILE)
+    answer = programme.client().get(f"/partners{path}")
+    assert answer.status_code == 200
+    assert GETS[path] in re.sub("&amp;", "&", answer.text)
+    policy = answer.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'self';")
+    assert "unsafe" not in policy
+    assert answer.headers["Cache-Control"] == "private, no-store"
+    # What the policy would refuse is not there: a page is whole under it.
+    assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script(?! src=)|javascript:", answer.text)
+    assert "<script>alert" not in answer.text
+    assert "\u202e" not in answer.text
+
+
+def test_who_may_look_sees_no_address_in_full(programme: Programme) -> None:
+    programme.signs_up("41", "ada", email="maya@example.com")
+    for path in ("/conversions", "/conversions/1"):
+        assert "maya@example.com" in programme.read(path)
+        assert "maya@example.com" not in programme.read(path, "looks")
+        assert "m...@example.com" in programme.read(path, "looks")
+
+
+def test_a_form_of_another_site_or_of_another_person_changes_nothing(programme: Programme) -> None:
+    programme.signs_up("41", "ada")
+    client = programme.client()
+    token = token_in(client.get("/partners/settings").text, "/settings/check")
+    path = "/partners/settings/check"
+    for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
+        assert client.post(path, data={"token": token}, headers=headers).status_code == 409
+    assert client.post(path, data={"token": "forged"}).status_code == 409
+    # A token is for one purpose.
+    data = {"token": token, "key": "41", "click": "x"}
+    assert client.post("/partners/customer/credit", data=data).status_code == 409
+    assert client.post(path, data={"token": token}).status_code == 303
+
+
+def test_a_form_with_a_forged_token_changes_nothing_anywhere(programme: Programme) -> None:
+    programme.signs_up("41", "ada")
+    client = programme.client()
+    posts = [path for method, path in addresses(programme.app) if method == "POST"]
+    form = {"token": "forged", "why": "x", "until": "1h"}
+    for path in posts:
+        answer = client.post(f"{path}?lane=partnerstack/tracking", data=form)
+        assert (path, answer.status_code) == (path, 409)
+    assert programme.services.audit.newest(1) == []
+
+
+@pytest.mark.parametrize(
+    "query", ["period=ever", "from=2026-13-01&to=x", "state=odd", "kind=odd", "before=1.x"]
+)
+def test_a_filter_that_cannot_be_is_named(programme: Programme, query: str) -> None:
+    said = programme.read(f"/conversions?{query}", status=400)
+    assert "This address cannot be read" in said
+
+
+def test_a_database_that_is_away_is_said_with_when_to_come_again(programme: Programme) -> None:
+    with programme.services.storage.engine().begin() as connection:
+        connection.exec_driver_sql("DROP TABLE s2s_attempt")
+    answer = programme.client().get("/partners/conversions/1")
+    assert answer.status_code in (404, 503)
+    with programme.services.storage.engine().begin() as connection:
+        connection.exec_driver_sql("DROP TABLE s2s_delivery")
+    answer = programme.client().get("/partners/conversions")
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "10"
+    assert "The outbox cannot be read" in answer.text
+
+
+def test_numbers_that_no_database_has_are_not_found(programme: Programme) -> None:
+    assert "There is no conversion" in programme.read(f"/conversions/{10**30}", status=404)

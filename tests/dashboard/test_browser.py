@@ -1,0 +1,95 @@
+"""The pages in a real Chromium: accessible, on a desk and on a phone, in light and dark."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, sync_playwright
+from werkzeug.serving import make_server
+
+from tests.dashboard.programme import Programme
+from tests.dashboard.test_access import GETS
+from tests.dashboard.test_numbers import fill
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def browser(chromium_path: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-gpu"]
+        browser = playwright.chromium.launch(executable_path=chromium_path, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def address(programme: Programme) -> Iterator[str]:
+    fill(programme)
+    programme.signs_up("waits", "ada")
+    programme.services.blocks.add("partnerstack", "partner", "eve", programme.clock.now())
+    server = make_server("127.0.0.1", 0, programme.app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/partners"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_axe_finds_nothing_and_the_browser_refuses_nothing(
+    browser: Browser, address: str, scheme: Any, width: int
+) -> None:
+    axe = files("axe_playwright_python").joinpath("axe.min.js").read_text()
+    context = browser.new_context(
+        color_scheme=scheme,
+        viewport={"width": width, "height": 900},
+        extra_http_headers={"X-Who": "acts"},
+    )
+    page, said = context.new_page(), []
+
+    def hear(message: ConsoleMessage) -> None:
+        said.append(message.text)
+
+    page.on("console", hear)
+    compare = "/reconciliation/compare"
+    further = (
+        "/customer?key=x1",
+        "/partner?key=ada&period=90d",
+        "/conversions?q=no",
+        "/failed/discard?id=17",
+        compare,
+    )
+    for path in (*GETS, *further):
+        if path == compare:
+            page.goto(address + "/reconciliation")
+            page.get_by_role("button", name="Compare now").click()
+            assert page.get_by_role("heading", name="Ours").is_visible()
+        else:
+            page.goto(address + path.replace("key=41", "key=a1"))
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        page.evaluate(axe)
+        found = page.evaluate("axe.run()")["violations"]
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found] == [], path
+    assert said == []
+    context.close()
+
+
+def test_a_person_finds_a_customer_and_reads_why_without_a_script(
+    browser: Browser, address: str
+) -> None:
+    context = browser.new_context(java_script_enabled=False, extra_http_headers={"X-Who": "looks"})
+    page = context.new_page()
+    page.goto(address)
+    page.get_by_role("link", name="Customers").click()
+    page.get_by_label("Find a customer").fill("in_5")
+    page.get_by_role("button", name="Show").click()
+    assert page.get_by_role("heading", level=1).inner_text() == "Customer x1"
+    assert "this one was older" in page.locator("main").inner_text()
+    assert page.get_by_role("button", name="Credit this customer").count() == 0
+    context.close()

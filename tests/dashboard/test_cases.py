@@ -1,0 +1,107 @@
+"""Cases that a partner manager and an engineer on call solve from the pages alone."""
+
+from __future__ import annotations
+
+from flask_s2s.networks.network import Request, Response
+from flask_s2s.rules.attribution import Reason
+from flask_s2s.testing import answered
+from tests.dashboard.programme import Programme, token_in
+
+
+def refuse(request: Request) -> Response:
+    return answered(400, '{"message": "meta does not match"}')
+
+
+def test_a_refused_sign_up_says_with_which_words(programme: Programme) -> None:
+    programme.line.instead = refuse
+    programme.signs_up("4", "ada")
+    programme.services.drain()
+    assert "Refused: meta does not match" in programme.read("/customer?key=4")
+    assert "meta does not match" in programme.read("/failed")
+    assert "refused in the last 7 days" in programme.read("/")
+
+
+def test_a_sign_up_that_is_held_says_for_which_credential(programme: Programme) -> None:
+    programme.line.instead = lambda request: answered(401, '{"message": "token revoked"}')
+    programme.signs_up("5", "ada")
+    programme.services.drain()
+    assert "Held" in programme.read("/customer?key=5")
+    assert "The network does not take our credential" in programme.read("/conversions/1")
+    lanes = programme.read("/delivery")
+    assert "partnerstack/tracking is closed since" in lanes
+
+
+def test_a_customer_is_credited_by_hand_and_goes_out(programme: Programme) -> None:
+    programme.signs_up("6", reason=Reason.NO_CLICK)
+    client = programme.client()
+    token = token_in(client.get("/partners/customer?key=6").text, "/customer/credit")
+    form = {"token": token, "key": "6", "click": "not a click!"}
+    wrong = client.post("/partners/customer/credit", data=form)
+    assert wrong.status_code == 422
+    assert "A click ID is letters, digits" in wrong.text
+    form |= {"click": "2tVWbJLMHbJS6P", "why": "the partner showed the mail"}
+    assert client.post("/partners/customer/credit", data=form).status_code == 303
+    programme.services.drain()
+    assert "Nobody is credited" not in programme.read("/customer?key=6")
+    assert "Credit Jo (dashboard) the partner showed the mail" in programme.read("/acts")
+    # The same again changes nothing; another click does not take the customer over.
+    assert client.post("/partners/customer/credit", data=form).status_code == 303
+    again = client.post("/partners/customer/credit", data={**form, "click": "another"})
+    assert again.status_code == 422
+    assert "has a partner already" in again.text
+
+
+def test_what_failed_is_sent_again_after_a_preview(programme: Programme) -> None:
+    programme.line.instead = refuse
+    for number in range(12):
+        programme.signs_up(str(number), "ada")
+    programme.services.drain()
+    programme.line.mend()
+    client, path = programme.client(), "/partners/failed/retry?status=refused&kind=signup"
+    page = client.get(path).text
+    assert "Send 12 again?" in page
+    token = token_in(page, "/failed/retry")
+    assert client.post(path, data={"token": token, "why": "mended"}).status_code == 422
+    unsaid = client.post(path, data={"token": token, "count": "12"})
+    assert (unsaid.status_code, "Say why" in unsaid.text) == (422, True)
+    # One more by then: nothing is sent, and the new number is shown.
+    programme.line.instead = refuse
+    programme.signs_up("late", "ada")
+    programme.services.drain()
+    programme.line.mend()
+    stale = client.post(path, data={"token": token, "count": "12", "why": "mended"})
+    assert stale.status_code == 409
+    assert "It is 13 by now." in stale.text
+    token = token_in(stale.text, "/failed/retry")
+    assert (
+        client.post(path, data={"token": token, "count": "13", "why": "mended"}).status_code == 303
+    )
+    programme.services.drain()
+    assert "Nothing failed in this period" in programme.read("/failed")
+
+
+def test_one_is_sent_again_from_its_own_page(programme: Programme) -> None:
+    programme.line.instead = refuse
+    programme.signs_up("7", "ada")
+    programme.services.drain()
+    programme.line.mend()
+    client = programme.client()
+    token = token_in(client.get("/partners/conversions/1").text, "/conversions/1/retry")
+    assert client.post("/partners/conversions/1/retry", data={"token": token}).status_code == 303
+    programme.services.drain()
+    assert "accepted it" in programme.read("/conversions/1")
+
+
+def test_a_conversion_says_what_is_sent_and_cuts_a_person_for_who_may_only_look(
+    programme: Programme,
+) -> None:
+    programme.signs_up("8", "ada", email="ada@example.com", name="Ada")
+    before = programme.read("/conversions/1")
+    assert "What would be sent POST" in before
+    programme.services.drain()
+    acts, looks = (programme.read("/conversions/1", who) for who in ("acts", "looks"))
+    assert "/conversion/xid Fields customer_key, email, name, sub_ids, xid" in acts
+    assert '"email": "ada@example.com"' in acts
+    assert ('"email": "a...@example.com"' in looks, '"name": "A..."' in looks) == (True, True)
+    assert "ada@example.com" not in looks
+    assert "Bearer" not in acts

@@ -1,0 +1,122 @@
+"""`flask s2s report` has the numbers of the pages, and its parts add up to their whole."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from flask_s2s import Click
+from flask_s2s.cli import s2s
+from flask_s2s.operations.period import Period
+from flask_s2s.operations.report import overview
+from tests.cli.runner import cli_runner
+from tests.dashboard.programme import Programme
+from tests.dashboard.test_numbers import fill, sums
+
+
+def report(programme: Programme, *options: str) -> Result:
+    return cli_runner(programme.app).invoke(s2s, ["report", "--since", "7d", *options])
+
+
+def told(programme: Programme, *options: str) -> dict[str, Any]:
+    result = report(programme, "--json", *options)
+    assert result.exit_code == 0, result.output
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+@pytest.mark.parametrize("by", ["partner", "sub-id", "day"])
+def test_a_report_has_the_overviews_numbers_however_it_is_split(
+    any_programme: Programme, by: str
+) -> None:
+    fill(any_programme)
+    found = overview(sums(any_programme), Period.named("7d", any_programme.clock.now()))
+    said = told(any_programme, "--by", by)
+    assert said["clicks"] == found.clicks == 8
+    assert said["signups"]["credited"] == found.credited == 8
+    assert said["signups"]["not_credited"] == dict(found.reasons)
+    whole = said["total"]
+    for name in ("clicks", "signups", "confirmed"):
+        assert whole[name] == sum(line[name] for line in said["lines"])
+    assert (whole["clicks"], whole["signups"], whole["confirmed"]) == (8, 8, found.confirmed)
+    money = {one.currency: one for one in found.money}
+    for currency, one in money.items():
+        parts = [line["money"].get(currency, {"net": 0})["net"] for line in said["lines"]]
+        assert sum(parts) == one.net == whole["money"][currency]["net"]
+
+
+def test_a_report_as_a_file_is_the_pages_file(programme: Programme, tmp_path: Path) -> None:
+    fill(programme)
+    page = programme.client().get("/partners/partners.csv?period=7d").text
+    printed = report(programme, "--csv", "-")
+    assert printed.stdout.splitlines() == page.splitlines()
+    assert printed.stderr.startswith("Payments in EUR as well: --currency EUR")
+    assert report(programme, "--csv", str(tmp_path / "report.csv")).exit_code == 0
+    assert (tmp_path / "report.csv").read_bytes().decode() == page
+
+
+def test_a_report_in_words_has_the_pages_numbers(programme: Programme) -> None:
+    fill(programme)
+    said = [" ".join(line.split()) for line in report(programme).stdout.splitlines()]
+    assert "sign-ups 10 recorded, 8 credited" in said
+    assert "net USD 54.00" in said
+    assert "ada 6 6 0 2 148.00 \u221299.00 49.00" in said
+    assert "all 8 8 0 3 153.00 \u221299.00 54.00" in said
+
+
+def test_sub_ids_are_told_with_their_partner(programme: Programme) -> None:
+    fill(programme)
+    rows = list(
+        csv.DictReader(io.StringIO(report(programme, "--by", "sub-id", "--csv", "-").stdout))
+    )
+    assert {(row["partner_key"], row["sub_id"], row["signups"]) for row in rows} == {
+        ("ada", "newsletter", "6"),
+        ("fern", "newsletter", "1"),
+        ("", "newsletter", "1"),
+    }
+    only = told(programme, "--by", "sub-id", "--partner", "ada")
+    assert only["total"]["signups"] == 6
+
+
+def test_a_sub_id_is_no_formula(programme: Programme) -> None:
+    click = Click(click_id="c1", at=programme.clock.now(), partner_key="ada", sub_ids=("=cmd()",))
+    programme.services.track_signup(customer_key="1", click=click)
+    (row,) = csv.DictReader(io.StringIO(report(programme, "--by", "sub-id", "--csv", "-").stdout))
+    assert row["sub_id"] == "'=cmd()"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--since", "yesterday"), "a date is written like 2026-11-30"),
+        (("--since", "2400-01-01"), "a period ends after it begins"),
+        (("--currency", "CHF"), "nobody paid in this period"),
+        (("--partner", "ada"), "--partner goes with --by sub-id"),
+        (("--by", "moon"), "'moon' is not one of"),
+    ],
+)
+def test_a_report_that_cannot_be_is_a_wrong_command(
+    programme: Programme, options: tuple[str, ...], says: str
+) -> None:
+    programme.services.supervisor.prepare()
+    result = report(programme, *options)
+    assert result.exit_code == 2
+    assert says in result.stderr
+
+
+def test_a_report_of_nothing_says_so(programme: Programme) -> None:
+    assert "No click and no credited customer in these days." in report(programme).stdout
+
+
+def test_a_place_that_cannot_be_written_is_one_clear_line(programme: Programme) -> None:
+    result = report(programme, "--csv", "/no/such/folder/report.csv")
+    assert result.exit_code == 1
+    assert (
+        "/no/such/folder/report.csv cannot be written: No such file or directory." in result.stderr
+    )

@@ -1,0 +1,143 @@
+"""After a failover: connections that answer `SELECT 1` and refuse to write are thrown away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from threading import Barrier, Event
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, create_engine, select, update
+from sqlalchemy.exc import DBAPIError
+
+from flask_s2s import Click, Services, Settings
+from flask_s2s.store.dialects.errors import is_transient, is_useless
+from flask_s2s.store.transactions import write
+from flask_s2s.testing import ManualClock, ScriptedTransport
+from tests.delivery.shop import CONFIG, Shop
+
+pytestmark = pytest.mark.service
+
+_READ_ONLY = {
+    "postgresql": "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+    "mysql": "SET SESSION TRANSACTION READ ONLY",
+    "mariadb": "SET SESSION TRANSACTION READ ONLY",
+}
+
+
+@pytest.fixture(params=["postgresql", "mariadb"])
+def server_url(request: pytest.FixtureRequest) -> str:
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+def shop(server_url: str) -> Iterator[Shop]:
+    shop = Shop(server_url)
+    yield shop
+    shop.close()
+
+
+def demote(engine: Engine, connections: int = 4) -> None:
+    """Fill the pool with connections that lead to a server without writes, as a failover does."""
+    with ExitStack() as stack:
+        for _ in range(connections):
+            connection = stack.enter_context(engine.connect())
+            connection.exec_driver_sql(_READ_ONLY[engine.dialect.name])
+            connection.commit()
+
+
+def test_a_signup_is_stored_and_sent_though_the_pool_leads_to_a_replica(shop: Shop) -> None:
+    engine = shop.services.storage.engine()
+    demote(engine)
+    shop.sign_up("1")
+    demote(engine)
+    assert shop.drain() == 1
+    assert shop.statuses() == {"delivered": 1}
+    assert len(shop.network.requests) == 1
+
+
+def test_one_refusal_throws_away_what_else_the_pool_has(shop: Shop) -> None:
+    """The retry takes one new connection; the next transaction must not meet the others."""
+    engine = shop.services.storage.engine()
+    demote(engine)
+    shop.sign_up("1")
+    with ExitStack() as stack:
+        for number in range(4):
+            connection = stack.enter_context(engine.connect())
+            connection.execute(
+                update(shop.services.storage.tables.breaker).values(reason=str(number))
+            )
+
+
+def test_an_engine_of_the_hosts_is_left_at_a_replica_by_our_writes_alone(server_url: str) -> None:
+    host = create_engine(server_url)
+    services = Services.build(
+        Settings.from_mapping(CONFIG),
+        host_engine=lambda: host,
+        transport=ScriptedTransport(),
+        clock=(clock := ManualClock()),
+    )
+    services.storage.create()
+    demote(host)
+    breakers = services.storage.tables.breaker
+    with host.connect() as theirs:
+        refused = theirs.connection.dbapi_connection
+        with pytest.raises(DBAPIError) as caught:
+            theirs.execute(update(breakers).values(reason="x"))
+        assert is_useless(caught.value.orig)
+        assert not theirs.invalidated
+        assert theirs.connection.dbapi_connection is refused
+    click = Click(click_id="click1", at=clock.now())
+    assert services.track_signup(customer_key="1", click=click)
+    host.dispose()
+
+
+def test_a_deadlock_in_a_transaction_of_our_own_is_tried_again(shop: Shop) -> None:
+    for key in ("1", "2"):
+        shop.sign_up(key)
+    engine, rows = shop.services.storage.engine(), shop.services.storage.tables.delivery
+    with engine.connect() as connection:
+        one, two = connection.scalars(select(rows.c.id).order_by(rows.c.id))
+    crossing, tries, through = Barrier(2), [], Event()
+
+    def cross(first: int, second: int) -> Any:
+        def work(connection: Connection) -> int:
+            tries.append(first)
+            if tries.count(first) == 2:
+                # The other one is through first, or the two might cross once more.
+                through.wait(30)
+            touch = update(rows).values(checks=rows.c.checks + 1)
+            connection.execute(touch.where(rows.c.id == first))
+            if tries.count(first) == 1:
+                crossing.wait(30)
+            return connection.execute(touch.where(rows.c.id == second)).rowcount
+
+        changed = write(engine, work)
+        through.set()
+        return changed
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(cross, (one, two), (two, one))) == [1, 1]
+    assert len(tries) == 3
+    with engine.connect() as connection:
+        assert list(connection.scalars(select(rows.c.checks))) == [2, 2]
+
+
+class _Psycopg2(Exception):
+    pgcode = "40P01"
+
+
+class _MySqlConnector(Exception):
+    errno = 1836
+
+
+def test_an_errors_code_is_found_with_each_driver() -> None:
+    assert is_transient(_Psycopg2("deadlock detected"))
+    assert is_useless(_MySqlConnector("read only mode"))
+    assert is_transient(Exception(1213, "Deadlock found"))
+    assert not is_useless(Exception("1290"))
+    assert not is_useless(Exception())
+    assert not is_useless(None)

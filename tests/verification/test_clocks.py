@@ -1,0 +1,103 @@
+"""A clock that is wrong for a while: nothing is given up, doubled or put off without a word."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+
+from flask_s2s import Delivery, Status
+from flask_s2s.errors import TransportError
+from flask_s2s.networks.network import Request, Response
+from flask_s2s.testing import ManualClock
+from tests.verification.conftest import Opening
+from tests.verification.site import Site
+from tests.verification.test_command import run
+from tests.verification.test_payments import PAYMENT, accept_and_drop, posts, with_customer
+
+YEAR = timedelta(days=365)
+
+
+def jump_for_seconds(site: Site) -> None:
+    site.clock.step(YEAR)
+    site.services.drain()
+    site.clock.advance(seconds=8)
+    site.services.drain()
+    site.clock.step(-YEAR)
+
+
+@pytest.fixture
+def right_network(open_site: Opening) -> Site:
+    """A site whose own clock may jump, and whose network's does not."""
+    return open_site(network_clock=ManualClock())
+
+
+def test_a_payment_is_not_missing_because_a_clock_was_ahead(right_network: Site) -> None:
+    site = right_network
+    delivery = with_customer(site).track(PAYMENT)
+    accept_and_drop(site)
+    site.services.drain()
+    jump_for_seconds(site)
+    assert (site.status(delivery), site.row(delivery).checks) == (Status.DELIVERED, 0)
+
+
+def test_a_sign_up_is_not_given_up_because_a_clock_was_ahead(right_network: Site) -> None:
+    site = right_network
+    delivery = site.sign_up()
+    site.services.drain()
+    site.line.cut_api()
+    site.after(minutes=15)
+    jump_for_seconds(site)
+    assert site.row(delivery).verify_at is not None, site.detail(delivery)
+    site.line.mend()
+    site.services.drain()
+    site.after(minutes=15)
+    assert site.status(delivery) is Status.CONFIRMED
+
+
+def lose_the_answer(site: Site) -> Delivery:
+    delivery = with_customer(site).track(PAYMENT)
+
+    def lose(request: Request) -> Response | None:
+        if request.method == "POST":
+            raise TransportError("no answer", sent=True)
+        return None
+
+    site.line.instead = lose
+    site.services.drain()
+    site.line.mend()
+    return delivery
+
+
+def test_a_process_that_just_began_asks_the_network_for_the_time(site: Site) -> None:
+    """A site that is deployed every ten minutes would never have counted a quarter of an hour."""
+    delivery, sent = lose_the_answer(site), posts(site)
+    site.clock.advance(minutes=16)
+    site.another().drain()
+    assert site.status(delivery) is Status.DELIVERED
+    assert (posts(site), site.ledger()["totals"]["transactions"]) == (sent + 1, 1)
+
+
+def test_a_payment_is_not_repeated_because_a_clock_was_ahead(right_network: Site) -> None:
+    site = right_network
+    delivery, sent = lose_the_answer(site), posts(site)
+    jump_for_seconds(site)
+    assert (site.status(delivery), posts(site)) == (Status.WAITING, sent)
+
+
+@pytest.mark.parametrize("column", ["due_at", "verify_at"])
+def test_status_and_check_tell_of_what_a_clock_has_put_off(any_site: Site, column: str) -> None:
+    delivery = any_site.sign_up()
+    if column == "verify_at":
+        any_site.services.supervisor.worker().run_once()
+    rows = any_site.services.storage.tables.delivery
+    ahead = {column: any_site.row(delivery).created_at + YEAR}
+    with any_site.services.storage.engine().begin() as connection:
+        connection.execute(update(rows).values(ahead))
+    told = "1 put off further than anything is, by a clock that was ahead"
+    for command in ("status", "check"):
+        said = run(any_site, command)
+        assert (said.exit_code, told in said.output) == (1, True), said.output
+    any_site.after(seconds=1)
+    assert told not in run(any_site, "status").output
