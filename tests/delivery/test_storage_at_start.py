@@ -11,13 +11,14 @@ from threading import Barrier
 
 import pytest
 from flask import Flask
-from sqlalchemy import Engine, create_engine, inspect
+from sqlalchemy import Engine, create_engine, inspect, make_url
 from sqlalchemy.orm import Session
 
 from flask_s2s import S2S, Click, ConfigError, Services, Settings, StorageError
 from flask_s2s.cli import s2s as commands
 from flask_s2s.sandbox import create_sandbox
 from flask_s2s.sandbox.server import serve
+from flask_s2s.store.dialects.engines import make_file_engine
 from flask_s2s.testing import ScriptedTransport
 from tests.delivery.shop import CONFIG, Shop
 from tests.waiting import wait_until
@@ -92,6 +93,23 @@ def test_init_db_makes_the_indexes_that_are_missing(any_shop: Shop) -> None:
     made = inspect(storage.engine()).get_indexes(storage.tables.delivery.name)
     assert {one["name"] for one in made} >= wanted
     storage.complete()
+
+
+def test_several_may_open_a_new_file_in_one_moment(tmp_path: Path) -> None:
+    """Turning to WAL, SQLite answers all but one that the file is locked, however long they would wait."""
+    begun = Barrier(4)
+
+    def open_it(engine: Engine) -> None:
+        begun.wait(60)
+        engine.connect().close()
+
+    with ThreadPoolExecutor(4) as threads:
+        for n in range(60):
+            url = make_url(f"sqlite:///{tmp_path / str(n)}")
+            engines = [make_file_engine(url, {}) for _ in range(4)]
+            list(threads.map(open_it, engines))
+            for engine in engines:
+                engine.dispose()
 
 
 def test_several_may_make_the_tables_in_one_moment(database_url: str) -> None:

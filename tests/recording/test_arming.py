@@ -132,7 +132,7 @@ def test_a_signal_whose_own_transaction_finds_a_lock(sqlite_url: str) -> None:
         sqlite_url,
         TESTING=False,
         S2S_WORKER="external",
-        SQLALCHEMY_ENGINE_OPTIONS={"connect_args": {"timeout": 0.05}},
+        SQLALCHEMY_ENGINE_OPTIONS={"connect_args": {"timeout": 3}},
     )
     with desk.app.app_context():
         engine = desk.db.engine

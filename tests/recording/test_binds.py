@@ -29,7 +29,7 @@ from tests.recording.test_sessions import Base, User, plain_app
 
 @pytest.fixture
 def engine(sqlite_url: str) -> Iterator[Engine]:
-    engine = create_engine(sqlite_url, connect_args={"timeout": 0.05})
+    engine = create_engine(sqlite_url, connect_args={"timeout": 3})
     Base.metadata.create_all(engine)
     yield engine
     engine.dispose()

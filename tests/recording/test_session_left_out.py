@@ -18,7 +18,7 @@ from tests.recording.test_sessions import Base, User, plain_app
 
 #: What would hang is over at once: nothing waits for a lock, nor for a pool of one.
 AT_ONCE: dict[str, Any] = {
-    "SQLALCHEMY_ENGINE_OPTIONS": {"connect_args": {"timeout": 0.05}},
+    "SQLALCHEMY_ENGINE_OPTIONS": {"connect_args": {"timeout": 3}},
     "S2S_WORKER": "external",
 }
 
@@ -130,7 +130,7 @@ def test_a_signal_of_an_app_without_a_context(desk: Desk) -> None:
 
 def test_a_session_that_no_extension_knows_is_found(sqlite_url: str) -> None:
     app, s2s = plain_app(sqlite_url)
-    engine = create_engine(sqlite_url, connect_args={"timeout": 0.05})
+    engine = create_engine(sqlite_url, connect_args={"timeout": 3})
     Base.metadata.create_all(engine)
     with app.test_request_context(), Session(engine) as session:
         session.add(User(name="x"))
@@ -270,7 +270,7 @@ def test_a_reader_that_locks_the_file_is_waited_for_by_nobody(sqlite_url: str) -
 def test_a_reader_that_has_the_pool_s_only_connection(
     postgresql_url: str, session: dict[str, Any]
 ) -> None:
-    pool = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.05}
+    pool = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 3}
     desk = Desk(postgresql_url, S2S_WORKER="external", SQLALCHEMY_ENGINE_OPTIONS=pool)
 
     def view() -> None:

@@ -7,6 +7,8 @@ server of the host's keeps its own settings.
 from __future__ import annotations
 
 import os
+import sqlite3
+import time
 from collections.abc import Mapping
 from copy import copy
 from functools import partial
@@ -91,10 +93,25 @@ def truncate_log(engine: Engine, milliseconds: int) -> bool:
 
 def _own_settings(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    _turn_to_wal(cursor)
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA secure_delete=ON")
     cursor.close()
+
+
+def _turn_to_wal(cursor: Any) -> None:
+    """Turn a file to WAL. Of several that turn a new one at once, SQLite lets none wait for another."""
+    (milliseconds,) = cursor.execute("PRAGMA busy_timeout").fetchone()
+    until = time.monotonic() + milliseconds / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _without_fsync(connection: Any, _record: Any, *, secure: int) -> None:
