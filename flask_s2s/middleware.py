@@ -16,14 +16,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from os import getpid
 from typing import TYPE_CHECKING, Any
 
-from .capture.chain import came, has_token
+from .capture.chain import came, has_token, hide
 from .capture.cookie import (
     Headers,
     expire_cookie,
     for_one_visitor,
     read_cookies,
+    read_suffixes,
     registrable_domain,
     set_cookie,
 )
@@ -36,16 +38,8 @@ from .capture.redirects import (
     told_to_the_site,
 )
 from .capture.visitors import CREDITED, Visit
-from .services import Services
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-from os import getpid
-from typing import TYPE_CHECKING
-
-from .capture.chain import hide
-from .capture.cookie import read_suffixes
 from .click import Click
+from .services import Services
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
