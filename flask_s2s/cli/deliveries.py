@@ -10,6 +10,7 @@ from typing import Any
 import click
 from flask import current_app, has_app_context
 
+from ..operations.causes import said, why
 from ..operations.check import Level
 from ..operations.check import check as check_everything
 from ..operations.lanes import queries_of
@@ -39,6 +40,9 @@ _STATUSES = click.Choice(["open", *(status.value for status in Status)])
 @click.option("--customer", type=utf8, metavar="KEY")
 @click.option("--key", type=utf8, metavar="KEY", help="The site's own key: an invoice's number.")
 @click.option("--partner", type=utf8, metavar="KEY", help="Credited to this partner.")
+@click.option("--sub-id", type=utf8, metavar="ID", help="Credited under this first sub ID.")
+@click.option("--network", type=utf8, metavar="NAME")
+@click.option("--lane", type=utf8, metavar="LANE", help="As `flask s2s status` lists them.")
 @click.option("--reason", type=utf8, metavar="CODE", help="Such as no_click or expired.")
 @click.option("--error", type=utf8, metavar="TEXT", help="With exactly this last word.")
 @click.option("--since", type=moment, metavar="TIME", help=f"Recorded since then: {TIMES}.")
@@ -77,6 +81,11 @@ def list_(
     output.table(_HEAD, [_row(delivery) for delivery in found], coloured=1, cut=(2, 3, 4))
 
 
+#: Filters by their own names.
+_NAMED = (
+    *("customer", "key", "partner", "sub_id", "network", "lane", "reason"),
+    *("since", "until"),
+)
 _HEAD = ("id", "status", "what", "customer", "partner or why", "recorded (UTC)")
 
 
@@ -87,7 +96,7 @@ def _wanted(by: Mapping[str, Any]) -> Wanted:
         statuses=() if status is None else tuple(statuses),
         kinds=() if kind is None else (kind,),
         detail=by["error"],
-        **{name: by[name] for name in ("customer", "key", "partner", "reason", "since", "until")},
+        **{name: by[name] for name in _NAMED},
     )
 
 
@@ -175,7 +184,7 @@ def _attempt_row(attempt: Attempt) -> tuple[str, ...]:
 
 
 def _print_delivery(delivery: Delivery) -> None:
-    click_ = delivery.click
+    click_, cause = delivery.click, why(delivery.status.value, delivery.detail)
     output.facts(
         [
             ("delivery", f"{delivery.id} ({delivery.kind}, {delivery.network})"),
@@ -191,7 +200,8 @@ def _print_delivery(delivery: Delivery) -> None:
             ("deadline", output.moment(delivery.deadline_at)),
             ("settled", output.moment(delivery.settled_at)),
             ("cleaned", "; ".join(cleaned(delivery.conversion)) or "-"),
-            ("last word", delivery.detail or "-"),
+            ("last word", said(delivery.detail or "-")),
+            *([] if cause is None else [("it means", cause.meaning)]),
         ]
     )
 

@@ -10,6 +10,7 @@ import click
 
 from ..click import Click
 from ..conversion import Signup
+from ..operations.causes import said, why
 from ..operations.check.deliveries import correction
 from ..rules.attribution import Reason, sentence
 from ..rules.delivery import Delivery
@@ -157,7 +158,10 @@ def _print(services: Services, delivery: Delivery, clicks: list[dict[str, Any]])
     if _emptied(delivery):
         click.echo("  What it was about was emptied since, by `prune` or `forget`.")
     if delivery.detail:
-        output.line(f"  Last word: {delivery.detail}")
+        output.line(f"  Last word: {said(delivery.detail)}")
+    cause = why(delivery.status.value, delivery.detail)
+    if cause is not None and delivery.status is Status.PENDING:
+        click.echo(f"  {cause.meaning}")
     for one in clicks:
         output.line(f"  {_line(one)}")
         if one["landing"]:

@@ -20,6 +20,7 @@ import click
 
 from ..click import Click
 from ..conversion.money import major_units
+from ..operations.causes import why
 from ..recording.draft import cleaned
 from ..rules.delivery import Delivery
 from ..rules.states import Status
@@ -202,6 +203,7 @@ def described(delivery: Delivery) -> dict[str, Any]:
     for hidden in _HIDDEN:
         del shown[hidden]
     shown["click"] = None if delivery.click is None else described_click(delivery.click)
+    shown["cause"] = why(delivery.status.value, delivery.detail)
     return {**shown, "product": product(delivery), "cleaned": cleaned(delivery.conversion)}
 
 

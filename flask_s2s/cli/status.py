@@ -13,7 +13,7 @@ from ..operations.check import Level
 from ..operations.check.deliveries import look
 from ..operations.check.findings import Finding
 from ..operations.fraud import collectors
-from ..operations.lanes import Lane, attempts_of, could_go, lanes, lanes_of
+from ..operations.lanes import Lane, attempts_of, could_go, lanes, lanes_of, stands_in
 from ..operations.words import LOSS_WORDS
 from ..rules.states import Status
 from ..services import Services
@@ -52,6 +52,7 @@ def status(services: Services, as_json: bool) -> None:
             "lanes": [lane.described() for lane in counted],
             "workers": [asdict(one) for one in workers],
             "clicks": clicks,
+            "stand_in": stands_in(services),
             "losses": [asdict(one) for one in losses],
             "collectors": [asdict(one) for one in collecting],
             "problems": [_described(one) for one in problems],
@@ -59,6 +60,8 @@ def status(services: Services, as_json: bool) -> None:
         }
         output.dump(told)
     else:
+        if stands_in(services):
+            click.echo("A stand-in for the network, on this machine: nobody is paid for these.")
         _print_status(summary, counted, clicks, now)
         _print_losses(losses)
         _print_workers(workers, now)

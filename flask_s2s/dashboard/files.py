@@ -9,11 +9,12 @@ from flask import Response, stream_with_context
 from sqlalchemy import Row
 
 from ..operations import sheets
+from ..operations.causes import why
 from ..operations.words import GROUP_OF
 
 CONVERSIONS = (
-    *("id", "kind", "status", "state", "reason", "customer_key", "partner_key", "sub_id", "key"),
-    *("amount_minor", "currency", "created_at", "settled_at", "detail"),
+    *("id", "kind", "status", "state", "reason", "cause", "customer_key", "partner_key"),
+    *("sub_id", "key", "amount_minor", "currency", "created_at", "settled_at", "detail"),
 )
 #: What a row of it is made of.
 COLUMNS = (
@@ -24,9 +25,12 @@ COLUMNS = (
 
 def conversion_row(row: Row[Any]) -> list[Any]:
     """Return a conversion's row, of the columns above."""
-    number, kind, status, *theirs, created_at, settled_at, detail = tuple(row)
+    number, kind, status, reason, *theirs, created_at, settled_at, detail = tuple(row)
+    cause = why(status, detail)
     return [
-        *(number, kind, status, GROUP_OF[status].value, *theirs),
+        *(number, kind, status, GROUP_OF[status].value, reason),
+        None if cause is None else cause.value,
+        *theirs,
         created_at.isoformat(),
         settled_at.isoformat() if settled_at else None,
         detail,

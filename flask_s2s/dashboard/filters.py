@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any
 
-from ..errors import UsageError
+from ..conversion.money import currency_code, minor_units
+from ..errors import InvalidConversion, UsageError
 from ..operations.period import NAMED, Period
 from ..operations.words import STATUS_WORDS, Group
 from ..store.outbox.ledger import Wanted as Meant
@@ -17,11 +20,14 @@ from ..store.schema import EPOCH
 KINDS = {
     "signup": ("Sign-up", ("signup",)),
     "action": ("Action", ("action",)),
-    "payment": ("Payment", ("transaction",)),
+    "payment": ("Payment, part refund", ("transaction",)),
     "refund": ("Whole refund", ("reversal",)),
 }
 _STATUSES = {group.value: group.statuses for group in Group}
-_NAMES = ("kind", "partner", "reason", "state", "status", "sub_id", "detail", "customer")
+#: Filters that stand in a row as they are written.
+_EXACT = ("partner", "reason", "sub_id", "detail", "customer", "network", "lane")
+_AMOUNTS = ("least", "most")
+_NAMES = ("kind", "state", "status", *_EXACT, "currency", *_AMOUNTS)
 
 
 def period_of(args: Mapping[str, str], now: datetime) -> Period:
@@ -56,20 +62,42 @@ class Filters:
         given = {name: args[name] for name in _NAMES if args.get(name)}
         kind = _one_of("kind", given, KINDS)
         state = _one_of("state", given, _STATUSES)
-        status = _one_of("status", given, STATUS_WORDS)
         statuses = () if state is None else _STATUSES[state]
+        if "status" in given:
+            statuses = tuple(given["status"].split(","))
+            for status in statuses:
+                _one_of("status", {"status": status}, STATUS_WORDS)
         everywhere = Wanted(
             since=period.since,
             until=period.until,
             kinds=() if kind is None else KINDS[kind][1],
-            partner=given.get("partner"),
-            reason=given.get("reason"),
-            sub_id=given.get("sub_id"),
-            detail=given.get("detail"),
-            customer=given.get("customer"),
+            **_exact(given),
+            **_amounts(given),
         )
-        shown = replace(everywhere, statuses=statuses if status is None else (status,))
-        return cls(given, everywhere, shown)
+        return cls(given, everywhere, replace(everywhere, statuses=statuses))
+
+
+def _exact(given: Mapping[str, str]) -> dict[str, Any]:
+    return {name: given.get(name) for name in _EXACT}
+
+
+def _amounts(given: Mapping[str, str]) -> dict[str, Any]:
+    """Read the currency, and the least and the most in minor units of it."""
+    if "currency" not in given:
+        if any(name in given for name in _AMOUNTS):
+            raise UsageError("least= and most= are amounts of one currency: currency= says which")
+        return {}
+    try:
+        currency = currency_code(given["currency"])
+    except InvalidConversion:
+        raise UsageError("currency= is a code of three letters, such as EUR") from None
+    found: dict[str, Any] = {"currency": currency}
+    for name in (name for name in _AMOUNTS if name in given):
+        try:
+            found[name] = minor_units(Decimal(given[name]), currency)
+        except (InvalidOperation, InvalidConversion):
+            raise UsageError(f"{name}= is an amount in {currency}, such as 49.00") from None
+    return found
 
 
 def meant_by(args: Mapping[str, str], period: Period, statuses: tuple[str, ...]) -> Meant:

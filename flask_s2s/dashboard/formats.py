@@ -11,6 +11,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from ..conversion.money import major_units
+from ..operations import causes
 
 _MINUS = "\u2212"
 
@@ -77,8 +78,8 @@ _ANOTHER = re.compile(r"\b(signup|transaction|action|reversal) \(delivery (\d+)\
 
 def said(text: Any) -> str:
     """Return a conversion's last word in the words of the pages, however it is stored."""
-    words = _ANOTHER.sub(lambda one: f"{_KINDS[one[1]]} (number {int(one[2]):,})", plain(text))
-    return words.replace(") is unattributed", ") is not credited")
+    words = causes.said(str(text))
+    return plain(_ANOTHER.sub(lambda one: f"{_KINDS[one[1]]} (number {int(one[2]):,})", words))
 
 
 def shell(text: Any) -> str:

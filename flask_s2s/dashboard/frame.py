@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from flask import Response, abort, g, request, url_for
@@ -22,6 +22,8 @@ from .filters import period_of
 from .model import Model
 from .rendering import fingerprint, render
 from .safety import Forms
+
+T = TypeVar("T")
 
 
 class Frame:
@@ -99,7 +101,8 @@ class Frame:
                 title=self._title,
                 here=request.endpoint,
                 partner_name=self.partner_name,
-                menu_failed=self._menu_failed(),
+                menu_failed=self._known(self.model.failed, 0),
+                unpaid=self._known(self.model.unpaid, ""),
                 network=", ".join(self.services.networks),
                 version=version(),
                 dry_run=self.services.settings.dry_run,
@@ -112,11 +115,12 @@ class Frame:
             mimetype="text/html",
         )
 
-    def _menu_failed(self) -> int:
+    def _known(self, ask: Callable[[], T], otherwise: T) -> T:
+        """Ask for a part of the frame, which stands around a page that says why it cannot be read."""
         try:
-            return self.model.failed()
+            return ask()
         except (SQLAlchemyError, S2SError):
-            return 0
+            return otherwise
 
     def url(self, page: str, **parameters: Any) -> str:
         """Return the address of a page, without what is not set."""

@@ -15,11 +15,11 @@ from typing import TypeVar
 
 from ..click import Click
 from ..conversion import Signup
-from ..operations.check import Level, check, outstanding
+from ..operations.check import TEST_ALARM, Level, check, outstanding
 from ..operations.check.findings import Finding
 from ..operations.fraud import Suspicion, suspicion
 from ..operations.lanes import LATELY as LATELY
-from ..operations.lanes import Lane, attempts_of, lanes, queries_of, sums_of
+from ..operations.lanes import Lane, attempts_of, lanes, queries_of, stands_in, sums_of
 from ..operations.period import Period
 from ..operations.report import Line, Overview, overview, partners, sub_ids
 from ..rules.attribution import Reason, sentence
@@ -86,6 +86,17 @@ class Model:
     def problems(self) -> list[Finding]:
         """Return what needs attention, with the sentences of `flask s2s check`."""
         return self._for_a_moment("problems", _KEPT, lambda: outstanding(self.services))
+
+    def unpaid(self) -> str:
+        """Say why nobody is paid for what is recorded; empty: as far as is known, somebody is."""
+        if stands_in(self.services):
+            return "This is a stand-in for the network, on this machine: nobody is paid for these."
+        seen = self._for_a_moment(
+            "test", _KEPT, self.services.supervisor.verification_queue.test_seen
+        )
+        if seen is None or self.now - seen > TEST_ALARM:
+            return ""
+        return "TEST: nobody is paid for these. The network’s own record says that they are tests."
 
     def findings(self) -> list[Finding]:
         """Return what `flask s2s check` finds; it asks the network, so at most once a minute."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -54,8 +54,10 @@ class Operation:
             args=period_args(period),
             causes=causes,
             retriable=RETRIABLE,
+            alarming=ALARMING,
             unknown=sum(cause.unknown for cause in causes),
             total=sum(cause.number for cause in causes),
+            amounts=_added(cause.amounts for cause in causes),
         )
 
     def retry(self) -> Response | BaseResponse:
@@ -210,6 +212,15 @@ class Operation:
     def counted(self) -> Response:
         """Explain each number."""
         return self._frame.page("counted.html")
+
+
+def _added(amounts: Iterable[dict[str, int]]) -> dict[str, int]:
+    """Add sums of money up, each currency by itself."""
+    total: dict[str, int] = {}
+    for one in amounts:
+        for currency, amount in one.items():
+            total[currency] = total.get(currency, 0) + amount
+    return total
 
 
 def _described(wanted: Meant) -> list[Any]:

@@ -13,6 +13,7 @@ from ..click import Click, valid_click_id, valid_partner_key
 from ..errors import UsageError
 from ..operations import sheets
 from ..operations.fraud import AT_ONCE, collectors
+from ..operations.lanes import lanes_of
 from ..operations.period import Period
 from ..operations.report import Line, currencies, total
 from ..operations.sending import would_send
@@ -60,6 +61,7 @@ class Programme:
             verdict_links=_LINKS,
             lanes=self._frame.model.lanes(),
             currency=_first_currency(report.partners),
+            able=self._frame.services.supervisor.verifier().able,
         )
 
     def conversions(self) -> Response | BaseResponse:
@@ -80,10 +82,13 @@ class Programme:
             filters=filters.given,
             tabs=tabs,
             total=sum(tabs.values()),
+            matching=sum(counted.get(one, 0) for one in filters.shown.statuses or counted),
             rows=rows[:_ROWS],
             older=older and place_after(older.created_at, older.id),
             kinds=KINDS,
             partners=self._frame.model.partner_keys(period),
+            networks=list(self._frame.services.networks),
+            lanes=lanes_of(self._frame.services),
             text="",
         )
 
@@ -99,10 +104,13 @@ class Programme:
             filters={},
             tabs=None,
             total=len(found),
+            matching=len(found),
             rows=found,
             older=None,
             kinds=KINDS,
             partners=[],
+            networks=list(self._frame.services.networks),
+            lanes=lanes_of(self._frame.services),
             text=text,
         )
 

@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.ext import Extension
 
+from ..operations.causes import why
 from ..operations.words import (
     CREDITED,
     GROUP_OF,
@@ -88,6 +89,7 @@ def environment() -> Environment:
         "reason_words": REASON_WORDS,
         "loss_words": LOSS_WORDS,
         "sentence": sentence,
+        "why": why,
         "clock": formats.clock,
         "nice_top": formats.nice_top,
     }

@@ -38,6 +38,8 @@ _MESSAGES = frozenset("message msg detail details title reason statusdescription
 #: What answers are wrapped in.
 _WRAPPINGS = frozenset("data response result results body payload answer output".split())
 _DEEPEST = 3
+#: What is said of a success: its answer stands with the attempt.
+_TAKEN = "taken by the network"
 
 _FAILURE = (
     r"err|errors?|errored|fail|fails|failed|failing|failures?|faults?|exceptions?|unsuccessful"
@@ -69,7 +71,7 @@ def read_success(response: Response) -> Outcome:
     """Say what a 2xx means. Never raises."""
     body = response.body.strip()
     if not body:
-        return Accepted(detail="empty answer")
+        return Accepted(detail=_TAKEN)
     if encoding := response.headers.get("content-encoding", "").strip().lower():
         if encoding != "identity":
             return _unread("something compressed, though nobody asked for it")
@@ -81,7 +83,7 @@ def read_success(response: Response) -> Outcome:
     if denied is not None:
         said = f"{response.status} whose body says no ({denied})"
         return Ambiguous(detail=f"{said}: taken or not", alarm=True)
-    return Accepted(detail="JSON answer")
+    return Accepted(detail=_TAKEN)
 
 
 def _unread(what: str) -> Ambiguous:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from ..config.parsing import is_loopback
 from ..services import Services
 from ..store.attempts import Attempts, LaneCount
 from ..store.outbox.lanes import Closed, trying_since
@@ -106,6 +107,12 @@ class Lane:
 def lanes_of(services: Services) -> list[str]:
     """Return the lanes that this app sends in, each once."""
     return [name for network in services.networks.values() for name in network.lanes]
+
+
+def stands_in(services: Services) -> bool:
+    """Say whether nothing goes to a live network: every lane ends on this machine."""
+    every = [lane for network in services.networks.values() for lane in network.lanes.values()]
+    return bool(every) and all(is_loopback(lane.base_url) for lane in every)
 
 
 def read_with(services: Services) -> str:

@@ -57,6 +57,12 @@ class Wanted:
     detail: str | None = None
     #: The site's own key.
     key: str | None = None
+    network: str | None = None
+    lane: str | None = None
+    currency: str | None = None
+    #: Minor units: at least, and at most.
+    least: int | None = None
+    most: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,11 +274,18 @@ class Queries:
             (rows.c.customer_key, wanted.customer),
             (rows.c.sub_id, wanted.sub_id),
             (rows.c.detail, wanted.detail),
+            (rows.c.network, wanted.network),
+            (rows.c.lane, wanted.lane),
+            (rows.c.currency, wanted.currency),
         ):
             if value == "":
                 found.append(or_(column.is_(None), column == ""))
             elif value is not None:
                 found.append(column == value)
+        if wanted.least is not None:
+            found.append(rows.c.amount >= wanted.least)
+        if wanted.most is not None:
+            found.append(rows.c.amount <= wanted.most)
         if wanted.key is not None:
             with self._engine().connect() as connection:
                 found.append(rows.c.dedupe.in_(self._keyed(connection, wanted.key)))

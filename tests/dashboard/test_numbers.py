@@ -170,4 +170,6 @@ def test_failures_are_summed_by_cause_with_their_money(any_programme: Programme)
     assert (paid.number, paid.customers) == (5, 4)
     assert paid.amounts == {"USD": 16000, "EUR": 1900}
     assert (signups.number, signups.amounts) == (10, {})
-    assert "5 4 19.00 EUR 160.00 USD" in programme.read("/failed")
+    page = programme.read("/failed")
+    assert "5 4 19.00 EUR 160.00 USD" in page
+    assert "All 15 19.00 EUR 160.00 USD" in page

@@ -204,10 +204,13 @@ def unread(services: Services) -> Iterator[Finding]:
         return
     # Others wrote it: ASCII cannot steer a terminal.
     word = "" if found.last_word is None else f", last: {found.last_word!a}"
+    parts = (
+        (found.accepted, "accepted cannot be read back"),
+        (found.waiting, "wait for a record that the network does not show"),
+    )
     yield Finding.error(
         "verification",
-        f"{found.accepted} accepted cannot be read back, and {found.waiting} wait for a record "
-        f"that the network does not show{word}",
+        " and ".join(f"{number} {what}" for number, what in parts if number) + word,
         f"Are {read_with(services)} right, and may they read? What waits for a customer goes out without "
         f"proof {PROOF.total_seconds() / 3600:.0f} hours later; what may have arrived waits on.",
         code="unread",
