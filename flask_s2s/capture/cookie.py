@@ -35,6 +35,8 @@ def read_cookies(header: str, name: str) -> list[str]:
     """Return every value of the cookie `name`, in the order sent."""
     values = []
     for piece in header[:_MAX_HEADER].split(";"):
+        if name not in piece:
+            continue  # the site's own, mostly
         found, equals, value = piece.partition("=")
         if equals and found.strip() == name:
             values.append(value.strip().strip('"'))

@@ -28,8 +28,9 @@ import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, Table, select, update
+from sqlalchemy import Connection, Engine, Pool, Table, select, update
 
 from ...errors import StorageError
 from ...rules.identity import keyed_hash
@@ -219,25 +220,21 @@ class Installation:
         self._engine = engine
         self._meta = meta
         self._named = select(meta.c.value).where(meta.c.name == "installation")
-        self._key: str | None = None
-        self._of: Engine | None = None
+        #: By pool: a file that was deleted under us makes way for one with another key.
+        self._keys: WeakKeyDictionary[Pool, str] = WeakKeyDictionary()
 
     def key(self, connection: Connection) -> str:
         """Return the key. Raises what the database raises."""
-        engine = self._engine()
-        if engine is not self._of:
-            # A file that was deleted under us has made way for one with another key.
-            self._key, self._of = None, engine
-        if self._key is None:
-            self._key = connection.scalar(self._named)
-        if self._key is not None:
-            return self._key
-        if not has_one_writer(connection):
-            self._key = self._write()
-            return self._key
-        # The caller may be the one who writes.
-        fill_meta(self._meta, connection)
-        return _there(connection.scalar(self._named))
+        pool = connection.engine.pool
+        if (known := self._keys.get(pool)) is not None:
+            return known
+        key: str | None = connection.scalar(self._named)
+        if key is None and has_one_writer(connection):
+            # The caller may be the one who writes.
+            fill_meta(self._meta, connection)
+            return _there(connection.scalar(self._named))
+        self._keys[pool] = key = key or self._write()
+        return key
 
     def _write(self) -> str:
         write(self._engine(), lambda connection: fill_meta(self._meta, connection))
