@@ -6,6 +6,9 @@ engine of their own whose lock wait is bounded; a database across a network gets
 neither a connect nor a dead peer can be bounded from inside the call. After a failure nothing is
 tried for `PAUSE`; a write that was only slow (a process's first connection) ends that at once.
 
+A row that is stored after its page went on may come after its visitor was forgotten, who would be back
+with it: such a row is left out where anybody was forgotten since the landing.
+
 `Quota` bounds a day's rows of a database, whatever asks for them in whichever process.
 """
 
@@ -15,8 +18,10 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from threading import Lock
+from time import monotonic
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, Table, func, select
@@ -29,7 +34,7 @@ from ..throttle import Bucket
 from .dialects.engines import is_local, make_impatient_engine
 from .dialects.servers import as_committed
 from .dialects.statements import inserting_once
-from .schema import Tables
+from .schema import FORGOTTEN, Tables, microseconds
 from .transactions import write
 
 log = logging.getLogger("flask_s2s.capture")
@@ -40,8 +45,8 @@ PAUSE = timedelta(seconds=30)
 #: How many rows are tried again at most before the first one is stored.
 _EARLY = 100
 
-#: A click, and where its visitor landed.
-Touch = tuple[Click, "dict[str, Any] | None"]
+#: A click, where its visitor landed, and when the page came, as `monotonic` counts.
+Touch = tuple[Click, "dict[str, Any] | None", float]
 Write = Callable[[Touch], None]
 InTurn = Callable[[str, Write], "threads.InThread[Touch]"]
 Later = Callable[[Callable[[], object], Callable[[], object]], bool]
@@ -53,6 +58,10 @@ _SUB_IDS = 1536
 
 class _Full(Exception):
     """The day has its fill of rows."""
+
+
+class _Forgotten(Exception):
+    """Somebody was forgotten since the landing: perhaps its visitor."""
 
 
 class Touches:
@@ -87,7 +96,7 @@ class Touches:
         #: Whether a row was ever stored, and how many of before that are tried again.
         self._works, self._early = False, 0
         self._begun = begun
-        self._rows = tables.click
+        self._rows, self._meta = tables.click, tables.meta
         self._bucket = Bucket(rate)
         self._quota = Quota(tables.click, day)
         self._write: Write | None = None
@@ -101,15 +110,16 @@ class Touches:
 
     def remember(self, click: Click, now: datetime, landing: dict[str, Any] | None = None) -> bool:
         """Store one row per (network, click ID), in bounded time; never raises."""
+        touch = (click, landing, monotonic())
         if self._paused_until is not None and now < self._paused_until <= now + PAUSE:
-            return self._keep((click, landing)) or self._skip("paused")
+            return self._keep(touch) or self._skip("paused")
         if not self._bucket.take(now):
             return self._skip("rate")
         late: Written[Touch] | None = None
         try:
             if self._begun():
                 return self._skip("busy")
-            self._get_writer()((click, landing))
+            self._get_writer()(touch)
             self._works = True
             return True
         except _Full:
@@ -119,7 +129,7 @@ class Touches:
         except Exception as error:  # noqa: BLE001 - logged below; the visitor sees nothing of it
             problem = type(error).__name__
         self._paused_until = now + PAUSE
-        if late is None and self._keep((click, landing)):
+        if late is None and self._keep(touch):
             return True
         log.warning(
             "s2s.click.not_stored: %s; the cookie has it, next try in %d s",
@@ -205,15 +215,26 @@ class Touches:
         return lambda touch: self._insert(own, touch)
 
     def _insert(self, engine: Engine, touch: Touch) -> None:
-        adding, row = inserting_once(engine, self._rows), _row_of(*touch)
+        click, landing, came = touch
+        adding, row = inserting_once(engine, self._rows), _row_of(click, landing)
 
         def add(connection: Connection) -> None:
             self._refresh(connection)
-            if not self._quota.take(connection, touch[0].at):
+            if not self._quota.take(connection, click.at):
                 raise _Full
             connection.execute(adding, row)
+            # Asked last: on SQLite nobody is forgotten between this and the commit.
+            if monotonic() - came >= WAIT and self._forgot_since(connection, click.at):
+                raise _Forgotten
 
-        write(engine, add)
+        with suppress(_Forgotten):
+            write(engine, add)
+
+    def _forgot_since(self, connection: Connection, landed: datetime) -> bool:
+        told = select(self._meta.c.value).where(self._meta.c.name == FORGOTTEN)
+        # Locked: where a server forgets somebody just now, one of the two sees what the other wrote.
+        at = connection.scalar(told.with_for_update(read=True))
+        return at is not None and int(at) >= microseconds(landed)
 
 
 def _row_of(click: Click, landing: dict[str, Any] | None) -> dict[str, Any]:

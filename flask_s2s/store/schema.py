@@ -50,6 +50,8 @@ IDENTITY_KEY = "identity_key"
 PERSON_KEY = "person_key"
 #: The name of the row that says that there is a row of somebody who was forgotten.
 SEALED = "sealed"
+#: The name of the row that says when somebody was forgotten last.
+FORGOTTEN = "forgotten_at"
 
 
 def define_meta(metadata: MetaData, schema: str | None = None) -> Table:

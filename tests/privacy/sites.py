@@ -37,8 +37,15 @@ def consent(environ: dict[str, Any]) -> Any:
 class Shop:
     """An app that asks, its clock and its network."""
 
-    def __init__(self, folder: Path, database: SQLAlchemy | None = None, **config: Any) -> None:
-        """`database` is the shop's own, which the extension is to use."""
+    def __init__(
+        self,
+        folder: Path,
+        database: SQLAlchemy | None = None,
+        *,
+        prepared: bool = True,
+        **config: Any,
+    ) -> None:
+        """`database` is the shop's own, which the extension is to use; `prepared`: it has tables."""
         self.clock = ManualClock()
         self.network = ScriptedTransport()
         self.s2s = S2S(clock=self.clock, transport=self.network)
@@ -54,7 +61,8 @@ class Shop:
             database.init_app(self.app)
         self.s2s.init_app(self.app)
         self.services: Services = self.app.extensions["s2s"]
-        self.services.storage.create()
+        if prepared:
+            self.services.storage.create()
         self._add_views()
 
     def _add_views(self) -> None:

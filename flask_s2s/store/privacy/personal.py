@@ -21,6 +21,7 @@ from sqlalchemy import (
     delete,
     or_,
     select,
+    true,
     update,
 )
 
@@ -28,8 +29,9 @@ from ...conversion import Signup
 from ...rules.identity import Identity, email_of, identities
 from ...rules.states import Status
 from ..bindings import Bindings
+from ..dialects.statements import upsert
 from ..outbox.outbox import Outbox
-from ..schema import Tables
+from ..schema import FORGOTTEN, Tables, microseconds
 from ..transactions import write
 from .erasing import PERSONAL, Erasing, visit_of
 
@@ -106,11 +108,24 @@ class PersonalRecords:
             # Also where there is none: one that begins by reading may not be let write.
             used = delete(tables.click_token).where(tables.click_token.c.customer.in_(hashed))
             tokens = connection.execute(used).rowcount
+            # Before the clicks are read: a row of one that is stored late looks for it.
+            self._note(connection, now)
             personal = self._read(connection, who, customers, lock=True)
             self._empty(connection, personal, now)
             return {**personal.counts(), "click_tokens": tokens}
 
         return write(self._engine(), erase)
+
+    def _note(self, connection: Connection, now: datetime) -> None:
+        row = {"name": FORGOTTEN, "value": str(microseconds(now))}
+        noting = upsert(
+            connection,
+            self._tables.meta,
+            ["name"],
+            where=lambda new: true(),
+            changes=lambda new: [("value", new.value)],
+        )
+        connection.execute(noting, row)
 
     def _empty(self, connection: Connection, personal: PersonalData, now: datetime) -> None:
         rows, attempts = self._tables.delivery, self._tables.attempt

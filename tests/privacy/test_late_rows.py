@@ -1,0 +1,105 @@
+"""The row of a landing that is stored after its page went on, and a person who is forgotten before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Event
+
+import pytest
+from sqlalchemy import Engine, event, insert
+
+from tests.privacy.sites import EMAIL, Shop
+from tests.waiting import PATIENCE, wait_until
+
+Opening = Callable[..., Shop]
+MARKS = ("Click123456789", "newsletter", EMAIL, "CUSTOMER-777")
+
+
+def sign_up(shop: Shop) -> None:
+    browser = shop.browser()
+    browser.land()
+    assert browser.post("/signup", key="CUSTOMER-777", email=EMAIL).status_code == 200
+
+
+def kept(shop: Shop) -> list[str]:
+    everything = shop.everything()
+    return [mark for mark in MARKS if mark in everything]
+
+
+def is_idle(shop: Shop) -> bool:
+    return shop.services.recorder.background.pending == 0
+
+
+def fresh(tmp_path: Path) -> Shop:
+    """A site whose own file has no tables: the first landing's row waits for them, beside its page."""
+    return Shop(tmp_path, prepared=False, TESTING=False, S2S_CONSENT=None, S2S_WORKER="external")
+
+
+@pytest.fixture
+def go_on() -> Iterator[Event]:
+    """What a click's row waits for, from now on, in whichever thread it is stored."""
+    gate = Event()
+
+    def wait(_: object, __: object, statement: str, *___: object) -> None:
+        if statement.startswith("INSERT INTO s2s_click "):
+            assert gate.wait(PATIENCE)
+
+    event.listen(Engine, "before_cursor_execute", wait)
+    yield gate
+    gate.set()
+    event.remove(Engine, "before_cursor_execute", wait)
+
+
+def test_the_first_landing_of_a_fresh_site_does_not_come_back_after_forget(
+    tmp_path: Path, go_on: Event
+) -> None:
+    shop = fresh(tmp_path)
+    sign_up(shop)
+    assert shop.run("forget", "CUSTOMER-777", "--yes").exit_code == 0
+    assert not is_idle(shop), "its row is not stored yet"
+    go_on.set()
+    wait_until(lambda: is_idle(shop))
+    assert kept(shop) == []
+
+    # Whoever lands later is somebody else, or comes anew.
+    shop.clock.advance(minutes=1)
+    shop.browser().land("/?ps_xid=Another1234567")
+    assert [row["click_id"] for row in shop.rows("click")] == ["Another1234567"]
+    shop.close()
+
+
+def test_a_fresh_site_keeps_the_first_landing_of_who_is_not_forgotten(
+    tmp_path: Path, go_on: Event
+) -> None:
+    shop = fresh(tmp_path)
+    sign_up(shop)
+    shop.browser().post("/signup", key="another", email="another@shop.test")
+    shop.clock.advance(seconds=-1)
+    assert shop.run("forget", "another", "--yes").exit_code == 0
+    go_on.set()
+    wait_until(lambda: is_idle(shop))
+    assert [row["click_id"] for row in shop.rows("click")] == ["Click123456789"]
+    shop.close()
+
+
+@pytest.mark.service
+@pytest.mark.parametrize("server", ["postgresql_url", "mariadb_url"])
+def test_a_row_that_a_server_stores_late_does_not_come_back_after_forget(
+    open_shop: Opening, server: str, request: pytest.FixtureRequest
+) -> None:
+    shop = open_shop(S2S_DATABASE_URI=request.getfixturevalue(server), S2S_CONSENT=None)
+    shop.browser().land("/?ps_xid=Warm")
+    wait_until(lambda: len(shop.rows("click")) == 1)
+    table, now = shop.services.storage.tables.click, shop.clock.now()
+    mine = {"network": "partnerstack", "click_id": "Click123456789", "sub_ids": [], "at": now}
+    with shop.services.storage.engine().connect() as other:
+        # Until this ends, nobody knows whether there is a row of this click already.
+        other.execute(insert(table).values(mine))
+        shop.clock.advance(minutes=1)  # whatever was late before is tried again
+        sign_up(shop)
+        assert shop.services.touches.skipped["failed"] == 1, "the page has left its row behind"
+        assert shop.run("forget", "CUSTOMER-777", "--yes").exit_code == 0
+        other.rollback()
+    wait_until(lambda: shop.services.touches.skipped["failed"] == 0)
+    assert kept(shop) == []
