@@ -4,9 +4,9 @@ An identity is stored as a keyed hash (`store/privacy/keyring`). Anybody can typ
 form, so a binding is *proved* only where the caller says so. Of unproved ones the first `A_CLICK` of a
 click count, and the first `A_DAY` of a partner and day (of all whose link names none, together). That
 is decided when somebody is credited, by the order of the rows: no lock is needed that visitors of one
-partner would wait for. Transactions that are open at the same time do not see each other's rows, so as
-long as that lasts each has as many. Rows beyond that are kept, up to `_KEPT` times as
-many, so that people see what was collected.
+partner would wait for. Whoever looks sees no more than that count, whatever is open; but which do may
+change: until a row is committed, later ones count in its place. Nobody gains by that (docs/threat-model.md).
+Rows beyond that are kept, up to `_KEPT` times as many, so that people see what was collected.
 
 All bindings of an identity stay. A proved one comes before an unproved one; between equals
 `S2S_ATTRIBUTION` decides; the losers are the credited click's touches.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+from contextlib import ExitStack
 
 import pytest
 from click.testing import Result
@@ -74,6 +75,43 @@ def test_the_clicks_of_one_partner_credit_thirty_a_day(
     assert credited(site, STRANGERS + 1) == [*range(30), STRANGERS]
     named = "links of partner partner-1" if partner else "links that name no partner"
     assert f"45 addresses or IDs were bound by {named}" in run(site, "status").output
+
+
+@pytest.mark.service
+@pytest.mark.parametrize("server", ["postgresql_url", "mariadb_url"])
+@pytest.mark.parametrize(("clicks", "most"), [(["collector"] * 8, 3), (list("abcdefgh" * 10), 30)])
+def test_of_what_open_transactions_bind_at_once_no_moment_counts_more(
+    make_site: MakeSite,
+    request: pytest.FixtureRequest,
+    server: str,
+    clicks: list[str],
+    most: int,
+) -> None:
+    """The worst order: those that began last end first. Then other ones count, and never more."""
+    site = make_site(request.getfixturevalue(server))
+    bindings, now = site.services.bindings, site.clock.now()
+    who = [identities(address(number), None) for number in range(len(clicks))]
+
+    def counting() -> list[int]:
+        with site.services.storage.engine().connect() as connection:
+            found = [bindings.of(connection, one, now) for one in who]
+        return [number for number, bound in enumerate(found) if any(one.counts for one in bound)]
+
+    with ExitStack() as open_ones:
+        engine = site.services.storage.engine()
+        first, last = (open_ones.enter_context(engine.connect()) for _ in range(2))
+        half = len(clicks) // 2
+        for number, click_id in enumerate(clicks):
+            click = Click(click_id=f"{click_id}{number // 8 if most > 3 else ''}", at=now)
+            found = Attribution(click, Reason.COOKIE)
+            bindings.bind(first if number < half else last, who[number], found, now)
+        assert counting() == [], "nothing counts before its transaction has ended"
+        assert Browser(site).sign_up("early", address(0))[1] == "no_click"
+        last.commit()
+        assert counting() == [*range(half, half + most)]
+        first.commit()
+        assert counting() == [*range(most)]
+    assert credited(site, most + 1) == [*range(most)]
 
 
 def test_another_partner_is_not_limited_by_them(make_site: MakeSite) -> None:
