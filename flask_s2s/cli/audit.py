@@ -71,7 +71,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
 
 
 def _detail(entry: Entry) -> str:
-    return ", ".join(f"{name} {value}" for name, value in entry.detail.items())
+    return ", ".join(f"{name} {value}" for name, value in entry.told.items())
 
 
 def _whom(command: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ..networks.network import lane_of
+from ..operations.acts import RETRY, meant
 from ..rules.delivery import Delivery
 from ..rules.states import ALARMING, DISCARDABLE, RETRIABLE, Status
 from ..services import Services
@@ -19,8 +20,6 @@ from .output import what
 
 #: How many are shown before it is asked whether to go on.
 _SHOWN = 10
-#: Of how many the customers are noted in the audit log.
-_NOTED = 1000
 #: Option, and the field of `Wanted` that it sets.
 _FIELDS = {
     "delivery_id": "delivery_id",
@@ -73,12 +72,6 @@ def said_of(given: Mapping[str, Any]) -> dict[str, str]:
     """Return what was asked for as the audit log keeps it: without the customer."""
     named = {_HELP.get(name, name): given[name] for name in _FIELDS if name != "customer"}
     return {name: str(value) for name, value in named.items() if value is not None}
-
-
-def customers_of(services: Services, act: Act, wanted: Wanted) -> set[str]:
-    """Return the customers of whom an act is noted."""
-    first = services.ledger.first(wanted, _NOTED, act)
-    return {one.customer_key for one in first if one.customer_key is not None}
 
 
 def ask(
@@ -142,10 +135,10 @@ def retry(services: Services, yes: bool, why: str | None, as_json: bool, **given
         raise click.ClickException(_none(services, wanted))
     if not yes:
         ask(services, "retry", wanted, counted, "Send {} again?")
-    customers = customers_of(services, "retry", wanted)
+    customers, ids = meant(services, RETRY, wanted)
     sent = services.ledger.retry(wanted, services.clock.now(), services.settings.give_up)
     services.supervisor.wake()
-    note(services, "retry", why, customers, **said_of(given), deliveries=sent)
+    note(services, RETRY, why, customers, **said_of(given), ids=ids, deliveries=sent)
     if as_json:
         output.dump({"due": sent})
     else:
@@ -215,9 +208,9 @@ def discard(
         raise click.ClickException("None of these is still to be sent: see `flask s2s list`.")
     if not yes:
         ask(services, "discard", wanted, counted, "Never send {}?")
-    customers = customers_of(services, "discard", wanted)
+    customers, ids = meant(services, "discard", wanted)
     kept = services.ledger.discard_all(wanted, services.clock.now())
-    note(services, "discard", why, customers, **said_of(given), deliveries=kept)
+    note(services, "discard", why, customers, **said_of(given), ids=ids, deliveries=kept)
     if as_json:
         output.dump({"discarded": kept})
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
@@ -10,6 +9,7 @@ import click
 
 from ..config.builtin import BUILT_IN
 from ..operations.check import Level
+from ..operations.check.clicks import look as look_at_clicks
 from ..operations.check.deliveries import look
 from ..operations.check.findings import Finding
 from ..operations.fraud import collectors
@@ -18,7 +18,6 @@ from ..operations.words import LOSS_WORDS
 from ..rules.states import Status
 from ..services import Services
 from ..store.attempts import LaneCount
-from ..store.bindings import A_CLICK, A_DAY, Collector
 from ..store.losses import Loss
 from ..store.outbox.heartbeat import Summary, WorkerSeen
 from . import output
@@ -40,11 +39,11 @@ def status(services: Services, as_json: bool) -> None:
     summary, now = services.supervisor.summary(), services.clock.now()
     counted, workers = lanes(services), services.supervisor.workers.all()
     found, collecting = list(look(services, summary, counted)), collectors(services, now)
+    clicks = {"today": services.touches.today(now), "a_day": services.settings.click_day}
+    found += look_at_clicks(collecting, **clicks)
     losses = services.losses.lately(now)
     notes = [one for one in found if one.level is Level.NOTE and one.code]
-    clicks = {"today": services.touches.today(now), "a_day": services.settings.click_day}
     problems = [one for one in found if one.level is Level.ERROR]
-    problems += [*map(_collected, collecting), *_used_up(clicks)]
     if as_json:
         told = {
             **asdict(summary),
@@ -73,28 +72,6 @@ def status(services: Services, as_json: bool) -> None:
 
 def _described(found: Finding) -> dict[str, str]:
     return {name: getattr(found, name) for name in ("code", "subject", "message", "remedy")}
-
-
-def _used_up(clicks: Mapping[str, int]) -> list[Finding]:
-    if clicks["today"] < clicks["a_day"]:
-        return []
-    message = f"the click rows of today are used up (S2S_CLICK_DAY is {clicks['a_day']})"
-    return [Finding.error("clicks", message, "Newer clicks are in cookies only.", "click_rows")]
-
-
-def _collected(one: Collector) -> Finding:
-    if one.kind == "click":
-        message = (
-            f"{one.identities} addresses or IDs were bound to click {one.name}, {A_CLICK} count"
-        )
-        remedy = f"`flask s2s block --click {one.name}`"
-    else:
-        what = f"links of partner {one.name}" if one.name else "links that name no partner"
-        message = (
-            f"{one.identities} addresses or IDs were bound by {what} on one day, {A_DAY} count"
-        )
-        remedy = f"`flask s2s block --partner {one.name}`" if one.name else ""
-    return Finding.error("clicks", message, remedy, "collector")
 
 
 def _print_status(

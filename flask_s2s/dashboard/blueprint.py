@@ -61,6 +61,7 @@ def dashboard(
         ("/delivery/pause", operation.pause, ["GET", "POST"]),
         ("/delivery/resume", operation.resume, ["POST"]),
         ("/acts", operation.acts, ["GET"]),
+        ("/acts/<int:number>", operation.progress, ["GET"]),
         ("/settings", operation.settings, ["GET"]),
         ("/settings/check", operation.check, ["POST"]),
         ("/counted", operation.counted, ["GET"]),

@@ -23,6 +23,8 @@ KINDS = {
     "payment": ("Payment, part refund", ("transaction",)),
     "refund": ("Whole refund", ("reversal",)),
 }
+#: The greatest number that a row can have.
+LARGEST = 2**63 - 1
 _STATUSES = {group.value: group.statuses for group in Group}
 #: Filters that stand in a row as they are written.
 _EXACT = ("partner", "reason", "sub_id", "detail", "customer", "network", "lane")

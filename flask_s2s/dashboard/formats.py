@@ -89,7 +89,9 @@ def shell(text: Any) -> str:
 
 def commands(text: str) -> Markup:
     """Return a sentence, with its first letter in capitals and its commands, in backticks, as code."""
-    parts = plain(text[:1].upper() + text[1:]).split("`")
+    first = text.partition(" ")[0]
+    # A lane's name is no word that a sentence begins with.
+    parts = plain(text if "/" in first else text[:1].upper() + text[1:]).split("`")
     whole = len(parts) % 2 == 1
     return Markup("").join(
         command(part) if whole and place % 2 else escape(part) for place, part in enumerate(parts)

@@ -67,12 +67,12 @@ class Frame:
         """The forms of the current app."""
         return Forms(self.services.settings.secret_keys)
 
-    def note(self, act: str, customers: Iterable[str] = (), **detail: Any) -> None:
-        """Keep in the audit log what the one who asks has done."""
+    def note(self, act: str, customers: Iterable[str] = (), **detail: Any) -> int:
+        """Keep in the audit log what the one who asks has done; return the number of the act."""
         who = f"{self.who.name} (dashboard)"
         why = request.form.get("why", "").strip() or None
         entry = Entry(at=self.services.clock.now(), act=act, who=who, why=why, detail=detail)
-        self.services.audit.write(entry, customers)
+        return self.services.audit.write(entry, customers)
 
     def let_in(self) -> None:
         """Ask the host who this is: nobody gets a 404, who may only look gets no further than that."""

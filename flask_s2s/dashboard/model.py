@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from ..click import Click
 from ..conversion import Signup
+from ..operations.acts import RETRY, Progress, progress
 from ..operations.check import TEST_ALARM, Level, check, outstanding
 from ..operations.check.findings import Finding
 from ..operations.fraud import Suspicion, suspicion
@@ -24,11 +25,15 @@ from ..operations.period import Period
 from ..operations.report import Line, Overview, overview, partners, sub_ids
 from ..rules.attribution import Reason, sentence
 from ..rules.delivery import Delivery
-from ..rules.states import Status
+from ..rules.states import OPEN, Status
 from ..services import Services
+from ..store.queries import Grouped, Wanted
 from ..store.sums import Cause
 
 T = TypeVar("T")
+#: How long back what was sent again is shown, and how much of it.
+SENT_LATELY = timedelta(days=7)
+_ACTS = 10
 _KEPT = 5.0
 #: How many partners a table or a choice has.
 MOST_PARTNERS = 200
@@ -116,6 +121,27 @@ class Model:
         return self._for_a_moment(
             ("causes", period), _KEPT, lambda: self.sums.causes(period.since, period.until)
         )
+
+    def sent_again(self) -> list[Progress]:
+        """Return the last times that somebody had many sent again, and what became of them."""
+        return self._for_a_moment("sent_again", _KEPT, self._sent_again)
+
+    def _sent_again(self) -> list[Progress]:
+        lately = self.now - SENT_LATELY
+        acts = self.services.audit.newest(_ACTS, RETRY)
+        return [progress(self.services, one) for one in acts if one.ids and one.at > lately]
+
+    def waiting(self) -> tuple[list[Grouped], int]:
+        """Group what is still to be sent by its last word, the most first; count what waits for another.
+
+        The word of what waits for another names that other one: it is no group.
+        """
+        return self._for_a_moment("waiting", _KEPT, self._waiting)
+
+    def _waiting(self) -> tuple[list[Grouped], int]:
+        others = tuple(one for one in OPEN if one != Status.WAITING.value)
+        dependent = self.queries.open_by_status().get(Status.WAITING.value, 0)
+        return self.queries.grouped(Wanted(statuses=others), "error"), dependent
 
     def lanes(self) -> list[Lane]:
         """Return the lanes with what they hold."""

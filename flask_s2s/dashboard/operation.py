@@ -9,17 +9,19 @@ from typing import Any
 from flask import Response, abort, redirect, request
 from werkzeug.wrappers import Response as BaseResponse
 
+from ..operations.acts import RETRY, failed_again, meant, progress
 from ..rules.states import ALARMING, DISCARDABLE, RETRIABLE
+from ..runtime.embedded import SILENCE
 from ..store.outbox.ledger import Act
 from ..store.outbox.ledger import Wanted as Meant
-from .filters import meant_by, period_args
+from .filters import LARGEST, meant_by, period_args
 from .frame import Frame
 from .model import LATELY, worst_first
 
 #: From so many on, an act asks for the number to be written.
 _WRITE_IT = 10
-#: Of so many at most the audit log knows whom it was about.
-_NOTED = 1000
+#: So many last words of what waits are shown.
+_MOST_WORDS = 20
 _WHY = "Say why: it is kept in the audit log."
 #: What each act may be narrowed to.
 _OPEN_TO: dict[Act, tuple[str, ...]] = {
@@ -55,6 +57,7 @@ class Operation:
             causes=causes,
             retriable=RETRIABLE,
             alarming=ALARMING,
+            again=self._frame.model.sent_again(),
             unknown=sum(cause.unknown for cause in causes),
             total=sum(cause.number for cause in causes),
             amounts=_added(cause.amounts for cause in causes),
@@ -88,25 +91,29 @@ class Operation:
                 return self._preview(act, wanted, counted, 422, f"Write {number} to go on.")
             if not request.form.get("why", "").strip():
                 return self._preview(act, wanted, counted, 422, _WHY)
-            self._done(act, wanted)
+            done = self._done(act, wanted)
+            if act == RETRY and wanted.delivery_id is None:
+                return redirect(self._frame.url("progress", number=done), 303)
             if wanted.delivery_id is not None:
                 return redirect(self._frame.url("conversion", number=wanted.delivery_id), 303)
             return redirect(self._frame.url("failed", **period_args(period)), 303)
         return self._preview(act, wanted, counted, 200, "")
 
-    def _done(self, act: Act, wanted: Meant) -> None:
+    def _done(self, act: Act, wanted: Meant) -> int:
+        """Do it; return the number that it has in the audit log."""
         services, now = self._frame.services, self._frame.model.now
-        first = services.ledger.first(wanted, _NOTED, act)
-        customers = {one.customer_key for one in first if one.customer_key is not None}
+        customers, ids = meant(services, act, wanted)
         if act == "ack":
-            number, customers = services.ledger.acknowledge(wanted, now), set()
+            number, customers, ids = services.ledger.acknowledge(wanted, now), set(), []
         elif act == "discard":
             number = services.ledger.discard_all(wanted, now)
         else:
             number = services.ledger.retry(wanted, now, services.settings.give_up)
             services.supervisor.wake()
-        self._frame.note(act, customers, deliveries=number)
+        given = {"status": wanted.status, "kind": wanted.kind, "error": wanted.detail}
+        what = {name: value for name, value in given.items() if value is not None}
         self._frame.model.renew()
+        return self._frame.note(act, customers, **what, ids=ids, deliveries=number)
 
     def _preview(
         self,
@@ -178,6 +185,7 @@ class Operation:
     def delivery(self) -> Response:
         """Show the lanes: why each rests, since when, and until when."""
         now = self._frame.model.now
+        waiting, dependent = self._frame.model.waiting()
         minutes = self._frame.model.attempts.by_minute(now - 4 * LATELY)
         return self._frame.page(
             "delivery.html",
@@ -186,7 +194,22 @@ class Operation:
             workers=self._frame.services.supervisor.workers.all(),
             hour=_hour(minutes, now),
             losses=self._frame.services.losses.lately(now),
+            waiting=waiting,
+            dependent=dependent,
+            most=_MOST_WORDS,
+            silence=SILENCE,
             settings=self._frame.services.settings,
+        )
+
+    def progress(self, number: int) -> Response:
+        """Show what became of an act on many."""
+        entry = self._frame.services.audit.get(number) if number <= LARGEST else None
+        if entry is None or not entry.ids:
+            abort(404, f"There is no act {number} on conversions.")
+        return self._frame.page(
+            "progress.html",
+            progress=progress(self._frame.services, entry),
+            failed=failed_again(self._frame.services, entry),
         )
 
     def acts(self) -> Response:

@@ -24,21 +24,24 @@ from ..store.audit import Kind
 from ..store.outbox.ledger import Wanted as Again
 from ..store.queries import Wanted
 from . import files, formats
-from .filters import KINDS, Filters, period_args, place_after, place_of
+from .filters import KINDS, LARGEST, Filters, period_args, place_after, place_of
 from .frame import Frame
 from .model import MOST_PARTNERS, customer
 
 #: Rows of a list, and of a file.
 _ROWS = 50
 _FILE = 10_000
-_LARGEST = 2**63 - 1
 #: Where a problem is looked into, by its code; others in the settings, with what `check` finds.
 _LINKS = {
     **dict.fromkeys(ALARMING, ("failed", "Failed")),
     **dict.fromkeys(
-        ("lane_closed", "lane_fails", "late", "nothing_drains"), ("delivery", "Lanes and workers")
+        ("lane_closed", "lane_fails", "lane_rests", "late", "nothing_drains", "lost"),
+        ("delivery", "Lanes and workers"),
     ),
     **dict.fromkeys(("stuck", "expiring", "put_off", "review"), ("conversions", "Conversions")),
+    **dict.fromkeys(("missing_few", "unknown_click_expired"), ("failed", "Failed")),
+    "unknown_click": ("conversions", "Conversions"),
+    "collector": ("fraud", "Fraud"),
 }
 
 
@@ -132,7 +135,7 @@ class Programme:
 
     def conversion(self, number: int) -> Response:
         """Show one conversion: its request, its answer and its next step."""
-        story = self._frame.model.queries.story(number) if number <= _LARGEST else None
+        story = self._frame.model.queries.story(number) if number <= LARGEST else None
         if story is None:
             abort(404, f"There is no conversion {number}.")
         return self._frame.page(

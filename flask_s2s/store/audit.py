@@ -10,12 +10,12 @@ sign-up with a click: a process remembers them for `_FRESH`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Engine, delete, func, select, update
+from sqlalchemy import Connection, Engine, delete, exists, func, or_, select, update
 
 from .dialects.servers import begin_writing
 from .dialects.statements import inserting_once
@@ -25,6 +25,7 @@ from .transactions import write
 
 #: Of whom an act was; none: of nobody in particular.
 NOBODY = ""
+_IDS = "ids"
 _WHO, _WHY = 128, 255
 
 
@@ -42,6 +43,19 @@ class Entry:
     why: str | None
     #: What it was done to, without anything personal.
     detail: Mapping[str, Any]
+    #: Its number, once it is written.
+    id: int = 0
+
+    @property
+    def told(self) -> Mapping[str, Any]:
+        """What it was done to, in a few words: without the numbers of many."""
+        return {name: value for name, value in self.detail.items() if name != _IDS}
+
+    @property
+    def ids(self) -> Sequence[int]:
+        """The deliveries that an act on many was done to, as far as it names them."""
+        named: Sequence[int] = self.detail.get(_IDS, ())
+        return named
 
 
 class Audit:
@@ -52,23 +66,31 @@ class Audit:
         self._rows = tables.audit
         self._keyring = keyring
 
-    def write(self, entry: Entry, customers: Iterable[str] = ()) -> None:
-        """Write what was done: for each customer, or once where it was of none in particular."""
+    def write(self, entry: Entry, customers: Iterable[str] = ()) -> int:
+        """Write what was done: for each customer, or once where it was of none in particular.
+
+        One on many names its deliveries in a row that is nobody's. Returns the number of the act.
+        """
         row = {
             "at": entry.at,
             "act": entry.act,
             "who": entry.who[:_WHO],
             "why": None if entry.why is None else entry.why[:_WHY],
-            "detail": dict(entry.detail),
+            "detail": dict(entry.told),
         }
-        meant = list(customers)
+        meant, rows = list(customers), self._rows
 
-        def add(connection: Connection) -> None:
-            adding = inserting_once(connection, self._rows)
-            subjects = {self._subject(connection, one) for one in meant} or {NOBODY}
-            connection.execute(adding, [{**row, "subject": one} for one in sorted(subjects)])
+        def add(connection: Connection) -> int:
+            adding = inserting_once(connection, rows)
+            subjects = {self._subject(connection, one) for one in meant}
+            each = {one: {**row, "subject": one} for one in subjects}
+            if entry.ids or not each:
+                each[NOBODY] = {**row, "subject": NOBODY, "detail": dict(entry.detail)}
+            connection.execute(adding, [each[one] for one in sorted(each)])
+            same = (rows.c.at == entry.at, rows.c.act == entry.act, rows.c.subject == min(each))
+            return connection.scalar(select(rows.c.id).where(*same)) or 0
 
-        write(self._engine(), add)
+        return write(self._engine(), add)
 
     def of(self, customer: str) -> list[Entry]:
         """Return what was done about a customer, the newest first."""
@@ -94,12 +116,22 @@ class Audit:
             moving = update(rows).where(this).values(subject=after)
             connection.execute(delete(rows).where(this) if (at, act) in there else moving)
 
-    def newest(self, limit: int) -> list[Entry]:
-        """Return the last acts, the newest first."""
+    def newest(self, limit: int, act: str | None = None) -> list[Entry]:
+        """Return the last acts, of one sort or any, the newest first; one on many is one."""
+        rows, whole = self._rows, self._rows.alias("whole")
+        same = (whole.c.at == rows.c.at, whole.c.act == rows.c.act, whole.c.subject == NOBODY)
+        listed = self._listed().where(or_(rows.c.subject == NOBODY, ~exists().where(*same)))
+        if act is not None:
+            listed = listed.where(rows.c.act == act)
         with self._engine().connect() as connection:
-            return [
-                _entry(row) for row in connection.execute(self._listed().limit(limit)).mappings()
-            ]
+            return [_entry(row) for row in connection.execute(listed.limit(limit)).mappings()]
+
+    def get(self, number: int) -> Entry | None:
+        """Return one act; None: there is none, or it was pruned."""
+        this = select(self._rows).where(self._rows.c.id == number)
+        with self._engine().connect() as connection:
+            row = connection.execute(this).mappings().first()
+        return None if row is None else _entry(row)
 
     def details(self, act: str, name: str) -> set[Any]:
         """Return what all acts of a sort have under one name of their detail."""

@@ -5,10 +5,11 @@ Each question is answered by an index, and each answer is a value. Times are UTC
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -34,7 +35,8 @@ from .transactions import whole
 
 #: How many deliveries a text names at most.
 _NAMED = 50
-#: How many hashes one statement asks for.
+T = TypeVar("T")
+#: How many hashes or numbers one statement asks for.
 _AT_ONCE = 500
 #: What a list can be counted by: its name, and its column.
 _COLUMNS = {"error": "detail", "partner": "partner_key", "reason": "reason"}
@@ -216,12 +218,30 @@ class Queries:
         """Return the deliveries that these hashes are of."""
         rows, found = self._rows, {}
         with self._engine().connect() as connection:
-            for start in range(0, len(hashes), _AT_ONCE):
-                some = rows.c.dedupe.in_(hashes[start : start + _AT_ONCE])
-                these = select(rows).where(rows.c.network == network, some)
+            for some in _batches(hashes):
+                these = select(rows).where(rows.c.network == network, rows.c.dedupe.in_(some))
                 for row in connection.execute(these).mappings():
                     found[row["dedupe"]] = delivery_of(row)
         return found
+
+    def statuses_of(self, ids: Sequence[int]) -> dict[str, int]:
+        """Count deliveries, named by their numbers, by status."""
+        rows, counted = self._rows, Counter[str]()
+        with self._engine().connect() as connection:
+            for some in _batches(ids):
+                found = select(rows.c.status, func.count()).where(rows.c.id.in_(some))
+                counted.update(_pairs(connection.execute(found.group_by(rows.c.status))))
+        return counted
+
+    def among(self, ids: Sequence[int], statuses: Sequence[str], limit: int) -> list[Delivery]:
+        """Return those of some deliveries that are in one of these statuses, newest first."""
+        rows, listed = self._rows, list[Delivery]()
+        with self._engine().connect() as connection:
+            for some in _batches(sorted(ids, reverse=True)):
+                these = (rows.c.id.in_(some), rows.c.status.in_(statuses))
+                found = select(rows).where(*these).order_by(rows.c.id.desc()).limit(limit)
+                listed += [delivery_of(row) for row in connection.execute(found).mappings()]
+        return listed[:limit]
 
     def story(self, delivery_id: int) -> Story | None:
         """Return one delivery with its tries, what it waits for and what waits for it."""
@@ -294,6 +314,12 @@ class Queries:
     def _keyed(self, connection: Connection, key: str) -> list[str]:
         """Return what the conversions with a key of the site's own are known by."""
         return [self._hashed(connection, (kind, key)) for kind in _WITH_KEYS]
+
+
+def _batches(named: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Return as many as one statement asks for, and then the next."""
+    for start in range(0, len(named), _AT_ONCE):
+        yield named[start : start + _AT_ONCE]
 
 
 def _pairs(found: Iterable[Any]) -> dict[Any, int]:

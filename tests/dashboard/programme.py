@@ -18,6 +18,7 @@ from flask_s2s.conversion import Conversion, Reversal, Transaction
 from flask_s2s.dashboard import Act, View
 from flask_s2s.rules.attribution import Attribution, Reason
 from flask_s2s.sandbox import create_sandbox
+from flask_s2s.store.audit import Entry
 from flask_s2s.testing import ManualClock
 from tests.verification.site import CONFIG, KEYS, Line
 
@@ -87,6 +88,13 @@ class Programme:
 
     def undoes(self, key: str, invoice: str) -> None:
         self.tracks(Reversal(customer_key=key, transaction_key=invoice))
+
+    def acts_on(self, customer: str) -> None:
+        """Have all of a customer's deliveries noted as sent again."""
+        found = self.services.ledger.find(customer=customer)
+        detail = {"deliveries": 1, "ids": [one.id for one in found]}
+        entry = Entry(at=self.clock.now(), act="retry", who=HOSTILE, why=HOSTILE, detail=detail)
+        self.services.audit.write(entry, [customer])
 
     def after(self, **span: float) -> None:
         self.clock.advance(timedelta(**span))

@@ -28,6 +28,7 @@ GETS = {
     "/delivery": "Lanes and workers",
     "/delivery/pause?lane=partnerstack/tracking": "1 will wait in it",
     "/acts": "Audit log",
+    "/acts/1": "0 of 1 settled",
     "/settings": "Settings",
     "/counted": "What is counted",
 }
@@ -71,6 +72,7 @@ def test_each_page_obeys_a_policy_that_allows_its_own_files_only(
     programme: Programme, path: str
 ) -> None:
     programme.signs_up("41", "ada", email="maya@example.com")
+    programme.acts_on("41")
     programme.signs_up(HOSTILE, reason=Reason.NO_CLICK)
     programme.pays(HOSTILE, 100, HOSTILE)
     answer = programme.client().get(f"/partners{path}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -132,10 +133,9 @@ def test_a_live_network_has_a_bar_where_its_record_says_test(
     tmp_path: Path, sqlite_url: str, tests: bool
 ) -> None:
     live = {"S2S_PARTNERSTACK_URL": "https://partner.example", "S2S_TOKEN": "t-0123456789"}
-    made = Programme(tmp_path, sqlite_url, **live)
-    if tests:
-        made.services.supervisor.verification_queue.note_test(made.clock.now())
-    said = made.read("/conversions")
-    assert ("TEST: nobody is paid for these." in said) is tests
-    assert ("partnerstack, TEST." in said) is tests
-    made.close()
+    with closing(Programme(tmp_path, sqlite_url, **live)) as made:
+        if tests:
+            made.services.supervisor.verification_queue.note_test(made.clock.now())
+        said = made.read("/conversions")
+        assert ("TEST: nobody is paid for these." in said) is tests
+        assert ("partnerstack, TEST." in said) is tests

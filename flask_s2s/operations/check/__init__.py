@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from ...services import Services
+from ..fraud import collectors
 from ..lanes import lanes
-from . import configuration, database, deliveries, network
+from . import clicks, configuration, database, deliveries, network
 from .deliveries import TEST_ALARM as TEST_ALARM
 from .deliveries import undelivered as undelivered
 from .deliveries import unread as unread
@@ -35,5 +36,12 @@ def _is_proved(services: Services) -> bool:
 
 
 def outstanding(services: Services) -> list[Finding]:
-    """Return what needs attention of the deliveries, the verification and the worker."""
-    return [found for found in deliveries.look(services) if found.level is Level.ERROR]
+    """Return what `flask s2s status` says below its tables: what needs attention, then what is to be known."""
+    now = services.clock.now()
+    today, a_day = services.touches.today(now), services.settings.click_day
+    found = [
+        *deliveries.look(services),
+        *clicks.look(collectors(services, now), today, a_day),
+    ]
+    errors = [one for one in found if one.level is Level.ERROR]
+    return [*errors, *(one for one in found if one.level is Level.NOTE and one.code)]

@@ -75,6 +75,13 @@ def _outbox(services: Services, summary: Summary, known: list[Lane]) -> Iterator
 
 def _lanes(services: Services, known: list[Lane]) -> Iterator[Finding]:
     for lane in known:
+        if lane.closed is None and lane.rests_until is not None:
+            yield Finding.note(
+                "conversions",
+                f"{lane.count.lane} rests until {lane.rests_until:%H:%M:%S} UTC: its network asked to slow down",
+                "Nothing to do: what waits goes out by itself then.",
+                code="lane_rests",
+            )
         if not lane.fails(services.clock.now()):
             continue
         last = lane.count.last_success

@@ -1,0 +1,67 @@
+"""What became of an act on many deliveries: how they stand now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..rules.delivery import Delivery
+from ..rules.states import ALARMING, OPEN
+from ..services import Services
+from ..store.audit import Entry
+from ..store.outbox.ledger import Act, Wanted
+from .lanes import queries_of
+from .words import GROUP_OF, Group
+
+#: The act that sends again.
+RETRY: Act = "retry"
+#: Of so many at most an entry knows which they were, and whose.
+_NOTED = 1000
+_FAILED = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """An act, and its deliveries by group."""
+
+    entry: Entry
+    groups: dict[Group, int]
+    #: How many have no work left.
+    settled: int
+
+    @property
+    def number(self) -> int:
+        """How many of them are known, and still here."""
+        return sum(self.groups.values())
+
+    @property
+    def open(self) -> int:
+        """How many have work left."""
+        return self.number - self.settled
+
+    @property
+    def further(self) -> int:
+        """How many more it was than the entry names."""
+        whole = self.entry.detail.get("deliveries")
+        return max(0, whole - len(self.entry.ids)) if isinstance(whole, int) else 0
+
+
+def meant(services: Services, act: Act, wanted: Wanted) -> tuple[set[str], list[int]]:
+    """Return whose deliveries an act would change, and which, as far as that is noted."""
+    first = services.ledger.first(wanted, _NOTED, act)
+    customers = {one.customer_key for one in first if one.customer_key is not None}
+    return customers, [one.id for one in first]
+
+
+def progress(services: Services, entry: Entry) -> Progress:
+    """Return how the deliveries of an act stand."""
+    groups = dict.fromkeys(Group, 0)
+    settled = 0
+    for status, number in queries_of(services).statuses_of(entry.ids).items():
+        groups[GROUP_OF[status]] += number
+        settled += 0 if status in OPEN else number
+    return Progress(entry=entry, groups=groups, settled=settled)
+
+
+def failed_again(services: Services, entry: Entry) -> list[Delivery]:
+    """Return the newest of an act's deliveries that a person must deal with once more."""
+    return queries_of(services).among(entry.ids, ALARMING, _FAILED)
