@@ -450,10 +450,17 @@ FAILURES: dict[str, list[Protection]] = {
         ),
         Protection(
             where="Memory.forgot",
-            code="if now - self._at < _KEPT and not self._is_there(self._last):",
+            code="if last and at and now - at < _KEPT and not self._is_there(last):",
             without="if False:",
             test="verification/test_restores.py"
             "::test_a_running_worker_notices_that_its_database_forgot[sqlite-1]",
+        ),
+        Protection(
+            where="Memory.forgot",
+            code="self._adopt(now)",
+            without="pass",
+            test="verification/test_restores.py"
+            "::test_a_worker_that_sent_none_of_it_notices_what_another_sent[sqlite]",
         ),
         Protection(
             where="Memory._watch",
@@ -553,9 +560,9 @@ FAILURES: dict[str, list[Protection]] = {
             "::test_who_is_forgotten_while_a_payment_goes_out_is_no_restore[sqlite]",
         ),
         Protection(
-            where="Executor._forgotten",
-            code="if not self._inherited.take(delivery, traits.absent_after):",
-            without="if True:",
+            where="Inherited.gather",
+            code="Look(some))",
+            without="None)",
             test="verification/test_restores.py"
             "::test_a_process_that_starts_on_a_backup_and_is_not_told_looks_first[sqlite]",
         ),

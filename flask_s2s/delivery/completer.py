@@ -106,8 +106,12 @@ class Completer:
         self._late: list[Settled] = []
         self._late_unsent: list[tuple[Delivery, Unsendable]] = []
 
-    def parents(self, batch: Sequence[Delivery]) -> dict[str, Delivery]:
-        """Return the deliveries that these wait for, as far as they are here."""
+    def prepare(self, batch: Sequence[Delivery]) -> dict[str, Delivery]:
+        """Return the deliveries that these wait for, as far as they are here.
+
+        What else their sending needs of the database is remembered.
+        """
+        self._sender.gather(batch)
         return self._outbox.parents(batch)
 
     def send(self, delivery: Delivery, parents: Mapping[str, Delivery]) -> Sent:

@@ -1,8 +1,8 @@
 """The executor: it sends one claimed delivery, or knows why it may not go now; and the threads for it.
 
-`send` runs in many threads at once and touches no database. A conversion whose repeat might count
-twice is never sent again after an attempt that nobody can judge, until the network's own records
-say that it is not there.
+`send` runs in many threads at once and touches no database: what it needs of it is gathered before. A
+conversion whose repeat might count twice is never sent again after an attempt that nobody can judge,
+until the network's own records say that it is not there.
 
 `Senders` is no `ThreadPoolExecutor`: the interpreter's exit waits for those threads without a bound,
 before the worker hears of the exit at all, and a network that holds an answer would hold the exit of
@@ -17,7 +17,7 @@ import logging
 import threading
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -26,7 +26,7 @@ from typing import Any, Generic, TypeVar
 from ..clock import Clock
 from ..networks.exchange import Exchange, Exchanged
 from ..networks.network import Accepted, Ambiguous, NotThere, Refused, RetryLater
-from ..networks.reading import GRACE, Absent, Present, Reader
+from ..networks.reading import GRACE, Absent, Present, Reader, Reading
 from ..rules.delivery import Delivery
 from ..rules.dependencies import PROOF, Ask, Go, Stop, Wait, decide, is_undone, never_came
 from ..rules.states import Status
@@ -101,6 +101,20 @@ class Executor:
         self._witness = witness
         self._inherited = inherited
 
+    def gather(self, batch: Sequence[Delivery]) -> None:
+        """Gather what the database may have forgotten: for many of them one look will do."""
+        for delivery in batch:
+            exchange = self._exchanges.get(delivery.network)
+            if exchange is None or delivery.conversion is None:
+                continue
+            traits = exchange.network.traits.get(delivery.kind)
+            if (
+                traits is not None
+                and traits.verified_by == "list"
+                and not traits.repeat_is_harmless
+            ):
+                self._inherited.gather(delivery, traits.absent_after)
+
     def send(self, delivery: Delivery, parents: Mapping[str, Delivery]) -> Sent:
         """Send one delivery, or say why not. Never raises."""
         try:
@@ -126,7 +140,7 @@ class Executor:
             return Exchanged(outcome=RetryLater(detail="not sent: the deadline has passed"))
         if known is None and delivery.parent is not None:
             known = self._stays_behind(delivery, parent, reader)
-        if known is not None or (known := self._forgotten(delivery, exchange, reader)):
+        if known is not None or (known := self._forgotten(delivery, reader)):
             return known
         now = self._clock.now()
         if delivery.due_at is not None and delivery.due_at < now + self._attempt:
@@ -225,18 +239,18 @@ class Executor:
             return self._ask_again(written, detail)
         return Later(self._clock.now() + _READ_ON, detail, read_to=place)
 
-    def _forgotten(
-        self, delivery: Delivery, exchange: Exchange, reader: Reader
-    ) -> Exchanged | None:
+    def _forgotten(self, delivery: Delivery, reader: Reader) -> Exchanged | None:
         """Return what came of an attempt that the database has forgotten, if there was one."""
-        traits, written = exchange.network.traits[delivery.kind], self._clock.now()
-        if traits.repeat_is_harmless or traits.verified_by != "list" or delivery.ambiguous_at:
+        if (look := self._inherited.take(delivery)) is None or delivery.ambiguous_at:
             return None
-        if not self._inherited.take(delivery, traits.absent_after):
-            return None
-        assert delivery.conversion is not None
-        begun, until = listed_between(delivery, written, written)
-        [reading] = reader.find([delivery.conversion], begun, until)
+
+        def find(some: Sequence[Delivery]) -> list[Reading]:
+            now = self._clock.now()
+            begun, until = zip(*(listed_between(one, now, now) for one in some), strict=True)
+            conversions = [one.conversion for one in some if one.conversion is not None]
+            return reader.find(conversions, min(begun), max(until))
+
+        reading = look.read(delivery, find)
         return self._found(reading) if isinstance(reading, Present) else None
 
     def _found(self, reading: Present) -> Exchanged:

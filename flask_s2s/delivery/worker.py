@@ -120,7 +120,7 @@ class Worker:
         """
         tried = 0
         while batch := self._claim(1, self._breakers.closed()):
-            parents = self._completer.parents(batch)
+            parents = self._completer.prepare(batch)
             self._completer.settle([(one, self._completer.send(one, parents)) for one in batch])
             tried += len(batch)
         self._catch_up(Waker())
@@ -227,7 +227,7 @@ class Worker:
         waker: Waker,
     ) -> None:
         """Send a batch, each in a thread of its own; where none can be had, give it back."""
-        parents = self._completer.parents(batch)
+        parents = self._completer.prepare(batch)
         for number, delivery in enumerate(batch):
             try:
                 said = self._throttle.heard(delivery.lane)

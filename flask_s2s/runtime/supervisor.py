@@ -81,7 +81,7 @@ class Supervisor:
             name: Exchange(network, self._heard, credentials, seconds=self._seconds)
             for name, network in networks.items()
         }
-        self._inherited = Inherited(clock.now())
+        self._inherited = Inherited(clock.now(), storage.engine, storage.tables)
         self._breakers: deferred.CircuitBreakers | None = None
         self._readers: Mapping[str, Reader] | None = None
         self.embedded = EmbeddedWorker(self._work_embedded)

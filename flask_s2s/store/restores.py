@@ -1,26 +1,30 @@
 """A database that forgot: a restored backup, or a failover that lost the last second.
 
 What was sent after the moment that such a database remembers is open there once more, and would be
-sent a second time without a look. So who delivers remembers the attempt that it closed last, and
-looks whether that is still there: on each new connection, after each failure, when it could not close
-one, and now and then. If it is not, all that is open may have arrived: a payment is then looked for
-before it is repeated, a sign-up is repeated, which is harmless.
+sent a second time without a look. So who delivers remembers the attempt that was closed last, by
+whichever process, and looks whether that is still there: on each new connection, after each failure,
+when it could not close one, and now and then. If it is not, all that is open may have arrived: a
+payment is then looked for before it is repeated, a sign-up is repeated, which is harmless.
 
-Who starts remembers nothing. So what had waited long before is looked for once, too.
+Who starts with a backup remembers nothing. So what had waited long before is looked for once, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine, and_, case, event, func, literal, null, select, update
 
+from ..networks.reading import Reading, Unknown
 from ..rules.delivery import Delivery
 from ..rules.states import OPEN, Status
 from .dialects.statements import in_order
+from .outbox.rows import delivery_of
 from .schema import Tables
 from .transactions import whole, write
 
@@ -29,6 +33,8 @@ _EVERY = timedelta(seconds=20)
 _KEPT = timedelta(days=1)
 #: Kinds of which a repeat may count twice, or is answered with "not there".
 _LOOKED_FOR = ("action", "transaction", "reversal")
+#: How many one look through a list is for.
+_AT_ONCE = 250
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +48,7 @@ class Marked:
 
 
 class Memory:
-    """The attempt that this process closed last."""
+    """The attempt that was closed last, as this process knows."""
 
     def __init__(self, engine: Callable[[], Engine], tables: Tables) -> None:
         self._engine = engine
@@ -70,17 +76,31 @@ class Memory:
 
     def forgot(self, now: datetime) -> bool:
         """Say, once, whether the database has lost what it had."""
-        if self._last is None or self._at is None:
-            return False
         self._watch()
         rested = self._looked is not None and abs(now - self._looked) < _EVERY
         if rested and not self._doubtful:
             return False
-        if now - self._at < _KEPT and not self._is_there(self._last):
+        last, at = self._last, self._at
+        if last and at and now - at < _KEPT and not self._is_there(last):
             self._last = None
             return True
+        self._adopt(now)
         self._looked, self._doubtful = now, False
         return False
+
+    def _adopt(self, now: datetime) -> None:
+        """Remember what is the last one by now: another process may have closed it, and be gone."""
+        table = self._attempts
+        newest = (
+            select(table.c.delivery_id, table.c.number, table.c.lease_token, table.c.closed_at)
+            .where(table.c.closed_at.is_not(None))
+            .order_by(table.c.id.desc())
+            .limit(1)
+        )
+        with whole(self._engine()) as connection:
+            found = connection.execute(newest).one_or_none()
+        if found is not None:
+            self._last, self._at, self._closed = (*found[:3],), min(found.closed_at, now), True
 
     def _is_there(self, last: tuple[int, int, str | None]) -> bool:
         """Say whether it is: an emptied delivery has none, its person's were erased."""
@@ -110,24 +130,88 @@ class Memory:
         self._doubtful = True
 
 
+def lock() -> AbstractContextManager[object]:
+    """Return a lock for the threads that send."""
+    # By its module's name: gevent may have replaced it after this module was imported.
+    return threading.Lock()
+
+
+class Look:
+    """One look through the network's list for many deliveries, had when the first of them asks."""
+
+    def __init__(self, deliveries: Iterable[Delivery]) -> None:
+        self._sought = {one.id: one for one in deliveries}
+        self._found: dict[int, Reading] = {}
+        #: Whether asking for all of them failed: it may be for one of them.
+        self._alone = False
+        self._one_reads = lock()
+
+    def read(
+        self, delivery: Delivery, find: Callable[[Sequence[Delivery]], Sequence[Reading]]
+    ) -> Reading | None:
+        """Return what the list says of one; None: it could not be told. The next one asks again."""
+        with self._one_reads:
+            if delivery.id in self._sought:
+                some = [delivery] if self._alone else list(self._sought.values())
+                self._alone = True
+                for one, reading in zip(some, find(some), strict=True):
+                    if not isinstance(reading, Unknown):
+                        self._found[self._sought.pop(one.id).id] = reading
+                self._alone = False
+            return self._found.pop(delivery.id, None)
+
+
 class Inherited:
     """Deliveries that had waited before this process began: its database may be a restored backup.
 
     Then it was sent after the backup was made, which nothing in the database tells. So it is looked
-    for once, where a repeat might count twice. What waited for moments only is not: then each start
-    of a site would ask for whatever it begins with.
+    for once, where a repeat might count twice, and with it what was made in the same hour. What waited
+    for moments only is not: then each start of a site would ask for whatever it begins with.
     """
 
-    def __init__(self, began: datetime) -> None:
+    def __init__(self, began: datetime, engine: Callable[[], Engine], tables: Tables) -> None:
         self._began = began
-        self._looked_for: set[int] = set()
+        self._engine = engine
+        self._rows = tables.delivery
+        #: None: it was looked for.
+        self._looks: dict[int, Look | None] = {}
 
-    def take(self, delivery: Delivery, waited: timedelta) -> bool:
-        """Say, once, whether it had waited for so long when this process began."""
-        if delivery.created_at > self._began - waited or delivery.id in self._looked_for:
-            return False
-        self._looked_for.add(delivery.id)
-        return True
+    def gather(self, delivery: Delivery, waited: timedelta) -> None:
+        """If it had waited for so long when this process began, have it looked for with others."""
+        before = self._began - waited
+        if delivery.created_at > before or delivery.id in self._looks or delivery.ambiguous_at:
+            return
+        alike = [one for one in self._alike(delivery, before) if one.conversion is not None]
+        some = [delivery, *(one for one in alike if one.id not in self._looks)]
+        self._looks |= dict.fromkeys((one.id for one in some), Look(some))
+
+    def take(self, delivery: Delivery) -> Look | None:
+        """Return, once, the look for a delivery that was gathered."""
+        look = self._looks.get(delivery.id)
+        if look is not None:
+            self._looks[delivery.id] = None
+        return look
+
+    def _alike(self, delivery: Delivery, before: datetime) -> list[Delivery]:
+        """Return the other open ones of its hour, beginning with itself, as many as one look takes."""
+        rows = self._rows
+        hour = delivery.created_at.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+        alike = (
+            select(rows)
+            .where(
+                rows.c.kind == delivery.kind,
+                rows.c.created_at.between(delivery.created_at, min(before, hour)),
+                rows.c.network == delivery.network,
+                rows.c.status.in_(OPEN),
+                rows.c.ambiguous_at.is_(None),
+                rows.c.conversion.is_not(None),
+                rows.c.id != delivery.id,
+            )
+            .order_by(rows.c.created_at)
+            .limit(_AT_ONCE - 1)
+        )
+        with whole(self._engine()) as connection:
+            return [delivery_of(row) for row in connection.execute(alike).mappings()]
 
 
 def count_open(engine: Engine, tables: Tables) -> Marked:

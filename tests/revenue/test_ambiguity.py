@@ -165,7 +165,7 @@ def test_a_worker_that_wakes_up_after_its_lease_sends_nothing(customer: Site) ->
     (claimed,) = claim(customer.services, customer)
     completer = customer.services.supervisor.worker()._completer
     customer.clock.advance(seconds=59)
-    sent = completer.send(claimed, completer.parents([claimed]))
+    sent = completer.send(claimed, completer.prepare([claimed]))
     assert posts(customer) == 0
     completer.settle([(claimed, sent)])
     customer.services.drain()

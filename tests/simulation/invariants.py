@@ -174,6 +174,8 @@ def _left_over(by_name: Mapping[str, list[Record]], ledger: Ledger) -> list[str]
         for part in parts
         if ledger.rewards[part.name] and part.of in ledger.reversed
         if part.key not in ledger.reversed
+        # A payment that came back once it was undone has parts again.
+        if not ledger.rewards[f"transaction:{part.of}:again1"]
     ]
 
 

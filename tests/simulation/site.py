@@ -131,7 +131,7 @@ class WorkerProcess:
             on_test=lambda now: None,
             production=True,
             witness=witness,
-            inherited=Inherited(clock.now()),
+            inherited=Inherited(clock.now(), lambda: engine, database.tables),
             attempt=LEASE / 4,
         )
         self.process = process

@@ -2,7 +2,7 @@
 
 The worker's module asks for `Senders` and `wait`, and everything for `secrets`: `seated`
 puts these in their places while a simulation runs, and takes them out afterwards. Of the package's
-code only the threads that send (`Senders`) are replaced.
+code only the threads that send (`Senders`) are replaced, and the lock for which they wait.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from flask_s2s.delivery import worker as worker_module
+from flask_s2s.store import restores
 from flask_s2s.threads import Waker
 from tests.simulation.world import Killed, Task, World
 
@@ -142,22 +143,41 @@ def green_wait(
         world.park(left)
 
 
+class GreenLock:
+    """A lock whose waiting takes virtual time."""
+
+    def __init__(self) -> None:
+        self._world = _worlds[-1]
+        self._held = False
+
+    def __enter__(self) -> None:
+        while self._held:
+            self._world.park(0.01)
+        self._held = True
+
+    def __exit__(self, *error: object) -> None:
+        self._held = False
+
+
 @contextmanager
 def seated(world: World) -> Iterator[None]:
     """Let the package wait in this world's time, and draw its tokens from its seed."""
     pool = "Senders" if hasattr(worker_module, "Senders") else "ThreadPoolExecutor"
     kept = {name: getattr(worker_module, name) for name in (pool, "wait")}
+    lock = restores.lock
     drawn = {name: getattr(secrets, name) for name in ("token_hex", "randbelow")}
     random = world.random
     _worlds.append(world)
     try:
         setattr(worker_module, pool, GreenPool)
         setattr(worker_module, "wait", green_wait)  # noqa: B010
+        restores.lock = GreenLock
         setattr(secrets, "token_hex", lambda size: f"{random.getrandbits(8 * size):0{2 * size}x}")  # noqa: B010
         setattr(secrets, "randbelow", random.randrange)  # noqa: B010
         yield
     finally:
         _worlds.pop()
+        restores.lock = lock
         for name, value in kept.items():
             setattr(worker_module, name, value)
         for name, value in drawn.items():

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
@@ -15,7 +16,7 @@ import pytest
 from sqlalchemy import select
 
 from flask_s2s import Delivery, Services, Status
-from flask_s2s.conversion import Transaction
+from flask_s2s.conversion import Action, Transaction
 from flask_s2s.networks.network import Request, Response
 from tests.verification.site import Site
 from tests.verification.test_command import run
@@ -51,6 +52,10 @@ def backup(services: Services) -> Restore:
 
 def at_the_network(site: Site) -> int:
     return len(site.ledger()["transactions"])
+
+
+def methods(site: Site, path: str) -> list[str]:
+    return [one.method for one in site.line.asked(path)]
 
 
 def alarms(caplog: pytest.LogCaptureFixture) -> list[Any]:
@@ -89,6 +94,20 @@ def test_a_worker_that_was_led_to_another_server_looks_before_it_claims(any_site
     with any_site.services.storage.engine().connect() as connection:
         connection.invalidate()
     any_site.after(seconds=1)
+    assert {any_site.status(one) for one in payments} == {Status.WAITING}
+    assert at_the_network(any_site) == 5
+
+
+def test_a_worker_that_sent_none_of_it_notices_what_another_sent(any_site: Site) -> None:
+    """Its own last attempt is in the backup, or it has none: the other's are not."""
+    second = any_site.another()
+    second.drain()
+    payments, restore = five_sent_and_forgotten(any_site)
+    any_site.clock.advance(minutes=1)
+    second.drain()
+    restore()
+    any_site.clock.advance(minutes=1)
+    second.drain()
     assert {any_site.status(one) for one in payments} == {Status.WAITING}
     assert at_the_network(any_site) == 5
 
@@ -167,10 +186,41 @@ def test_a_process_that_starts_on_a_backup_and_is_not_told_looks_first(any_site:
     unsent = pay(any_site, 5)
     any_site.clock.advance(hours=20)
     any_site.services = any_site.another()
+    any_site.line.requests.clear()
     any_site.services.drain()
     assert {any_site.status(one) for one in payments} == {Status.CONFIRMED}
     assert any_site.status(unsent) is Status.DELIVERED, "what never went out goes out"
     assert at_the_network(any_site) == 6
+    assert methods(any_site, "/transactions") == ["GET", "POST"], "one look is for all of an hour"
+
+
+def test_each_hour_has_a_look_of_its_own_and_so_has_each_kind(site: Site) -> None:
+    with_customer(site)
+    site.line.cut_api()
+    for number in (0, 1):
+        pay(site, number)
+        site.track(Action(customer_key="42", type="trial", key=f"trial-{number}"))
+        site.clock.advance(hours=2)
+    site.line.mend()
+    site.services = site.another()
+    site.line.requests.clear()
+    site.services.drain()
+    for path in ("/transactions", "/actions"):
+        assert Counter(methods(site, path)) == {"GET": 2, "POST": 2}
+
+
+def test_a_look_that_fails_is_had_again_for_the_next(site: Site) -> None:
+    payments, restore = five_sent_and_forgotten(site)
+    restore()
+    site.clock.advance(hours=20)
+    site.services = site.another()
+    failures = iter([Response(status=503)])
+    site.line.instead = lambda request: (
+        next(failures, None) if "/transactions?" in request.url else None
+    )
+    site.services.drain()
+    statuses = Counter(site.status(one) for one in payments)
+    assert statuses == {Status.DELIVERED: 1, Status.CONFIRMED: 4}
 
 
 def test_a_process_that_cannot_look_sends_what_had_waited(site: Site) -> None:
