@@ -74,9 +74,13 @@ class S2S:
         Reads `app.config` once. Raises `ConfigError` for a setting that is wrong, and when the app
         has been initialised before.
         """
+        if not isinstance(app, Flask):
+            raise UsageError(f"S2S is initialised on a Flask app, not {type(app).__name__}")
         if host.NAME in app.extensions:
             raise ConfigError(
-                "S2S", "is initialised on this app already", "Call init_app once for each app."
+                "S2S",
+                "is initialised on this app already",
+                "Call init_app once for each app: S2S(app) has done it.",
             )
         settings = Settings.from_mapping(app.config, self._networks)
         services = Services.build(
@@ -282,8 +286,8 @@ class S2S:
         arguments are fields of `Signup`, each a value or a function. With `session=` the row commits
         with the session's own commit and is sent once the view has succeeded; an error withdraws it.
 
-        Raises `UsageError` for what cannot work: a value where a function is asked for, a class, or
-        a view that its route has without this decorator.
+        Raises `UsageError` for what cannot work: a value where a function is asked for, or a class. A
+        view that its route has without this decorator is told in the log at the first request.
         """
         fields = {
             "email": email,

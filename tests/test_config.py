@@ -204,6 +204,7 @@ def test_tokens_in_the_environment_may_be_a_list(monkeypatch: pytest.MonkeyPatch
     [
         ("S2S_TOKENS", "S2S_TOKEN"),
         ("S2S_TOKENFILE", "S2S_TOKEN_FILE"),
+        ("S2S_PARTNERSTACK_TOKEN", "S2S_TOKEN"),
         ("S2S_COOKIEDOMAIN", "S2S_COOKIE_DOMAIN"),
         ("S2S_DATABASE_URL", "S2S_DATABASE_URI"),
         ("S2S_SECRETKEY", "S2S_SECRET_KEY"),

@@ -243,7 +243,9 @@ def _refuse_unknown(config: Mapping[str, Any], known: Mapping[str, object]) -> N
         if key.startswith(PREFIX) and key not in known and key != "S2S_SECRET_KEY":
             # Without the prefix, which all names share.
             names = [one.removeprefix(PREFIX) for one in (*known, "S2S_SECRET_KEY")]
-            near = difflib.get_close_matches(key.removeprefix(PREFIX).upper(), names, n=1)
+            given = key.removeprefix(PREFIX).upper()
+            near = [one for one in names if given.endswith(f"_{one}")]
+            near = near or difflib.get_close_matches(given, names, n=1)
             hint = f"Did you mean {PREFIX}{near[0]}?" if near else "docs/settings.md has all."
             raise ConfigError(key, "is not a setting", hint)
 

@@ -27,6 +27,7 @@ _NOT_TEXT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _KEY_TYPES = (str, int, UUID)
 #: What `str()` makes of a missing key: never a customer.
 _NOT_A_KEY = frozenset({"", "None", "null", "undefined"})
+_NO_KEY_YET = ": the customer had no key yet. A new row has its id once the session is flushed"
 
 
 def customer_key_of(value: object) -> str:
@@ -36,12 +37,13 @@ def customer_key_of(value: object) -> str:
     and for anything that is neither text, an integer nor a UUID.
     """
     if isinstance(value, bool) or not isinstance(value, _KEY_TYPES):
+        why = _NO_KEY_YET if value is None else ""
         raise InvalidConversion(
-            "customer_key", f"must be text, int or UUID, not {type_name(value)}"
+            "customer_key", f"must be text, int or UUID, not {type_name(value)}{why}"
         )
     text = str(value).strip()
     if text in _NOT_A_KEY:
-        raise InvalidConversion("customer_key", "is empty: the customer had no key yet")
+        raise InvalidConversion("customer_key", f"is empty{_NO_KEY_YET}")
     return checked_text("customer_key", text, MAX_KEY)
 
 

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, event
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from ..click import Click
@@ -27,7 +27,8 @@ from ..rules.attribution import Attribution, Reason
 from ..rules.delivery import Delivery, Late, Tracked
 from ..rules.states import Status
 from ..store.background import Background, Write, why_lost
-from ..store.database.storage import Storage
+from ..store.database.storage import Storage, tables_missing
+from ..store.dialects.errors import lacks_a_table
 from ..store.dialects.servers import ends_the_transaction, shielded
 from ..store.outbox.outbox import Outbox, new_token
 from ..store.transactions import write
@@ -109,7 +110,7 @@ class Writer:
     ) -> Delivery:
         """Insert in the session's transaction. `armed` is the token of the view that holds it."""
         connection = self.joining.connection(session)
-        delivery = self._record(connection, conversion, attribution, armed)
+        delivery = self._record_on(connection, conversion, attribution, armed)
         self._recorded(delivery)
         return delivery
 
@@ -117,7 +118,7 @@ class Writer:
         self, connection: Connection, conversion: Conversion, attribution: Attribution
     ) -> Delivery:
         """Insert in the transaction of a Core connection, whose commit wakes the worker."""
-        delivery = self._record(self.joining.connection(connection), conversion, attribution)
+        delivery = self._record_on(self.joining.connection(connection), conversion, attribution)
         event.listen(connection, "commit", lambda _: self.wake(), once=True)
         self._recorded(delivery)
         return delivery
@@ -165,6 +166,21 @@ class Writer:
             lambda connection: self._keep_invalid(connection, error, attribution),
             {"kind": error.kind, "customer_key": error.customer_key, "field": error.field},
         )
+
+    def _record_on(
+        self,
+        connection: Connection,
+        conversion: Conversion,
+        attribution: Attribution,
+        armed: str | None = None,
+    ) -> Delivery:
+        """Record on a connection that the caller named. Raises what the database raises."""
+        try:
+            return self._record(connection, conversion, attribution, armed)
+        except DBAPIError as error:
+            if lacks_a_table(error.orig):
+                raise tables_missing() from error
+            raise
 
     def _record(
         self,

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Blueprint, Flask
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session
 
-from flask_s2s import S2S, ConfigError, Late, Services, Settings, UsageError
+from flask_s2s import S2S, ConfigError, Late, Services, Settings, StorageError, UsageError
 from flask_s2s.cli import s2s as commands
 from flask_s2s.operations.check.database import thrown_away, within_container
 from flask_s2s.testing import ScriptedTransport
@@ -31,7 +35,7 @@ ADDRESSES = {
     "db.example:5432 user=ada password=hush": "cannot be read",
     "postgresql+psycopg://ada:hush@db:port/shop": "cannot be read",
     "oracle+nothing://ada:hush@db/shop": "does not know",
-    "mysql+mysqldb://ada:hush@db/shop": "MySQLdb, which is not installed",
+    "mysql+mysqldb://ada:hush@db/shop": "MySQLdb, which is not installed. Write mariadb+pymysql://",
     "postgresql+pg8000://ada:hush@db/shop": "pip install pg8000",
     "sqlite+aiosqlite:////tmp/hush.sqlite3": "asynchronous",
     "sqlite://": "in memory",
@@ -111,6 +115,19 @@ def test_a_database_that_refuses_is_told_in_its_own_words(
     app.extensions["s2s"].close()
 
 
+@pytest.mark.parametrize("joined", [Session, Engine.connect], ids=["session", "connection"])
+def test_tables_that_a_session_does_not_find_are_told_with_what_to_do(
+    database_url: str, tmp_path: Path, joined: Callable[[Engine], AbstractContextManager[Any]]
+) -> None:
+    app, s2s = site(tmp_path, S2S_DATABASE_URI=database_url)
+    engine = create_engine(database_url)
+    with app.test_request_context(), joined(engine) as session:
+        with pytest.raises(StorageError, match=r"flask s2s init-db.*S2S_SCHEMA"):
+            s2s.track_signup(customer_key=1, session=session)
+    engine.dispose()
+    app.extensions["s2s"].close()
+
+
 class TestDecorators:
     @pytest.mark.parametrize("above", [True, False])
     def test_above_the_route_is_told_at_the_first_request(
@@ -141,6 +158,11 @@ class TestDecorators:
         values: dict[str, Any] = {"customer_key": lambda: 1, argument: "42"}
         with pytest.raises(UsageError, match=f"{argument}=lambda"):
             s2s.conversion(**values)(lambda: "")
+
+
+def test_what_is_no_app_is_a_mistake_at_once() -> None:
+    with pytest.raises(UsageError, match="a Flask app, not str"):
+        S2S("shop")  # type: ignore[arg-type]
 
 
 class TestThrownAway:

@@ -134,10 +134,16 @@ class _MySqlConnector(Exception):
     errno = 1836
 
 
+class _PyMySql(Exception):
+    sqlstate = "HY000"
+
+
 def test_an_errors_code_is_found_with_each_driver() -> None:
     assert is_transient(_Psycopg2("deadlock detected"))
     assert is_useless(_MySqlConnector("read only mode"))
     assert is_transient(Exception(1213, "Deadlock found"))
+    assert is_transient(_PyMySql(1020, "Record has changed since last read"))
+    assert is_useless(_PyMySql(1290, "running with the --read-only option"))
     assert not is_useless(Exception("1290"))
     assert not is_useless(Exception())
     assert not is_useless(None)

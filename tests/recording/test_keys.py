@@ -112,6 +112,7 @@ class TestBadKeys:
         desk.post(view)
         [detail] = read(sqlite_url, "SELECT detail FROM s2s_delivery")
         assert "the customer had no key yet" in detail
+        assert "session is flushed" in detail
 
 
 class TestBadFields:

@@ -15,8 +15,13 @@ from ...errors import ConfigError
 from ..dialects.engines import in_memory, is_local, load_driver, scheme
 
 _FORM = "It is a SQLAlchemy URL, such as postgresql+psycopg://user@host/name."
-#: By the package of a driver, what installs it.
-_EXTRAS = {"psycopg": "postgresql", "psycopg2": "postgresql", "pymysql": "mariadb"}
+#: By what a driver is imported as, the extra that brings one for the same database, and its scheme.
+_EXTRAS = {
+    "psycopg": ("postgresql", "postgresql+psycopg"),
+    "psycopg2": ("postgresql", "postgresql+psycopg"),
+    "pymysql": ("mariadb", "mariadb+pymysql"),
+    "mysqldb": ("mariadb", "mariadb+pymysql"),
+}
 
 
 def read_address(address: str, key: str) -> URL:
@@ -58,14 +63,16 @@ def _load_driver(url: URL, key: str) -> None:
         for_threads = load_driver(url)
     except ImportError as error:
         missing = (error.name or url.get_driver_name()).partition(".")[0]
-        install = missing
         if missing.lower() in _EXTRAS:
-            install = f"'flask-s2s[{_EXTRAS[missing.lower()]}]'"
+            extra, written = _EXTRAS[missing.lower()]
+            remedy = f"Write {written}:// and run `pip install 'flask-s2s[{extra}]'`."
+        else:
+            remedy = (
+                f"Run `pip install {missing}`, or name another driver "
+                "(postgresql+psycopg://, mariadb+pymysql://)."
+            )
         raise ConfigError(
-            key,
-            f"needs the driver {missing}, which is not installed",
-            f"Run `pip install {install}`, or name another driver "
-            "(postgresql+psycopg://, mariadb+pymysql://).",
+            key, f"needs the driver {missing}, which is not installed", remedy
         ) from None
     except SQLAlchemyError as error:
         raise ConfigError(

@@ -41,6 +41,15 @@ log = logging.getLogger("flask_s2s")
 FILE_NAME = "flask_s2s.sqlite3"
 
 
+def tables_missing() -> StorageError:
+    """Return the error of a connection that finds none of our tables."""
+    return StorageError(
+        "The tables of Flask-S2S are missing",
+        "Run `flask s2s init-db`, or add define_tables(metadata) to your migrations. Are they in a "
+        "schema of their own? Name it in S2S_SCHEMA.",
+    )
+
+
 class Storage:
     """The database of one app's rows."""
 
@@ -233,10 +242,7 @@ class Storage:
             self._create()
         with engine.connect() as connection:
             if not self._there(connection, self.tables.delivery):
-                raise StorageError(
-                    "The tables of Flask-S2S are missing",
-                    "Run `flask s2s init-db`, or add define_tables(metadata) to your migrations.",
-                )
+                raise tables_missing()
             meta = self.tables.meta
             rows = connection.execute(select(meta.c.name, meta.c.value))
             named = {row.name: row.value for row in rows}

@@ -1,7 +1,7 @@
 """Drivers' errors, and their meanings.
 
-The code is read from the driver's own exception: `sqlstate` (psycopg) or `pgcode` (psycopg2, which
-has it from the same field), and the number that MySQL's drivers put first.
+The codes are read from the driver's own exception: `sqlstate` (psycopg, PyMySQL) or `pgcode` (psycopg2,
+which has it from the same field), and the number that MySQL's drivers put first.
 """
 
 from __future__ import annotations
@@ -38,16 +38,28 @@ _TRANSIENT: frozenset[str | int] = frozenset(
         1213,  # ER_LOCK_DEADLOCK, also a Galera node's failed certification
     }
 )
+#: A table is not where the connection looks for it. SQLite says so in words alone.
+_NO_TABLE: frozenset[str | int] = frozenset(
+    {
+        "42P01",  # undefined_table
+        1146,  # ER_NO_SUCH_TABLE
+    }
+)
 
 
 def is_useless(error: BaseException | None) -> bool:
     """Say whether a driver's error means that its connection leads where nothing can be written."""
-    return _code(error) in _USELESS
+    return not _USELESS.isdisjoint(_codes(error))
 
 
 def is_transient(error: BaseException | None) -> bool:
     """Say whether a driver's error is gone when the same transaction is tried again."""
-    return _code(error) in _TRANSIENT
+    return not _TRANSIENT.isdisjoint(_codes(error))
+
+
+def lacks_a_table(error: BaseException | None) -> bool:
+    """Say whether a driver's error means that a statement names a table that is not there."""
+    return not _NO_TABLE.isdisjoint(_codes(error)) or str(error).startswith("no such table")
 
 
 def own_words(error: Exception) -> str:
@@ -56,10 +68,10 @@ def own_words(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
-def _code(error: Any) -> str | int | None:
-    for name in ("sqlstate", "pgcode", "errno"):
-        code = getattr(error, name, None)
-        if isinstance(code, str | int):
-            return code
+def _codes(error: Any) -> list[str | int]:
+    """Return all of an error's: of MySQL's, many numbers share one `sqlstate`, which PyMySQL has too."""
+    named = [getattr(error, name, None) for name in ("sqlstate", "pgcode", "errno")]
     first = next(iter(getattr(error, "args", ())), None)
-    return first if isinstance(first, int) else None
+    if isinstance(first, int):
+        named.append(first)
+    return [code for code in named if isinstance(code, str | int)]
