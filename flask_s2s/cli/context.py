@@ -6,6 +6,7 @@ A question goes to standard error, because the answer on standard output is for 
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -84,10 +85,19 @@ def _elsewhere(named: str | None) -> Services:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise click.BadParameter(f"{named}: {error}", param_hint="--services") from error
-    services = found if isinstance(found, Services) or not callable(found) else found()
+    services = found() if callable(found) and _takes_nothing(found) else found
     if not isinstance(services, Services):
-        raise click.BadParameter(f"{named} is no Services", param_hint="--services")
+        problem = f"{named} is neither what Services.build returned nor a function that returns it"
+        raise click.BadParameter(problem, param_hint="--services")
     return services
+
+
+def _takes_nothing(function: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(function).bind()
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _services() -> Services:

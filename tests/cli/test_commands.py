@@ -79,6 +79,9 @@ def test_the_help_has_the_commands_by_task_each_once(site: Site) -> None:
 ELSEWHERE = """
 from flask_s2s import Click, Services, Settings
 
+def application(environ, start_response):
+    return []
+
 def make():
     settings = Settings.from_mapping({"SECRET_KEY": "k" * 32, "S2S_TOKEN": "tok"})
     return Services.build(settings, folder="var")
@@ -108,7 +111,8 @@ def test_a_site_without_flask_has_the_same_commands(tmp_path: Path) -> None:
         assert (row["customer_key"], row["status"]) == ("42", "pending")
     checked = _elsewhere(tmp_path, *package, "--services", "mysite:services", "explain", "42")
     assert checked.returncode == 0
-    for wrong in ((), ("--services", "mysite:nothing"), ("--services", "nowhere:services")):
+    named = ("mysite:nothing", "nowhere:services", "mysite:application")
+    for wrong in ((), *(("--services", one) for one in named)):
         told = _elsewhere(tmp_path, *package, *wrong, "list")
         assert (told.returncode, "Traceback" in told.stderr) == (2, False)
         assert "--services" in told.stderr
