@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from flask import Flask
@@ -80,6 +81,11 @@ SETTINGS: dict[str, tuple[Any, Any, list[Any]]] = {
         "select 1, 2",
         "select 1, 2",
         ["", "users", "DELETE FROM x", 5, True, [], _later],
+    ),
+    "S2S_REPORT_ZONE": (
+        "Europe/Berlin",
+        ZoneInfo("Europe/Berlin"),
+        ["", "Berlin", "/etc/passwd", "../etc", "Europe", "a\0b", 1, True],
     ),
     "S2S_CLICK_RATE": (0, 0.0, [-1, "5", True, NAN, ENDLESS]),
     "S2S_CLICK_DAY": (0, 0, [-1, "5", True, 1.5]),

@@ -43,7 +43,10 @@ as_csv = click.option(
 @click.command(epilog=_EXAMPLE)
 @click.option("--by", type=click.Choice([*sheets.NAMES]), default="partner", show_default=True)
 @click.option(
-    "--since", default="30d", metavar="WHEN", help="today, 7d, 30d, 90d or a date (UTC days)."
+    "--since",
+    default="30d",
+    metavar="WHEN",
+    help="today, 7d, 30d, 90d or a date (days of S2S_REPORT_ZONE).",
 )
 @click.option("--partner", type=utf8, metavar="KEY", help="With --by sub-id: of one partner.")
 @click.option("--currency", metavar="CODE", help="The currency of the table; the most used one.")
@@ -87,7 +90,8 @@ def report(
 def period_since(since: str, services: Services) -> Period:
     """Return the days that `--since` names, until and with today."""
     try:
-        return Period.from_(since, services.clock.now())
+        zone = services.settings.report_zone
+        return Period.from_(since, services.clock.now().astimezone(zone))
     except UsageError as error:
         raise click.BadParameter(str(error), param_hint="--since") from None
 
@@ -157,7 +161,7 @@ def _line(line: Line, by: str) -> dict[str, Any]:
 
 def _print(found: Overview, by: str, lines: list[Line], currency: str) -> None:
     last = found.period.days[-1]
-    click.echo(f"{found.period.since:%Y-%m-%d} to {last:%Y-%m-%d} (UTC)")
+    click.echo(f"{found.period.since:%Y-%m-%d} to {last:%Y-%m-%d} ({last.tzinfo})")
     output.facts(
         [
             ("clicks", f"{found.clicks:,}"),
@@ -200,7 +204,10 @@ _TITLES = {
     Side.UNLIKE: "Not alike",
 }
 since = click.option(
-    "--since", default="30d", metavar="WHEN", help="today, 7d, 30d, 90d or a date (UTC days)."
+    "--since",
+    default="30d",
+    metavar="WHEN",
+    help="today, 7d, 30d, 90d or a date (days of S2S_REPORT_ZONE).",
 )
 
 
@@ -299,7 +306,7 @@ def _described_comparison(
 
 
 def _print_differences(one: Comparison) -> None:
-    click.echo(f"{one.network} since {one.since:%Y-%m-%d} (UTC)")
+    click.echo(f"{one.network} since {one.since:%Y-%m-%d} ({one.since.tzinfo})")
     both = one.alike + one.count(Side.UNLIKE)
     output.facts(
         [

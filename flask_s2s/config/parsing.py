@@ -13,9 +13,10 @@ import ipaddress
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import timedelta, timezone, tzinfo
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ..errors import ConfigError
 
@@ -112,6 +113,22 @@ def url(key: str, value: Any) -> str:
     if parts.query or parts.fragment:
         raise ConfigError(key, "must not have a ? or #", "Only scheme, host and path.")
     return given
+
+
+def zone(key: str, value: Any) -> tzinfo:
+    """Return a time zone of the IANA's."""
+    name = text(key, value)
+    if name.upper() == "UTC":
+        return timezone.utc
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        raise ConfigError(
+            key,
+            f"is {name!r}, and there is no such time zone here",
+            "Write one of the IANA's, such as Europe/Berlin; where the system has none, "
+            "`pip install tzdata`.",
+        ) from None
 
 
 def options(key: str, value: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import difflib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from datetime import timedelta
+from datetime import timedelta, timezone, tzinfo
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,6 +36,7 @@ from .parsing import (
     span,
     text,
     window,
+    zone,
 )
 from .parsing import TokenSource as TokenSource
 from .setting import PREFIX, Declared, Setting
@@ -116,6 +117,8 @@ class Settings:
     #: The advertiser's own sign-ups, for `reconcile` and `backfill`: a query with `:since`, or a
     #: function that is given it.
     customers: Callable[..., Any] | str | None = field(default=None, repr=False)
+    #: The zone of the days of reports, and of the times on the dashboard.
+    report_zone: tzinfo = timezone.utc
     #: New click rows a second and process; beyond it the click lives in the cookie only.
     click_rate: float = 100.0
     #: New click rows a day in the database; beyond it the click lives in the cookie only.
@@ -333,6 +336,7 @@ _KEYS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
     "S2S_RULE": ("rule", rule),
     "S2S_RULE_ERROR": ("rule_error", choice("credit", "review")),
     "S2S_CUSTOMERS": ("customers", customers),
+    "S2S_REPORT_ZONE": ("report_zone", zone),
     "S2S_CLICK_RATE": ("click_rate", number(0)),
     "S2S_CLICK_DAY": ("click_day", integer(0)),
     "S2S_WORKER": ("worker", choice("embedded", "external")),

@@ -35,7 +35,7 @@ _NAMES = ("kind", "state", "status", *_EXACT, "currency", *_AMOUNTS)
 def period_of(args: Mapping[str, str], now: datetime) -> Period:
     """Return the period that an address names; the last 30 days where it names none."""
     if "from" in args or "to" in args:
-        return Period.between(args.get("from", ""), args.get("to", ""))
+        return Period.between(args.get("from", ""), args.get("to", ""), now.tzinfo)
     return Period.named(args.get("period", "30d"), now)
 
 

@@ -36,7 +36,8 @@ def money(minor: int, currency: str) -> str:
 
 
 def clock(at: datetime, now: datetime, *, seconds: bool = False) -> str:
-    """Return "14:02" today, "28 Nov, 14:02" this year, and the year with other ones (UTC)."""
+    """Return "14:02" today, "28 Nov, 14:02" this year, and the year with other ones, in the zone of `now`."""
+    at = at.astimezone(now.tzinfo)
     time = f"{at:%H:%M:%S}" if seconds else f"{at:%H:%M}"
     if at.date() == now.date():
         return time

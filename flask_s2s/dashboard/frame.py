@@ -96,7 +96,8 @@ class Frame:
             render(
                 template,
                 self.url,
-                now=self.model.now,
+                now=self.model.local,
+                zone=str(self.services.settings.report_zone),
                 who=self.who,
                 title=self._title,
                 here=request.endpoint,
@@ -147,7 +148,7 @@ class Frame:
 
     def period(self) -> Period:
         """Return the period that the address names."""
-        return period_of(request.args, self.model.now)
+        return period_of(request.args, self.model.local)
 
     def stale(self) -> Response:
         return self.page(

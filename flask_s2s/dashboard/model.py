@@ -55,6 +55,11 @@ class Model:
         """The time, by the app's clock."""
         return self.services.clock.now()
 
+    @property
+    def local(self) -> datetime:
+        """The same in the zone of the reports."""
+        return self.now.astimezone(self.services.settings.report_zone)
+
     def overview(self, period: Period) -> Overview:
         """Return the period at a glance."""
         return self._for_a_moment(("overview", period), _KEPT, lambda: overview(self.sums, period))
@@ -114,7 +119,7 @@ class Model:
 
     def failed(self) -> int:
         """Count what was given up on in the last 30 days, and nobody has acknowledged."""
-        return sum(cause.unknown for cause in self.causes(Period.named("30d", self.now)))
+        return sum(cause.unknown for cause in self.causes(Period.named("30d", self.local)))
 
     def causes(self, period: Period) -> list[Cause]:
         """Group what was given up on by its cause."""

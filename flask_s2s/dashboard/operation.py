@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from flask import Response, abort, redirect, request
@@ -30,9 +30,10 @@ _OPEN_TO: dict[Act, tuple[str, ...]] = {
     "discard": DISCARDABLE,
 }
 #: Until when a lane may be paused; None: until somebody resumes it.
+#: Each is asked with the time in the zone of the reports.
 _UNTIL: dict[str, Callable[[datetime], datetime | None]] = {
-    "1h": lambda now: now + timedelta(hours=1),
-    "4h": lambda now: now + timedelta(hours=4),
+    "1h": lambda now: now.astimezone(timezone.utc) + timedelta(hours=1),
+    "4h": lambda now: now.astimezone(timezone.utc) + timedelta(hours=4),
     "tomorrow": lambda now: (
         now.replace(hour=8, minute=0, second=0, microsecond=0) + timedelta(days=1)
     ),
@@ -149,7 +150,7 @@ class Operation:
                 return self._frame.stale()
             why, until = request.form.get("why", "").strip(), request.form.get("until", "")
             if why and until in _UNTIL:
-                ends = _UNTIL[until](now)
+                ends = _UNTIL[until](self._frame.model.local)
                 services.supervisor.breakers.pause(lane, why, ends, now)
                 told = {} if ends is None else {"until": str(ends)}
                 self._frame.note("pause", lane=lane, **told)
@@ -192,7 +193,7 @@ class Operation:
             lanes=self._frame.model.lanes(),
             worker_seen=self._frame.services.supervisor.heartbeat.pulse()[1],
             workers=self._frame.services.supervisor.workers.all(),
-            hour=_hour(minutes, now),
+            hour=_hour(minutes, self._frame.model.local),
             losses=self._frame.services.losses.lately(now),
             waiting=waiting,
             dependent=dependent,
@@ -261,7 +262,7 @@ def _hour(
     minutes: dict[tuple[datetime, str], int], now: datetime
 ) -> list[tuple[str, list[tuple[str, int]]]]:
     """Return the tries of each of the last sixty minutes: accepted, to be tried later, refused."""
-    first = now.replace(second=0, microsecond=0)
+    first = now.astimezone(timezone.utc).replace(second=0, microsecond=0)
     hour = []
     for back in range(59, -1, -1):
         minute = first - timedelta(minutes=back)
@@ -270,7 +271,7 @@ def _hour(
         refused = ended.pop("refused", 0)
         hour.append(
             (
-                f"{minute:%H:%M}",
+                f"{minute.astimezone(now.tzinfo):%H:%M}",
                 [("confirmed", accepted), ("open", sum(ended.values())), ("failed", refused)],
             )
         )

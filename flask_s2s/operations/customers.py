@@ -39,6 +39,7 @@ def unrecorded(services: Services, since: datetime) -> list[Customer]:
 
     Raises `UsageError` where `S2S_CUSTOMERS` is not set, or gives what cannot be read.
     """
+    since = since.astimezone(timezone.utc)
     listed = {one.customer_key: one for one in _listed(services, since)}
     queries = queries_of(services)
     hashes: dict[str, list[str]] = {}

@@ -1,11 +1,16 @@
-"""A period of a report: whole UTC days."""
+"""A period of a report: whole days in the advertiser's zone (`S2S_REPORT_ZONE`).
+
+Its times are aware and in that zone, so that a day after a midnight is the next midnight, also where the
+clocks change in between.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
 
 from ..errors import UsageError
+from ..store.sums import Days
 
 #: What can be written for it, and how many days it has, today included.
 NAMED = {"today": 1, "7d": 7, "30d": 30, "90d": 90}
@@ -29,35 +34,42 @@ class Period:
         number = (self.until - self.since).days
         return [self.since + timedelta(days=day) for day in range(number)]
 
+    @property
+    def counted(self) -> Days:
+        """The same as the sums are asked for them."""
+        return Days(self.days, self.until)
+
     @classmethod
     def named(cls, name: str, now: datetime) -> Period:
-        """Return today, or the days until and with today. Raises `UsageError`."""
+        """Return today, or the days until and with today, in the zone of `now`. Raises `UsageError`."""
         days = NAMED.get(name)
         if days is None:
             raise UsageError(f"a period is {', '.join(NAMED)}, or from= and to=, not {name!r}")
-        until = _midnight(now.date()) + timedelta(days=1)
+        until = _midnight(now.date(), now.tzinfo) + timedelta(days=1)
         return cls(name=name, since=until - timedelta(days=days), until=until)
 
     @classmethod
     def from_(cls, since: str, now: datetime) -> Period:
         """Return the days from a named one, or from a date, until and with today."""
-        return cls.named(since, now) if since in NAMED else cls.between(since, f"{now:%Y-%m-%d}")
+        if since in NAMED:
+            return cls.named(since, now)
+        return cls.between(since, f"{now:%Y-%m-%d}", now.tzinfo)
 
     @classmethod
-    def between(cls, first: str, last: str) -> Period:
+    def between(cls, first: str, last: str, zone: tzinfo | None = timezone.utc) -> Period:
         """Return the days from one date to another, both included. Raises `UsageError`."""
-        since, until = _day(first), _day(last) + timedelta(days=1)
+        since, until = _day(first, zone), _day(last, zone) + timedelta(days=1)
         if not timedelta(0) < until - since <= LONGEST:
             raise UsageError("a period ends after it begins, and has 366 days at most")
         return cls(name="other", since=since, until=until)
 
 
-def _day(text: str) -> datetime:
+def _day(text: str, zone: tzinfo | None) -> datetime:
     try:
-        return _midnight(date.fromisoformat(text))
+        return _midnight(date.fromisoformat(text), zone)
     except ValueError:
         raise UsageError(f"a date is written like 2026-11-30, not {text!r}") from None
 
 
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), tzinfo=timezone.utc)
+def _midnight(day: date, zone: tzinfo | None) -> datetime:
+    return datetime.combine(day, time(), tzinfo=zone)

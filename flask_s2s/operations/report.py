@@ -90,13 +90,12 @@ class Overview:
 
 def overview(sums: Sums, period: Period) -> Overview:
     """Return the period at a glance."""
-    since, until = period.since, period.until
-    counts = sums.counts(since, until)
+    counts = sums.counts(period.counted)
     signups = [count for count in counts if count.kind == Signup.kind]
     by_group = _by_group(signups)
     lines = _partners(sums, period)
     top = [line for line in lines if line.name is not None][:TOP]
-    _add_days(top, sums.daily(since, until, [str(line.name) for line in top]), period)
+    _add_days(top, sums.daily(period.counted, [str(line.name) for line in top]), period)
     uncredited: dict[str, int] = {}
     for count in signups:
         if GROUP_OF[count.status] is Group.UNCREDITED:
@@ -122,7 +121,7 @@ def partners(sums: Sums, period: Period, partner: str | None = None) -> list[Lin
     """Return each partner's part, most sign-ups first; last what has no partner's key."""
     lines = _partners(sums, period, partner)
     only = None if partner is None else [partner]
-    _add_days(lines, sums.daily(period.since, period.until, only), period)
+    _add_days(lines, sums.daily(period.counted, only), period)
     return lines
 
 
@@ -164,10 +163,10 @@ def all_sub_ids(sums: Sums, period: Period) -> list[Line]:
 def days(sums: Sums, period: Period) -> list[Line]:
     """Return each day's part, oldest first. Nobody is counted as paying: that adds up over no days."""
     lines = {day: Line(f"{day:%Y-%m-%d}") for day in period.days}
-    for count in sums.counts(period.since, period.until):
+    for count in sums.counts(period.counted):
         if GROUP_OF[count.status] in CREDITED:
             _add(lines[count.day], count)
-    for day, number in sums.clicks_by_day(period.since, period.until).items():
+    for day, number in sums.clicks_by_day(period.counted).items():
         lines[day].clicks = number
     return list(lines.values())
 

@@ -1,19 +1,21 @@
 """The sums of reports and pages: deliveries and clicks of a period, grouped and counted.
 
 Each is answered by a covering index, and each answer is a value. What is counted is counted anew:
-there is no second truth beside the rows. Times are UTC; a day is a UTC day.
+there is no second truth beside the rows. Times are UTC; the days of a
+period are the caller's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Connection,
     Engine,
     case,
     distinct,
@@ -25,9 +27,7 @@ from sqlalchemy import (
 
 from ..conversion import Signup, Transaction
 from ..rules.states import ALARMING, CREDITED, Status
-from .schema import EPOCH, Tables
-
-_DAY = 86_400_000_000
+from .schema import Tables, microseconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +84,51 @@ class Cause:
     amounts: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Days of one length that follow each other: the database counts them by a division."""
+
+    days: Sequence[datetime]
+    until: datetime
+
+    def by_day(
+        self,
+        connection: Connection,
+        at: ColumnElement[Any],
+        split: Sequence[ColumnElement[Any]],
+        sums: Sequence[ColumnElement[Any]],
+        these: Sequence[ColumnElement[bool]] = (),
+    ) -> Iterator[tuple[datetime, Any]]:
+        """Yield each day with a row of the sums, split further."""
+        first, last = microseconds(self.days[0]), microseconds(self.until)
+        length = (last - first) // len(self.days)
+        after = type_coerce(at, BigInteger) - first
+        start = (after - after % length).label("start")
+        found = select(start, *split, *sums).where(*_within(at, self.days[0], self.until), *these)
+        for row in connection.execute(found.group_by(start, *split)):
+            yield self.days[int(row.start) // length], row
+
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """The days of a period, by their first moments: in a zone whose clocks change some are longer."""
+
+    starts: Sequence[datetime]
+    until: datetime
+
+    def runs(self) -> Iterator[Run]:
+        """Return the runs of days of one length: one, where no clock changes."""
+        edges = [microseconds(one) for one in (*self.starts, self.until)]
+        begun = 0
+        for place in range(1, len(self.starts) + 1):
+            length = edges[place] - edges[place - 1]
+            if place < len(self.starts) and edges[place + 1] - edges[place] == length:
+                continue
+            until = self.starts[place] if place < len(self.starts) else self.until
+            yield Run(self.starts[begun:place], until)
+            begun = place
+
+
 class Sums:
     """The sums, of one database."""
 
@@ -92,24 +137,26 @@ class Sums:
         self._rows = tables.delivery
         self._clicks = tables.click
 
-    def counts(self, since: datetime, until: datetime) -> list[Count]:
-        """Count the deliveries recorded in a period, by all that a report splits them by."""
+    def counts(self, days: Days) -> list[Count]:
+        """Count the deliveries recorded on some days, by all that a report splits them by."""
         rows = self._rows
-        at = type_coerce(rows.c.created_at, BigInteger)
-        day = (at - at % _DAY).label("day")
-        split = (day, rows.c.kind, rows.c.status, rows.c.reason, rows.c.currency)
-        found = select(*split, *_sums(rows)).where(*_within(rows.c.created_at, since, until))
         with self._engine().connect() as connection:
             return [
                 Count(
-                    day=EPOCH + timedelta(microseconds=int(row.day)),
+                    day=day,
                     kind=row.kind,
                     status=row.status,
                     reason=row.reason,
                     currency=row.currency,
                     **_amounts(row),
                 )
-                for row in connection.execute(found.group_by(*split))
+                for run in days.runs()
+                for day, row in run.by_day(
+                    connection,
+                    rows.c.created_at,
+                    (rows.c.kind, rows.c.status, rows.c.reason, rows.c.currency),
+                    _sums(rows),
+                )
             ]
 
     def partners(self, since: datetime, until: datetime, partner: str | None = None) -> list[Share]:
@@ -157,23 +204,23 @@ class Sums:
             ]
 
     def daily(
-        self, since: datetime, until: datetime, only: Sequence[str] | None = None
+        self, days: Days, only: Sequence[str] | None = None
     ) -> dict[tuple[str | None, datetime], int]:
         """Count credited sign-ups by partner and day; of some alone, or of all."""
         rows = self._rows
-        at = type_coerce(rows.c.created_at, BigInteger)
-        day = (at - at % _DAY).label("day")
-        credited = rows.c.status.in_(CREDITED)
-        found = select(rows.c.partner_key, day, func.count().label("number")).where(
-            *_within(rows.c.created_at, since, until),
+        these = (
             rows.c.kind == Signup.kind,
-            credited,
+            rows.c.status.in_(CREDITED),
             *([] if only is None else [rows.c.partner_key.in_(only)]),
         )
+        number = (func.count().label("number"),)
         with self._engine().connect() as connection:
             return {
-                (row.partner_key, EPOCH + timedelta(microseconds=int(row.day))): row.number
-                for row in connection.execute(found.group_by(rows.c.partner_key, day))
+                (row.partner_key, day): row.number
+                for run in days.runs()
+                for day, row in run.by_day(
+                    connection, rows.c.created_at, (rows.c.partner_key,), number, these
+                )
             }
 
     def clicks(
@@ -187,16 +234,14 @@ class Sums:
         with self._engine().connect() as connection:
             return _pairs(connection.execute(found.group_by(clicks.c.partner_key)))
 
-    def clicks_by_day(self, since: datetime, until: datetime) -> dict[datetime, int]:
+    def clicks_by_day(self, days: Days) -> dict[datetime, int]:
         """Count the click IDs that landed, by day."""
-        clicks = self._clicks
-        at = type_coerce(clicks.c.at, BigInteger)
-        day = (at - at % _DAY).label("day")
-        found = select(day, func.count().label("number")).where(*_within(clicks.c.at, since, until))
+        number = (func.count().label("number"),)
         with self._engine().connect() as connection:
             return {
-                EPOCH + timedelta(microseconds=int(row.day)): row.number
-                for row in connection.execute(found.group_by(day))
+                day: row.number
+                for run in days.runs()
+                for day, row in run.by_day(connection, self._clicks.c.at, (), number)
             }
 
     def clicks_by_sub_id(
