@@ -56,7 +56,7 @@ def modules_after(code: str) -> set[str]:
     """Run `code` in an interpreter of its own; the names of all modules that it has loaded."""
     report = f"{code}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
     done = subprocess.run(
-        [sys.executable, "-c", report], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", report], capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stdout.splitlines()[-1]))

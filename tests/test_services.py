@@ -50,7 +50,7 @@ def test_a_browser_says_its_version(
         [request.getfixturevalue(browser), "--version", f"--user-data-dir={tmp_path}"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=True,
     )
     assert name in done.stdout

@@ -187,11 +187,14 @@ class Touches:
 
     def _arrived(self, error: Exception | None) -> None:
         """A write that nobody waited for has ended: where it was only slow, go on as before."""
-        if error is None:
-            self._paused_until = None
-            with self._counting:
-                self.skipped["failed"] -= 1
-            self._after_all("failed")
+        if error is not None and not isinstance(error, _Full):
+            return
+        self._paused_until = None
+        with self._counting:
+            self.skipped["failed"] -= 1
+        self._after_all("failed")
+        if error is not None:
+            self._skip("day")
 
     def _skip(self, why: str) -> bool:
         with self._counting:

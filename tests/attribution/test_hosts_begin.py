@@ -18,7 +18,8 @@ from flask_s2s.testing import ManualClock, ScriptedTransport
 
 @pytest.fixture
 def services(sqlite_url: str) -> Iterator[Services]:
-    engine = create_engine(sqlite_url)
+    # Whose lock comes in between is refused at once, however long the others wait their turn.
+    engine = create_engine(sqlite_url, connect_args={"timeout": 60})
 
     @event.listens_for(engine, "connect")
     def without_begin(connection: sqlite3.Connection, _: Any) -> None:

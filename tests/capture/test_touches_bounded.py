@@ -166,6 +166,26 @@ def test_a_slow_row_is_stored_and_ends_the_pause(
     other.dispose()
 
 
+@pytest.mark.service
+def test_a_slow_answer_that_the_day_is_full_ends_the_pause(
+    make_site: MakeSite, postgresql_url: str
+) -> None:
+    first = make_site(S2S_DATABASE_URI=postgresql_url, S2S_CLICK_DAY=1)
+    first.services.storage.create()
+    first.land("ps_xid=first")
+    site = make_site(S2S_DATABASE_URI=postgresql_url, S2S_CLICK_DAY=1)
+    other = create_engine(postgresql_url)
+    with other.begin() as connection:
+        connection.execute(text("LOCK TABLE s2s_click IN ACCESS EXCLUSIVE MODE"))
+        assert_landed(site, site.visit("ps_xid=slow"), "slow")
+        assert site.services.touches.skipped == {"failed": 1}
+    skipped = site.services.touches.skipped
+    wait_until(lambda: skipped == {"failed": 0, "day": 1}, what="it is told")
+    site.visit("ps_xid=next")
+    assert skipped == {"failed": 0, "day": 2}
+    other.dispose()
+
+
 def test_an_error_in_the_thread_is_told_and_survived(
     make_site: MakeSite, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -52,7 +52,7 @@ def run(folder: Path, *command: str) -> tuple[int, str, str]:
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     return done.returncode, done.stdout, done.stderr

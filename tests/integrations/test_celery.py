@@ -212,7 +212,7 @@ def test_a_turn_that_is_too_short_for_all_hints_at_another(make_app: MakeApp) ->
     site = Site(app, services_of(app), lambda: hinted.append(True), turn=0.5)
     turn = threading.Thread(target=site.deliver)
     turn.start()
-    assert network.arrived.acquire(timeout=60)
+    assert network.arrived.acquire(timeout=240)
     turn.join(1.0)  # until well after the turn, which waits for what is in flight
     network.may_answer.set()
     turn.join(60)
@@ -230,7 +230,7 @@ def test_two_tasks_at_once_in_a_process_are_one_that_looks_again(make_app: MakeA
     site = Site(app, services_of(app), lambda: None)
     first = threading.Thread(target=site.deliver)
     first.start()
-    assert network.arrived.acquire(timeout=60)
+    assert network.arrived.acquire(timeout=240)
     sign_up(app, "2")
     site.deliver()  # returns at once, though the first is not done
     assert statuses(app) == {"1": "sending", "2": "pending"}

@@ -93,7 +93,7 @@ def test_one_hint_stands_for_all_that_are_asked_for_while_another_is_on_its_way(
 
     hints = Hints(lambda: line, send)
     hints.ask()
-    assert began.acquire(timeout=60)
+    assert began.acquire(timeout=240)
     for _ in range(100):
         hints.ask()
     may_end.set()
@@ -160,7 +160,7 @@ def test_a_forked_process_has_a_thread_of_its_own(tmp_path: Path) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=True,
     )
     assert done.stdout == "sent by the child"

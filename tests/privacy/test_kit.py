@@ -71,6 +71,6 @@ Erased(cookie=True, clicks=1, bindings=0, deliveries=1, in_flight=0, late=False)
 
 def test_consent_and_withdrawal_load_no_flask(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-c", ALONE, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.stderr == ""
     assert done.stdout == SAID

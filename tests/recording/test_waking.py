@@ -58,5 +58,5 @@ def test_the_commit_rings(awake: tuple[Desk, OnlyWhenRung], door: str, when: str
         desk.post(desk.s2s.conversion(customer_key=key, session=desk.db.session)(view))
     else:
         desk.post(view)
-    assert worker.drained.acquire(timeout=60), "nobody woke it"
+    assert worker.drained.acquire(timeout=240), "nobody woke it"
     assert conversions(desk.uri) == [("1", "delivered")]

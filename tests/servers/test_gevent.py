@@ -110,7 +110,7 @@ def test_a_driver_that_waits_holds_no_page(
     with serve(tmp_path, postgresql_url, statement, page, "after") as child:
         # It comes while the driver still waits: whom the driver held would say nothing yet.
         said = first_line(child)
-        rest, _ = child.communicate(timeout=60)
+        rest, _ = child.communicate(timeout=240)
     assert (said, rest, child.returncode) == ("200\n", "0\n", 0)
 
 
@@ -124,7 +124,7 @@ def test_a_process_ends_whose_last_write_is_late(
         said = first_line(child)
         try:
             # It ends meanwhile, and the thread that writes tells one that waits at its end.
-            child.communicate(timeout=60)
+            child.communicate(timeout=240)
         finally:
             child.kill()
     assert (said, child.returncode) == ("200\n", 0)
@@ -139,7 +139,7 @@ def test_a_process_ends_whose_last_write_waits_for_ever(
     ) as child:
         said = first_line(child)
         try:
-            rest, _ = child.communicate(timeout=60)
+            rest, _ = child.communicate(timeout=240)
         finally:
             child.kill()
     # A thread that was still in there while the interpreter ended took the process with it, mostly.
@@ -165,6 +165,6 @@ print(run() == run())
 
 def test_threads_that_ended_hold_no_files() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", THREADS], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", THREADS], capture_output=True, text=True, timeout=240, check=False
     )
     assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr

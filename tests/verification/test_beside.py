@@ -149,7 +149,7 @@ def test_an_end_under_gevent_waits_for_no_thread_that_has_ended(tmp_path: Path) 
         [sys.executable, "-W", "ignore", "-c", PATCHED_LATE, str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=True,
     )
     assert done.stdout == "2\n", done.stderr

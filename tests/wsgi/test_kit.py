@@ -191,6 +191,6 @@ print(transport.requests[0].body["xid"], "flask" in sys.modules)
 
 def test_capture_cookie_conversion_and_delivery_load_no_flask(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-c", ALONE, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.stderr == ""
     assert done.stdout == "b'abc' ['Cache-Control', 'Set-Cookie'] 1\nabc False\n"
