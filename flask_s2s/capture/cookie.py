@@ -23,6 +23,9 @@ from functools import lru_cache
 from publicsuffixlist import PublicSuffixList
 
 _MAX_HEADER = 65536
+#: So many cookies of one name are looked at: each is a signature to verify. A browser sends one for
+#: each domain and path that set it.
+_MOST = 200
 #: Headers by which a cache in front of the app would keep the response all the same; with those
 #: that end in "cache-control", the standard's one for CDNs and each vendor's own.
 _CACHING = frozenset({"surrogate-control", "edge-control", "x-accel-expires", "expires", "pragma"})
@@ -40,6 +43,8 @@ def read_cookies(header: str, name: str) -> list[str]:
         found, equals, value = piece.partition("=")
         if equals and found.strip() == name:
             values.append(value.strip().strip('"'))
+            if len(values) == _MOST:
+                break
     return values
 
 

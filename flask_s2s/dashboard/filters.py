@@ -29,6 +29,8 @@ _STATUSES = {group.value: group.statuses for group in Group}
 #: Filters that stand in a row as they are written.
 _EXACT = ("partner", "reason", "sub_id", "detail", "customer", "network", "lane")
 _AMOUNTS = ("least", "most")
+#: What an act is meant for. Of an address that brings more, nothing else goes on.
+_MEANT = ("id", "status", "kind", "detail")
 _NAMES = ("kind", "state", "status", *_EXACT, "currency", *_AMOUNTS)
 
 
@@ -102,9 +104,14 @@ def _amounts(given: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
+def meant_args(args: Mapping[str, str]) -> dict[str, str]:
+    """Return the parameters by which an address says which deliveries an act is meant for."""
+    return {name: args[name] for name in _MEANT if args.get(name)}
+
+
 def meant_by(args: Mapping[str, str], period: Period, statuses: tuple[str, ...]) -> Meant:
     """Return which deliveries an act is meant for: one, or those that match. Raises `UsageError`."""
-    given = {name: value for name, value in args.items() if value}
+    given = meant_args(args)
     if "id" in given:
         if not (given["id"].isascii() and given["id"].isdigit() and len(given["id"]) < 18):
             raise UsageError("id= is the number of a conversion")

@@ -14,7 +14,7 @@ from ..rules.states import ALARMING, DISCARDABLE, RETRIABLE
 from ..runtime.embedded import SILENCE
 from ..store.outbox.ledger import Act
 from ..store.outbox.ledger import Wanted as Meant
-from .filters import LARGEST, meant_by, period_args
+from .filters import LARGEST, meant_args, meant_by, period_args
 from .frame import Frame
 from .model import LATELY, worst_first
 
@@ -134,7 +134,7 @@ class Operation:
             first=self._frame.services.ledger.first(wanted, 3, act),
             wanted=wanted,
             period=period,
-            args={**period_args(period), **request.args.to_dict()},
+            args={**period_args(period), **meant_args(request.args)},
             write_it=number >= _WRITE_IT,
             facts=[number, *_described(wanted)],
             error=error,

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 
 from ..config.parsing import tokens_of
 from ..errors import ConfigError
-from .network import Lane, Network, Request, Response
+from .network import Lane, Network, Request, Response, Secret
 from .redaction import forms_of
 from .transport import Transport
 
@@ -38,7 +38,7 @@ class Credentials:
         #: What was handed out: all forms of it, and whom it belongs to.
         self._owners: dict[str, tuple[frozenset[str], set[Origin]]] = {}
 
-    def for_lane(self, name: str) -> tuple[str, ...]:
+    def for_lane(self, name: str) -> tuple[Secret, ...]:
         """Return what may open a lane; nothing for one that is not known.
 
         Raises `ConfigError` where it cannot be read, or what is there cannot be used.
@@ -49,7 +49,7 @@ class Credentials:
         found = _read(lane)
         for secret in found:
             self._own(secret, origin_of(lane.base_url))
-        return found
+        return tuple(map(Secret, found))
 
     def _own(self, secret: str, origin: Origin) -> None:
         owned = self._owners.get(secret)

@@ -84,7 +84,7 @@ class Exchange:
         self._credentials = credentials
         self._seconds = seconds
         self._monotonic = monotonic
-        self._worked: str | None = None
+        self._worked: Secret | None = None
 
     def send(self, conversion: Conversion, click: Click | None) -> Exchanged:
         """Send once (once per token of a rotation) and return what happened.
@@ -109,12 +109,12 @@ class Exchange:
         return exchanged
 
     def _send(
-        self, conversion: Conversion, click: Click | None, token: str, seconds: float
+        self, conversion: Conversion, click: Click | None, token: Secret, seconds: float
     ) -> Exchanged:
-        redacted = of_request(token, conversion, click)
+        redacted = of_request(token.value, conversion, click)
         try:
             report = report_of(self.network, conversion, click)
-            request = self.network.request(report, Secret(token))
+            request = self.network.request(report, token)
         except Exception as error:  # noqa: BLE001 - a network module's mistake is no answer
             _tell_broken(conversion, redacted)
             detail = f"no request could be made of it ({type(error).__name__})"

@@ -147,13 +147,14 @@ Outcome = Accepted | Duplicate | RetryLater | NotThere | Unauthorised | Refused 
 GRACE = timedelta(minutes=15)
 
 
+@dataclass(frozen=True, slots=True)
 class Secret:
-    """A credential on its way into a request. As text it is not shown: only `value` has it."""
+    """A credential on its way into a request. As text it is not shown: only `value` has it.
 
-    __slots__ = ("value",)
+    So a log or a report of an error that lists the variables of each frame has none.
+    """
 
-    def __init__(self, value: str) -> None:
-        self.value = value
+    value: str
 
     def __repr__(self) -> str:
         return "Secret(...)"

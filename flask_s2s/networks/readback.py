@@ -219,8 +219,7 @@ class ReadBack:
             return _unreadable(error)
 
     def _credential(self) -> Secret | None:
-        found = next(iter(self._credentials.for_lane(self._lane)), None)
-        return None if found is None else Secret(found)
+        return next(iter(self._credentials.for_lane(self._lane)), None)
 
     def _unable(self) -> Unknown:
         return Unknown(detail=self._credentials.missing(self._lane))

@@ -109,7 +109,7 @@ class NetworkContract:
         for report in self._reports(network):
             lane = network.traits[report.conversion.kind].lane
             (secret, *_) = credentials.for_lane(lane)
-            yield report, network.request(report, Secret(secret)), lane
+            yield report, network.request(report, secret), lane
 
     def _records(self, network: Network) -> tuple[Readable, str]:
         records, lane = network.records, network.reading_lane
@@ -189,7 +189,7 @@ class NetworkContract:
     def test_its_credential_passes_to_its_own_host_and_is_in_no_repr(self) -> None:
         network, sent = self._made(), _Sent()
         credentials = Credentials([network])
-        secrets = [one for name in network.lanes for one in credentials.for_lane(name)]
+        secrets = [one.value for name in network.lanes for one in credentials.for_lane(name)]
         guarded = OwnHostOnly(sent, credentials)
         for _, request, _ in self._requests(network):
             guarded.send(request, seconds=1)
@@ -259,8 +259,8 @@ class NetworkContract:
             if how is None:
                 continue
             records, lane = self._records(network)
-            (found, *_) = Credentials([network]).for_lane(lane)
-            secret, page = Secret(found), Page(since=_NOW, limit=10)
+            (secret, *_) = Credentials([network]).for_lane(lane)
+            page = Page(since=_NOW, limit=10)
             asked: Request | None = (
                 records.customer_request(conversion.customer_key, secret)
                 if how == "customer"

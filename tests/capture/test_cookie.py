@@ -257,3 +257,10 @@ def test_other_cookies_do_not_matter(site: Site, others: str) -> None:
         f"{others} ;  {name} = {record} ",
     ):
         assert site.click_seen(cookie=header)[0] == "kept"
+
+
+def test_thousands_of_cookies_of_our_name_cost_no_thousands_of_signatures(site: Site) -> None:
+    kept = cookie_of(site.visit("ps_xid=kept"))
+    assert site.click_seen(cookie="; ".join(["s2s=1x.y"] * 199 + [kept]))[0] == "kept"
+    assert site.click_seen(cookie="; ".join(["s2s=1x.y"] * 9_999 + [kept])) is None
+    assert site.click_seen(cookie="; ".join(["s2s=1x.y"] * 200 + [kept])) is None

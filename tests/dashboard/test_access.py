@@ -144,3 +144,25 @@ def test_a_database_that_is_away_is_said_with_when_to_come_again(programme: Prog
 
 def test_numbers_that_no_database_has_are_not_found(programme: Programme) -> None:
     assert "There is no conversion" in programme.read(f"/conversions/{10**30}", status=404)
+
+
+def test_a_file_that_was_refused_is_asked_for_again(programme: Programme) -> None:
+    """Else somebody who was logged out would see the pages without their style for a day."""
+    path = "/partners/static/dashboard.css"
+    refused = programme.client("nobody").get(path)
+    assert (refused.status_code, refused.headers["Cache-Control"]) == (404, "private, no-store")
+    missing = programme.client().get("/partners/static/none.css")
+    assert (missing.status_code, missing.headers["Cache-Control"]) == (404, "private, no-store")
+    kept = programme.client().get(path)
+    assert (kept.status_code, kept.headers["Cache-Control"]) == (200, "private, max-age=86400")
+
+
+@pytest.mark.parametrize(
+    "added", ["page=2", "endpoint=x", "_method=BAD", "_external=1&_scheme=http", "_anchor=x"]
+)
+def test_an_address_adds_nothing_to_where_a_form_is_sent(programme: Programme, added: str) -> None:
+    programme.signs_up("1", "ada")
+    answer = programme.client().get(f"/partners/failed/discard?kind=signup&{added}")
+    assert answer.status_code == 200
+    [action] = re.findall(r'<form method="post" action="([^"]*)"', answer.text)
+    assert action == "/partners/failed/discard?kind=signup"

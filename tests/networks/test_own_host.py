@@ -50,8 +50,8 @@ def test_a_network_without_a_credential_of_its_own_is_never_given_another_s(
 def guarded() -> tuple[OwnHostOnly, ScriptedTransport, PartnerStack]:
     network = PartnerStack(Settings.from_mapping(CONFIG).of(PartnerStack))
     credentials = Credentials([network])
-    assert credentials.for_lane(TRACKING) == (TOKEN,)
-    assert credentials.for_lane(API) == (PAIR,)
+    assert credentials.for_lane(TRACKING) == (Secret(TOKEN),)
+    assert credentials.for_lane(API) == (Secret(PAIR),)
     transport = ScriptedTransport()
     return OwnHostOnly(transport, credentials), transport, network
 

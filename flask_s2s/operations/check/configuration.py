@@ -8,7 +8,7 @@ from typing import Any
 from ...capture.cookie import registrable_domain
 from ...config.parsing import RANDOM_KEY, SANDBOX_TOKEN, SHORTEST_KEY
 from ...errors import ConfigError
-from ...networks.network import Lane
+from ...networks.network import Lane, Secret
 from ...networks.transport import is_loopback
 from ...services import Services
 from .findings import Finding
@@ -54,7 +54,7 @@ def _credential(services: Services, lane: Lane, several: str) -> Iterator[Findin
         yield Finding.error(what, f"{several}{error.key} {error.problem}", error.remedy)
         return
     count = len(found)
-    if SANDBOX_TOKEN in found and not is_loopback(lane.base_url):
+    if Secret(SANDBOX_TOKEN) in found and not is_loopback(lane.base_url):
         yield Finding.error(
             what,
             f"{several}the sandbox's, and the network is a live one",
