@@ -8,12 +8,16 @@ answer is read through a file whose every read has only what is left of its time
 Whether anything of a request was sent is known here and nowhere else: a flag is set when its
 first byte is given to the socket. No kind of error tells it (an answer with two lengths, a header
 that cannot be sent and a proxy that refuses look alike by their types).
+
+`urllib3` writes the whole address of each request into its log (DEBUG), and some networks want their
+key in it. Of ours it writes nothing: what an attempt was stands in its own row.
 """
 
 from __future__ import annotations
 
 import http.client
 import io
+import logging
 import re
 import socket
 import threading
@@ -38,7 +42,7 @@ _SWITCHING = 101
 class _Wire(threading.local):
     """Each thread sends one request at a time."""
 
-    written = False
+    busy = written = False
     answer: http.client.HTTPResponse | None = None
 
 
@@ -47,7 +51,18 @@ _wire = _Wire()
 
 def begin() -> None:
     """Begin a request: nothing of it is sent yet."""
-    _wire.written, _wire.answer = False, None
+    logging.getLogger("urllib3.connectionpool").addFilter(_of_others)
+    _wire.busy, _wire.written, _wire.answer = True, False, None
+
+
+def end() -> None:
+    """End a request, whatever came of it."""
+    _wire.busy = False
+
+
+def _of_others(record: logging.LogRecord) -> bool:
+    """Say whether what `urllib3` tells is of somebody else's request."""
+    return not _wire.busy
 
 
 def give_up() -> bool:

@@ -101,6 +101,8 @@ class HttpTransport:
             # Not chained: the message of a header that cannot be sent shows the secret in it.
             sent = connection.give_up()
             raise TransportError(_problem(error, sent), sent=sent) from None
+        finally:
+            connection.end()
 
     def close(self) -> None:
         """Close this process's connections; the next request opens new ones."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from time import monotonic
 
 import pytest
+import urllib3
 
 from flask_s2s.errors import TransportError
 from flask_s2s.networks.network import Request, Response
@@ -93,6 +95,17 @@ def test_an_answer_is_read_whole_with_its_headers_in_lower_case() -> None:
     with server(says(b"HTTP/1.1 503 x\r\nRetry-After: 7\r\nContent-Length: 2\r\n\r\nno")) as host:
         answer = send(f"http://{host}/")
     assert (answer.status, answer.body, answer.headers["retry-after"]) == (503, b"no", "7")
+
+
+def test_no_log_has_the_address_of_a_request_which_may_have_a_key_in_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.DEBUG), server(says(b"HTTP/1.1 200 OK\r\n\r\n")) as host:
+        send(f"http://{host}/postback?key=of-the-network&customer=42")
+        assert caplog.text == ""
+        with urllib3.PoolManager() as anothers:
+            anothers.request("GET", f"http://{host}/of-the-site's")
+        assert "/of-the-site's" in caplog.text, "what is not ours is told as before"
 
 
 def test_an_endless_answer_is_cut() -> None:
