@@ -635,6 +635,8 @@ FAILURES: dict[str, list[Protection]] = {
         ),
     ],
 }
+#: What a protection lets happen never happens without it: that is waited for no minute.
+_SOON = {"S2S_TEST_PATIENCE": "20"}
 #: One protection of each failure; all of them with `S2S_TEST_ALL=1`.
 CHOSEN = [
     pytest.param(one, id=f"{one.where}-{one.test.partition('::test_')[2][:40]}")
@@ -677,7 +679,7 @@ def test_without_its_protection_a_test_goes_red(
         done = subprocess.run(
             [*run, f"--basetemp={tmp_path / 'inner'}", f"tests/{protection.test}"],
             # The copy goes first, whatever the path says.
-            env={**os.environ, "PYTHONPATH": str(copy), "PYTEST_ADDOPTS": ""},
+            env={**os.environ, "PYTHONPATH": str(copy), "PYTEST_ADDOPTS": "", **_SOON},
             cwd=copy,
             capture_output=True,
             text=True,
