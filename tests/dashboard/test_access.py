@@ -153,8 +153,8 @@ def test_a_file_that_was_refused_is_asked_for_again(programme: Programme) -> Non
     assert (refused.status_code, refused.headers["Cache-Control"]) == (404, "private, no-store")
     missing = programme.client().get("/partners/static/none.css")
     assert (missing.status_code, missing.headers["Cache-Control"]) == (404, "private, no-store")
-    kept = programme.client().get(path)
-    assert (kept.status_code, kept.headers["Cache-Control"]) == (200, "private, max-age=86400")
+    with programme.client().get(path) as kept:
+        assert (kept.status_code, kept.headers["Cache-Control"]) == (200, "private, max-age=86400")
 
 
 @pytest.mark.parametrize(
