@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -175,12 +176,8 @@ class Writer:
         armed: str | None = None,
     ) -> Delivery:
         """Record on a connection that the caller named. Raises what the database raises."""
-        try:
+        with _telling_what_to_do():
             return self._record(connection, conversion, attribution, armed)
-        except DBAPIError as error:
-            if lacks_a_table(error.orig):
-                raise tables_missing() from error
-            raise
 
     def _record(
         self,
@@ -355,7 +352,8 @@ class Writer:
             return write(self._storage.engine(), record)
         except (SQLAlchemyError, StorageError):
             if not self._storage.create_ours():
-                raise
+                with _telling_what_to_do():
+                    raise
             return write(self._storage.engine(), record)
 
     def _tell(self, delivery: Delivery) -> None:
@@ -394,6 +392,17 @@ class Writer:
         )
         kind = str(reported.get("kind"))
         self._tell_lost(kind, reported.get("customer_key"), why_lost(error))
+
+
+@contextmanager
+def _telling_what_to_do() -> Iterator[None]:
+    """Raise what the database raises; where it finds none of our tables, an error with the remedy."""
+    try:
+        yield
+    except DBAPIError as error:
+        if lacks_a_table(error.orig):
+            raise tables_missing() from error
+        raise
 
 
 def _tell_emptied(there: Delivery, click: Click) -> None:

@@ -116,16 +116,26 @@ def test_a_database_that_refuses_is_told_in_its_own_words(
 
 
 @pytest.mark.parametrize("joined", [Session, Engine.connect], ids=["session", "connection"])
-def test_tables_that_a_session_does_not_find_are_told_with_what_to_do(
+def test_tables_that_are_missing_are_told_with_what_to_do(
     database_url: str, tmp_path: Path, joined: Callable[[Engine], AbstractContextManager[Any]]
 ) -> None:
-    app, s2s = site(tmp_path, S2S_DATABASE_URI=database_url)
+    app, s2s = site(tmp_path, S2S_DATABASE_URI=database_url, TESTING=True)
     engine = create_engine(database_url)
     with app.test_request_context(), joined(engine) as session:
         with pytest.raises(StorageError, match=r"flask s2s init-db.*S2S_SCHEMA"):
             s2s.track_signup(customer_key=1, session=session)
     engine.dispose()
     app.extensions["s2s"].close()
+
+
+def test_a_hosts_database_without_our_tables_is_told_while_testing(database_url: str) -> None:
+    engine = create_engine(database_url)
+    settings = Settings.from_mapping({**CONFIG, "TESTING": True})
+    services = Services.build(settings, host_engine=lambda: engine)
+    with pytest.raises(StorageError, match="flask s2s init-db"):
+        services.track_signup(customer_key=1)
+    services.close()
+    engine.dispose()
 
 
 class TestDecorators:
