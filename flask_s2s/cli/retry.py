@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from ..networks.network import lane_of
-from ..operations.acts import RETRY, meant
+from ..operations.acts import RETRY, meant, will_happen
 from ..rules.delivery import Delivery
 from ..rules.states import ALARMING, DISCARDABLE, RETRIABLE, Status
 from ..services import Services
@@ -89,7 +88,7 @@ def ask(
     rows = [_row(delivery) for delivery in first]
     output.table(head, rows, coloured=1, err=True, cut=(2, 3, 5))
     if act == "retry":
-        for sentence in _will_happen(services, counted):
+        for sentence in will_happen(services, counted):
             click.echo(sentence, err=True)
     confirm(question.format(many(count)))
 
@@ -143,20 +142,6 @@ def retry(services: Services, yes: bool, why: str | None, as_json: bool, **given
         output.dump({"due": sent})
     else:
         click.echo(f"{sent} {'is' if sent == 1 else 'are'} due now.")
-
-
-def _will_happen(services: Services, counted: Mapping[Any, int]) -> list[str]:
-    settings = services.settings
-    throttle = f"at most {settings.rate:g} a second" if settings.rate else "at once"
-    said = [f"They go out {throttle}, and are given up {settings.give_up.days} days from now."]
-    if any(status == Status.MISSING.value for status, _, _ in counted):
-        said.append("What is missing is looked for before it is sent, where a repeat may count.")
-    networks = services.networks
-    lanes = {lane_of(networks[n], kind) for _, kind, n in counted if n in networks}
-    for closed in services.supervisor.breakers.closed():
-        if closed.lane in lanes:
-            said.append(f"{closed.lane} is closed ({closed.reason}): those wait until it opens.")
-    return said
 
 
 def _none(services: Services, wanted: Wanted) -> str:

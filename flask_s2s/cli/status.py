@@ -119,7 +119,9 @@ def _lane(lane: Lane, now: datetime) -> tuple[str, ...]:
     last = count.last_success
     return (
         count.lane,
-        lane.state if until is None else f"{lane.state} until {until:%H:%M:%S}",
+        ("fails" if lane.fails(now) else lane.state)
+        if until is None
+        else f"{lane.state} until {until:%H:%M:%S}",
         "none yet" if last is None else f"{output.span(now - last)} ago",
         f"{lane.accepted} of {lane.tried} accepted" if lane.tried else "no tries",
         str(count.due),

@@ -9,7 +9,7 @@ from typing import Any
 from flask import Response, abort, redirect, request
 from werkzeug.wrappers import Response as BaseResponse
 
-from ..operations.acts import RETRY, failed_again, meant, progress
+from ..operations.acts import RETRY, failed_again, meant, progress, will_happen
 from ..rules.states import ALARMING, DISCARDABLE, RETRIABLE
 from ..runtime.embedded import SILENCE
 from ..store.outbox.ledger import Act
@@ -138,7 +138,7 @@ class Operation:
             write_it=number >= _WRITE_IT,
             facts=[number, *_described(wanted)],
             error=error,
-            days=self._frame.services.settings.give_up.days,
+            happens=will_happen(self._frame.services, counted) if act == RETRY else [],
         )
 
     def pause(self) -> Response | BaseResponse:

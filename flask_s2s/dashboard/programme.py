@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from flask import Response, abort, redirect, request
@@ -31,6 +32,8 @@ from .model import MOST_PARTNERS, customer
 #: Rows of a list, and of a file.
 _ROWS = 50
 _FILE = 10_000
+#: Filters that an index serves, each by itself, whatever the time.
+_INDEXED = ("kinds", "statuses", "partner", "reason", "customer", "detail")
 #: Where a problem is looked into, by its code; others in the settings, with what `check` finds.
 _LINKS = {
     **dict.fromkeys(ALARMING, ("failed", "Failed")),
@@ -88,12 +91,22 @@ class Programme:
             matching=sum(counted.get(one, 0) for one in filters.shown.statuses or counted),
             rows=rows[:_ROWS],
             older=older and place_after(older.created_at, older.id),
+            elsewhere=None if rows or before else self._elsewhere(filters.shown),
             kinds=KINDS,
             partners=self._frame.model.partner_keys(period),
             networks=list(self._frame.services.networks),
             lanes=lanes_of(self._frame.services),
             text="",
         )
+
+    def _elsewhere(self, shown: Wanted) -> Delivery | None:
+        """Return the newest that a list would have without its period, where an index finds it."""
+        whole = replace(shown, since=None, until=None)
+        if sum(bool(getattr(whole, one)) for one in _INDEXED) > 1:
+            return None
+        if replace(whole, **{one: getattr(Wanted(), one) for one in _INDEXED}) != Wanted():
+            return None
+        return next(iter(self._frame.model.queries.page(whole, 1)), None)
 
     def _found(self, text: str) -> Response | BaseResponse:
         found = self._frame.model.queries.find(text)
@@ -110,6 +123,7 @@ class Programme:
             matching=len(found),
             rows=found,
             older=None,
+            elsewhere=None,
             kinds=KINDS,
             partners=[],
             networks=list(self._frame.services.networks),

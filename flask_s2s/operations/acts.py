@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..networks.network import lane_of
 from ..rules.delivery import Delivery
-from ..rules.states import ALARMING, OPEN
+from ..rules.states import ALARMING, OPEN, Status
 from ..services import Services
 from ..store.audit import Entry
 from ..store.outbox.ledger import Act, Wanted
@@ -50,6 +52,21 @@ def meant(services: Services, act: Act, wanted: Wanted) -> tuple[set[str], list[
     first = services.ledger.first(wanted, _NOTED, act)
     customers = {one.customer_key for one in first if one.customer_key is not None}
     return customers, [one.id for one in first]
+
+
+def will_happen(services: Services, counted: Mapping[tuple[str, str, str], int]) -> list[str]:
+    """Say what happens with what is sent again, counted by status, kind and network."""
+    settings = services.settings
+    throttle = f"at most {settings.rate:g} a second" if settings.rate else "at once"
+    told = [f"They go out {throttle}, and are given up {settings.give_up.days} days from now."]
+    if any(status == Status.MISSING.value for status, _, _ in counted):
+        told.append("What is missing is looked for before it is sent, where a repeat may count.")
+    networks = services.networks
+    lanes = {lane_of(networks[n], kind) for _, kind, n in counted if n in networks}
+    for closed in services.supervisor.breakers.closed():
+        if closed.lane in lanes:
+            told.append(f"{closed.lane} is closed ({closed.reason}): those wait until it opens.")
+    return told
 
 
 def progress(services: Services, entry: Entry) -> Progress:

@@ -5,6 +5,15 @@ from __future__ import annotations
 from enum import Enum
 
 from ..conversion import Reversal, Signup, Transaction
+from ..networks.network import (
+    Accepted,
+    Ambiguous,
+    Duplicate,
+    NotThere,
+    Refused,
+    RetryLater,
+    Unauthorised,
+)
 from ..rules.delivery import Delivery
 from ..rules.states import Status
 
@@ -59,6 +68,17 @@ _STATUSES = {
 #: The same by what is stored.
 GROUP_OF = {status.value: group for status, (group, _) in _STATUSES.items()}
 STATUS_WORDS = {status.value: word for status, (_, word) in _STATUSES.items()}
+
+#: How a try ended.
+OUTCOME_WORDS = {
+    Accepted.word: "Accepted",
+    Duplicate.word: "Known there already",
+    RetryLater.word: "Try later",
+    NotThere.word: "Not there yet",
+    Unauthorised.word: "Credential refused",
+    Refused.word: "Refused",
+    Ambiguous.word: "No clear answer",
+}
 
 #: Why a click got no row, or a conversion was lost, in a few words.
 LOSS_WORDS = {

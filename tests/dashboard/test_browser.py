@@ -31,6 +31,7 @@ def browser(chromium_path: str) -> Iterator[Browser]:
 def address(programme: Programme) -> Iterator[str]:
     fill(programme)
     programme.signs_up("waits", "ada")
+    programme.acts_on("a1")
     programme.services.blocks.add("partnerstack", "partner", "eve", programme.clock.now())
     server = make_server("127.0.0.1", 0, programme.app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import pytest
 
@@ -102,3 +103,17 @@ def test_the_command_line_narrows_alike(programme: Programme) -> None:
     ):
         said = cli_runner(programme.app).invoke(s2s, ["list", *options]).stdout
         assert len(said.splitlines()) - 1 == number
+
+
+def test_an_empty_list_says_whether_there_is_something_at_another_time(
+    programme: Programme,
+) -> None:
+    assert "Nothing was recorded from" in programme.read("/conversions")
+    programme.signs_up("1", "ada")
+    programme.clock.advance(timedelta(days=40))
+    found = "The newest that matches was recorded 1 Jan, 00:00 : Sign-up, number 1"
+    for query in ("", "?partner=ada", "?kind=signup&period=7d", "?state=open"):
+        assert found in programme.read(f"/conversions{query}")
+    for query in ("?partner=fern", "?sub_id=newsletter", "?partner=ada&kind=signup"):
+        said = programme.read(f"/conversions{query}")
+        assert ("Nothing matches from" in said, found in said) == (True, False)

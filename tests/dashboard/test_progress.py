@@ -113,3 +113,15 @@ def test_an_act_that_is_none_or_was_on_nothing_sent_has_no_page(
 
 def entry_of(programme: Programme) -> Entry:
     return Entry(at=programme.clock.now(), act="block", who="Jo", why=None, detail={})
+
+
+def test_a_preview_says_what_keeps_it_back(programme: Programme) -> None:
+    refused(programme, 1)
+    now = programme.clock.now()
+    programme.services.supervisor.breakers.pause("partnerstack/tracking", "their night", None, now)
+    said = programme.read("/failed/retry?status=refused")
+    assert "They go out at once, and are given up 30 days from now." in said
+    assert (
+        "partnerstack/tracking is closed (paused by hand: their night): those wait until it opens."
+        in said
+    )

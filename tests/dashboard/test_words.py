@@ -6,14 +6,16 @@ import csv
 import io
 from contextlib import closing
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from sqlalchemy import update
 
 from flask_s2s.cli import s2s
 from flask_s2s.dashboard import formats
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.network import Outcome, Request, Response
 from flask_s2s.operations.causes import Why, said, why
+from flask_s2s.operations.words import OUTCOME_WORDS
 from flask_s2s.testing import answered
 from tests.cli.runner import cli_runner
 from tests.dashboard.programme import Programme
@@ -139,3 +141,22 @@ def test_a_live_network_has_a_bar_where_its_record_says_test(
         said = made.read("/conversions")
         assert ("TEST: nobody is paid for these." in said) is tests
         assert ("partnerstack, TEST." in said) is tests
+
+
+def test_every_way_a_try_ends_has_a_word(programme: Programme) -> None:
+    assert {one.word for one in get_args(Outcome)} == OUTCOME_WORDS.keys()
+    programme.line.instead = lambda _: answered(500)
+    programme.signs_up("1", "ada")
+    programme.services.drain()
+    assert "1 No clear answer 500" in programme.read("/conversions/1")
+
+
+def test_a_lane_that_fails_is_no_open_one(programme: Programme) -> None:
+    programme.line.instead = lambda _: answered(404, "<h1>Not Found</h1>")
+    programme.signs_up("1", "ada")
+    programme.services.drain()
+    programme.after(minutes=6)
+    said = "Fails open, and nothing is accepted none yet 0 accepted, 2 “try later”, 0 refused"
+    assert said in programme.read("/delivery")
+    status = cli_runner(programme.app).invoke(s2s, ["status"]).stdout
+    assert "partnerstack/tracking fails none yet" in " ".join(status.split())
