@@ -196,6 +196,8 @@ def _name(part: str) -> str:
 #: Who is sent a browser's reports: of this page, of errors of the network, or of a policy.
 _COLLECTORS = frozenset({"reporting-endpoints", "report-to", "nel"})
 _WITH_REPORTS = frozenset({"content-security-policy", "content-security-policy-report-only"})
+#: Other policies name the group of a collector, which a browser may know from an earlier answer.
+_OF_A_GROUP = re.compile(r'\s*;\s*report-to\s*=\s*(?:"[^"]*"|[^;,\s]*)', re.IGNORECASE)
 _REPORTS = re.compile(r"(?:(?<=[;,])|\A)\s*report-(?:uri|to)(?=[\s;,]|\Z)[^;,]*;?", re.IGNORECASE)
 _NAME = "Referrer-Policy"
 #: What tells the site itself the whole address, and other sites no more than its origin.
@@ -232,11 +234,18 @@ def told_to_nobody(headers: Headers) -> Headers:
 def reported_to_nobody(headers: Headers) -> Headers:
     """Return the headers of a page whose address no collector of a browser's reports is told."""
     kept = [
-        (name, _REPORTS.sub("", value) if name.lower() in _WITH_REPORTS else value)
+        (name, _unreported(name.lower(), value))
         for name, value in headers
         if name.lower() not in _COLLECTORS
     ]
     return [(name, value) for name, value in kept if value or name.lower() not in _WITH_REPORTS]
+
+
+def _unreported(name: str, value: str) -> str:
+    if name in _WITH_REPORTS:
+        return _REPORTS.sub("", value)
+    is_policy = name.endswith(("-policy", "-policy-report-only"))
+    return _OF_A_GROUP.sub("", value) if is_policy else value
 
 
 def _policy(headers: Headers) -> str | None:

@@ -137,6 +137,10 @@ def test_no_collector_of_reports_is_told_a_token(make_site: MakeSite) -> None:
     reporting = {"Reporting-Endpoints": f'main="{collector}"', "Report-To": "{}", "NEL": "{}"}
     policies = {"Content-Security-Policy": policy}
     policies["Content-Security-Policy-Report-Only"] = f"report-uri {collector}"
+    # Not in the answer itself: a browser may remember where "main" is from one of before.
+    policies["Cross-Origin-Opener-Policy"] = 'same-origin; report-to="main"'
+    policies["Cross-Origin-Embedder-Policy-Report-Only"] = "require-corp;report-to=main;odd"
+    policies["Document-Policy"] = "force-load-at-top;report-to=main, odd"
 
     @site.app.after_request
     def report(response: Response) -> Response:
@@ -152,7 +156,12 @@ def test_no_collector_of_reports_is_told_a_token(make_site: MakeSite) -> None:
     land(browser)
     assert told() == reporting | policies, "what is no token's is the site's own"
     browser.click("pricing")
-    kept = {"Content-Security-Policy": "default-src 'self'; img-src *, sandbox;"}
+    kept = {
+        "Content-Security-Policy": "default-src 'self'; img-src *, sandbox;",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Embedder-Policy-Report-Only": "require-corp;odd",
+        "Document-Policy": "force-load-at-top, odd",
+    }
     assert told() == dict.fromkeys(reporting | policies, "") | kept
     browser.open("/signup").submit("here", customer="")
     assert browser.answer is not None
