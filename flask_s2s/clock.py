@@ -1,4 +1,4 @@
-"""The time. No other module asks the machine for it.
+"""The time of day. How long something takes is counted where it is waited for (`time.monotonic`).
 
 Rules take `now`; objects that need the time take a `Clock`. Datetimes are aware and UTC everywhere.
 """
