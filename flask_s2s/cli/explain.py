@@ -9,12 +9,11 @@ from typing import Any
 import click
 
 from ..click import Click
-from ..conversion import Signup
 from ..operations.causes import said, why
 from ..operations.check.deliveries import correction
+from ..operations.story import bound_to, deliveries_of, standing
 from ..rules.attribution import Reason, sentence
 from ..rules.delivery import Delivery
-from ..rules.identity import identities
 from ..rules.states import Status
 from ..services import Services
 from ..store.audit import Entry
@@ -39,7 +38,7 @@ def explain(services: Services, customer: str, as_json: bool) -> None:
     flask s2s explain 4711
     flask s2s explain ada@example.com
     """
-    found = _found(services, customer)
+    found = deliveries_of(services, customer)
     keys = (
         [customer]
         if found or "@" not in customer
@@ -58,7 +57,7 @@ def explain(services: Services, customer: str, as_json: bool) -> None:
         for one in theirs:
             _print(services, one.delivery, one.clicks)
         for each in theirs[0].bound if theirs else ():
-            output.line(f"Bound to click {each.click.click_id}: {_standing(each)}.")
+            output.line(f"Bound to click {each.click.click_id}: {standing(each)}.")
         for act in theirs[0].acts if theirs else ():
             output.line(audited(act))
 
@@ -75,10 +74,10 @@ class _Told:
 
 
 def _told(services: Services, customer: str) -> list[_Told]:
-    found = _found(services, customer)
+    found = deliveries_of(services, customer)
     touched = services.ledger.touches(customer)
     acts = services.audit.of(customer)
-    bound = _bound(services, customer, found)
+    bound = bound_to(services, customer, found)
     return [
         _Told(customer, one, _history(services, one, touched.get(one.id, ()), bound), bound, acts)
         for one in found
@@ -100,23 +99,6 @@ def _personal_records(services: Services) -> PersonalRecords:
     return PersonalRecords(storage.engine, storage.tables, services.bindings, services.outbox)
 
 
-def _found(services: Services, customer: str) -> list[Delivery]:
-    with services.storage.engine().connect() as connection:
-        signup = services.outbox.hashed(connection, (Signup.kind, customer.strip()))
-        sealed = services.outbox.seals.of(connection, signup)
-    known = [signup] if sealed is None else [signup, sealed]
-    return services.ledger.of_customer(customer, known, services.networks)
-
-
-def _bound(services: Services, customer: str, found: Sequence[Delivery]) -> list[Bound]:
-    """Return what a customer was bound to by their ID, and by the address of their sign-up."""
-    emails = {getattr(one.conversion, "email", None) for one in found}
-    who = {one for email in emails for one in identities(email, customer)}
-    with services.storage.engine().connect() as connection:
-        order = sorted(who, key=lambda one: (one.kind, one.text))
-        return services.bindings.of(connection, order, services.clock.now())
-
-
 def _binding(bound: Bound) -> dict[str, Any]:
     return {
         "network": bound.click.network,
@@ -125,16 +107,6 @@ def _binding(bound: Bound) -> dict[str, Any]:
         "counts": bound.counts,
         "live": bound.live,
     }
-
-
-def _standing(bound: Bound) -> str:
-    if not bound.live:
-        return "past its window"
-    if bound.proved:
-        return "proved"
-    if bound.counts:
-        return "unproved"
-    return "unproved, and does not count: too many were bound to that click, or that partner's day"
 
 
 def _nobody(customer: str) -> str:

@@ -23,10 +23,13 @@ from ..operations.lanes import LATELY as LATELY
 from ..operations.lanes import Lane, attempts_of, lanes, queries_of, stands_in, sums_of
 from ..operations.period import Period
 from ..operations.report import Line, Overview, overview, partners, sub_ids
+from ..operations.story import bound_to, deliveries_of
 from ..rules.attribution import Reason, sentence
 from ..rules.delivery import Delivery
 from ..rules.states import OPEN, Status
 from ..services import Services
+from ..store.audit import Entry
+from ..store.bindings import Bound
 from ..store.queries import Grouped, Wanted
 from ..store.sums import Cause
 
@@ -190,16 +193,16 @@ class Customer:
     otherwise: list[str]
     #: currency -> (paid, refunded), of what is credited.
     money: dict[str, tuple[int, int]]
+    #: The clicks that their address or ID was bound to.
+    bound: list[Bound]
+    #: What somebody did about them by hand, newest first.
+    acts: list[Entry]
 
 
 def customer(model: Model, key: str) -> Customer | None:
     """Return a customer's story; None where nothing is on record."""
     services = model.services
-    with services.storage.engine().connect() as connection:
-        signup_hash = services.outbox.hashed(connection, (Signup.kind, key))
-        sealed = services.outbox.seals.of(connection, signup_hash)
-    known = [signup_hash] if sealed is None else [signup_hash, sealed]
-    found = services.ledger.of_customer(key, known, services.networks)
+    found = deliveries_of(services, key)
     if not found:
         return None
     signup = next((one for one in found if one.kind == Signup.kind), None)
@@ -214,6 +217,8 @@ def customer(model: Model, key: str) -> Customer | None:
         signup=signup,
         otherwise=_otherwise(services, signup),
         money=_money(found),
+        bound=bound_to(services, key, found),
+        acts=services.audit.of(key),
     )
 
 

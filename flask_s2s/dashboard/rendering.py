@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.ext import Extension
 
 from ..operations.causes import why
+from ..operations.story import standing
 from ..operations.words import (
     CREDITED,
     GROUP_OF,
@@ -91,6 +92,7 @@ def environment() -> Environment:
         "loss_words": LOSS_WORDS,
         "outcome_words": OUTCOME_WORDS,
         "sentence": sentence,
+        "standing": standing,
         "why": why,
         "clock": formats.clock,
         "nice_top": formats.nice_top,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from flask_s2s import Click
+from flask_s2s.cli import s2s
 from flask_s2s.networks.network import Request, Response
-from flask_s2s.rules.attribution import Reason
+from flask_s2s.rules.attribution import Attribution, Reason
+from flask_s2s.rules.identity import identities
 from flask_s2s.testing import answered
+from tests.cli.runner import cli_runner
 from tests.dashboard.programme import Programme, token_in
 
 
@@ -44,6 +48,8 @@ def test_a_customer_is_credited_by_hand_and_goes_out(programme: Programme) -> No
     programme.services.drain()
     assert "Nobody is credited" not in programme.read("/customer?key=6")
     assert "Credit Jo (dashboard) the partner showed the mail" in programme.read("/acts")
+    by_hand = "By hand Act By Why To When Credit Jo (dashboard) the partner showed the mail click"
+    assert by_hand in programme.read("/customer?key=6")
     # The same again changes nothing; another click does not take the customer over.
     assert client.post("/partners/customer/credit", data=form).status_code == 303
     again = client.post("/partners/customer/credit", data={**form, "click": "another"})
@@ -105,3 +111,14 @@ def test_a_conversion_says_what_is_sent_and_cuts_a_person_for_who_may_only_look(
     assert ('"email": "a...@example.com"' in looks, '"name": "A..."' in looks) == (True, True)
     assert "ada@example.com" not in looks
     assert "Bearer" not in acts
+
+
+def test_a_customer_says_which_click_their_address_was_bound_to(programme: Programme) -> None:
+    click = Click(click_id="in-the-mail", at=programme.clock.now(), partner_key="ada")
+    who, found = identities("ada@example.com", None), Attribution(click, Reason.COOKIE)
+    programme.services.bindings.bind_alone(who, found, programme.clock.now(), bool)
+    programme.signs_up("9", reason=Reason.OUTSIDE_REQUEST, email="ada@example.com")
+    said = programme.read("/customer?key=9")
+    assert "Bound to a click in-the-mail of Ada & Co Unproved" in said
+    explained = cli_runner(programme.app).invoke(s2s, ["explain", "9"]).stdout
+    assert "Bound to click in-the-mail: unproved." in explained

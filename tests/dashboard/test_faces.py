@@ -1,0 +1,70 @@
+"""One model, several faces: a number on a page is the command line's."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+from flask_s2s.cli import s2s
+from flask_s2s.operations.words import GROUP_OF, STATUS_WORDS
+from flask_s2s.testing import answered
+from tests.cli.runner import cli_runner
+from tests.dashboard.programme import Programme
+from tests.dashboard.test_numbers import fill
+
+
+def told(programme: Programme, *command: str) -> Any:
+    result = cli_runner(programme.app).invoke(s2s, [*command, "--json"])
+    return json.loads(result.stdout)
+
+
+def has_all_sorts(programme: Programme) -> None:
+    """Fill it, and let some be refused, some be tried later, and some wait."""
+    fill(programme)
+    programme.line.instead = lambda _: answered(400, '{"message": "meta does not match"}')
+    programme.signs_up("r1", "ada")
+    programme.signs_up("r2", "fern")
+    programme.services.drain()
+    half = iter([answered(500)] * 2)
+    programme.line.instead = lambda _: next(half, None)
+    for number in range(5):
+        programme.signs_up(f"h{number}", "ada")
+    programme.services.drain()
+    programme.signs_up("new", "ada")
+
+
+def test_the_tabs_are_what_the_list_counts(any_programme: Programme) -> None:
+    has_all_sorts(any_programme)
+    counted: Counter[str] = Counter()
+    for one in told(any_programme, "list", "--group", "reason"):
+        counted[GROUP_OF[one["status"]].word] += one["number"]
+    said = any_programme.read("/conversions")
+    assert f"All {sum(counted.values())} Confirmed" in said
+    for word, number in counted.items():
+        assert f"{word} {number} " in said
+
+
+def test_the_lanes_are_what_status_tells(any_programme: Programme) -> None:
+    has_all_sorts(any_programme)
+    status = told(any_programme, "status")
+    said = any_programme.read("/delivery")
+    for lane in status["lanes"]:
+        later = lane["tried"] - lane["accepted"] - lane["tries"].get("refused", 0)
+        refused = lane["tries"].get("refused", 0)
+        if lane["tried"]:
+            tries = f"{lane['accepted']} accepted, {later} “try later”, {refused} refused"
+            assert f"{tries} {lane['due']} {lane['later']} " in said
+    open_ = sum(status["counts"].get(one, 0) for one in ("pending", "waiting", "held", "sending"))
+    assert f"All {open_} Workers" in said
+
+
+def test_what_failed_is_what_the_list_groups(any_programme: Programme) -> None:
+    has_all_sorts(any_programme)
+    said = any_programme.read("/failed")
+    (group,) = told(any_programme, "list", "--status", "refused", "--group", "error")
+    counted = f"{STATUS_WORDS['refused']} Sign-up {group['number']} {group['customers']} "
+    assert (group["number"], counted in said) == (2, True)
+    assert any_programme.services.supervisor.summary().failed_lately["refused"] == 2
+    assert "2 refused in the last 7 days" in any_programme.read("/")
+    assert "Failed 2 need a hand" in said
