@@ -8,6 +8,7 @@ import pytest
 from flask import Flask
 
 from flask_s2s import S2S
+from flask_s2s.dashboard.safety import Forms
 from flask_s2s.rules.attribution import Reason
 from tests.dashboard.programme import HOSTILE, Programme, token_in
 
@@ -104,6 +105,9 @@ def test_a_form_of_another_site_or_of_another_person_changes_nothing(programme: 
     for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
         assert client.post(path, data={"token": token}, headers=headers).status_code == 409
     assert client.post(path, data={"token": "forged"}).status_code == 409
+    # A token is for one person: this is a colleague's, who may do the same.
+    colleagues = Forms(programme.services.settings.secret_keys).token("Ann", "check")
+    assert client.post(path, data={"token": colleagues}).status_code == 409
     # A token is for one purpose.
     data = {"token": token, "key": "41", "click": "x"}
     assert client.post("/partners/customer/credit", data=data).status_code == 409
