@@ -7,10 +7,11 @@ import json
 import socket
 import sys
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tests.chaos.failover import FAILURES, failing
 from tests.chaos.plan import Plan
 from tests.chaos.run import Run
 from tests.private import pooler
@@ -22,12 +23,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="s2s-chaos-") as folder:
         kept = Path(options.keep or folder)
         kept.mkdir(parents=True, exist_ok=True)
-        between = pooler(options.database) if options.pooler else nullcontext(options.database)
-        with between as options.database:
-            report = Run(_plan(options, kept))()
+        with _database(options) as (options.database, fail):
+            report = Run(_plan(options, kept), fail)()
     text = json.dumps(report.as_json(), indent=1) if options.json else report.as_text()
     sys.stdout.write(text + "\n")
     return 0 if report.good else 1
+
+
+@contextmanager
+def _database(
+    options: argparse.Namespace,
+) -> Iterator[tuple[str | None, Callable[[], None] | None]]:
+    """Yield the database's URL, and what makes its server fail, if it is to."""
+    if options.failover:
+        with failing(options.failover) as (url, fail):
+            yield url, fail
+    elif options.pooler:
+        with pooler(options.database) as url:
+            yield url, None
+    else:
+        yield options.database, None
 
 
 def _plan(options: argparse.Namespace, folder: Path) -> Plan:
@@ -44,6 +59,7 @@ def _plan(options: argparse.Namespace, folder: Path) -> Plan:
         workers=workers,
         faults=options.faults,
         pooled=options.pooler,
+        failover=options.failover,
         visitors=options.visitors,
         folder=folder,
         network_port=network,
@@ -73,6 +89,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="put a PgBouncer in transaction mode before it (PostgreSQL)",
     )
+    parser.add_argument(
+        "--failover",
+        choices=FAILURES,
+        help="a PostgreSQL server and its standby of the run's own, whose primary fails amid the "
+        "visitors: it takes no writes any more and another is promoted, or dies, or starts again",
+    )
     parser.add_argument("--seed", type=int, default=1, metavar="S")
     parser.add_argument(
         "--workers", type=int, help="worker processes; 0: in the web processes (SQLite: 0, else 2)"
@@ -84,6 +106,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.pooler and not (options.database or "").startswith("postgresql"):
         parser.error("--pooler needs --database with a PostgreSQL URL")
+    if options.failover and (options.database or options.pooler):
+        parser.error("--failover runs servers of its own: no --database and no --pooler")
     return options
 
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import MetaData, create_engine, func, or_, select
+from sqlalchemy import Connection, MetaData, create_engine, func, or_, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from flask_s2s.store.schema import define_tables
 from tests.chaos.plan import LEASE, Plan
 from tests.chaos.site import User
 from tests.chaos.visitors import request
+from tests.waiting import wait_until
+
+T = TypeVar("T")
 
 
 class SiteBooks:
@@ -60,23 +64,21 @@ class SiteBooks:
     def last_moment(self) -> datetime | None:
         """Return when the last thing that is left to do will be due."""
         rows = self._rows
-        with self._engine.connect() as connection:
-            row = connection.execute(select(func.max(rows.c.due_at), func.max(rows.c.verify_at)))
-            return max((moment for moment in row.one() if moment), default=None)
+        last = select(func.max(rows.c.due_at), func.max(rows.c.verify_at))
+        moments = self._ask(lambda connection: connection.execute(last).one())
+        return max((moment for moment in moments if moment), default=None)
 
     def users(self) -> list[Any]:
-        with self._engine.connect() as connection:
-            table: Any = User.__table__
-            return list(connection.execute(select(table)))
+        table: Any = User.__table__
+        return self._ask(lambda connection: list(connection.execute(select(table))))
 
     def statuses(self) -> dict[str, Counter[str]]:
         """Count deliveries by kind and status."""
         rows = self._rows
         counted: dict[str, Counter[str]] = {}
         by = select(rows.c.kind, rows.c.status, func.count()).group_by(rows.c.kind, rows.c.status)
-        with self._engine.connect() as connection:
-            for kind, status, count in connection.execute(by):
-                counted.setdefault(kind, Counter())[status] = count
+        for kind, status, count in self._ask(lambda connection: connection.execute(by).all()):
+            counted.setdefault(kind, Counter())[status] = count
         return counted
 
     def resumptions(self, kills: Sequence[datetime]) -> tuple[list[float], int]:
@@ -95,10 +97,9 @@ class SiteBooks:
             .where(rows.c.id.in_(torn))
             .order_by(attempts.c.delivery_id, attempts.c.number)
         )
-        with self._engine.connect() as connection:
-            found = connection.execute(every).all()
-            opened = connection.scalars(select(attempts.c.opened_at).distinct())
-            claims = sorted(opened)
+        found = self._ask(lambda connection: connection.execute(every).all())
+        opened = select(attempts.c.opened_at).distinct()
+        claims = sorted(self._ask(lambda connection: connection.scalars(opened).all()))
         waited: list[float] = []
         careful = 0
         for _, group in groupby(found, key=lambda attempt: attempt.delivery_id):
@@ -117,9 +118,22 @@ class SiteBooks:
                     waited.append((after.opened_at - works).total_seconds())
         return waited, careful
 
+    def _ask(self, read: Callable[[Connection], T]) -> T:
+        """Ask, as soon as a server that fails over answers again."""
+
+        def asked() -> tuple[T] | None:
+            try:
+                with self._engine.connect() as connection:
+                    return (read(connection),)
+            except DBAPIError:
+                return None
+
+        answer = wait_until(asked, 60.0, what="the database")
+        assert answer is not None
+        return answer[0]
+
     def _scalar(self, statement: Any) -> Any:
-        with self._engine.connect() as connection:
-            return connection.scalar(statement)
+        return self._ask(lambda connection: connection.scalar(statement))
 
 
 def _next(moments: Sequence[datetime], after: datetime) -> datetime:

@@ -31,6 +31,8 @@ class Plan:
     web_ports: tuple[int, ...]
     #: Whether a pooler in transaction mode is before the database.
     pooled: bool = False
+    #: How the database's server fails once, amid the first visitors.
+    failover: str | None = None
 
     @property
     def network_url(self) -> str:

@@ -72,6 +72,7 @@ class Report:
         posts = self.ledger["conversion_posts"]
         return {
             "database": make_url(self.plan.database).get_backend_name(),
+            "failover": self.plan.failover,
             "seed": self.plan.seed,
             "faults": self.plan.faults,
             "workers": self.plan.workers,
@@ -125,6 +126,8 @@ class Report:
         yield f"Chaos on {figures['database']}, seed {self.plan.seed}", ""
         where = f"{self.plan.workers} workers" if self.plan.workers else "embedded workers"
         yield "  site", f"{len(self.plan.web_ports)} web processes, {where}, lease {LEASE} s"
+        if self.plan.failover:
+            yield "  database", f"its primary failed once ({self.plan.failover})"
         yield "  network", f"{self.plan.faults:.0%} of all requests meet a fault"
         yield "  took", f"{self.loaded:.0f} s under fire, {self.lasted:.0f} s in all"
         yield "Visitors", ""

@@ -8,6 +8,7 @@ customer's confirmation, so most of them are sent in the second part, under fire
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
@@ -43,8 +44,10 @@ FAULTS = (
 class Run:
     """One run."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, fail: Callable[[], None] | None = None) -> None:
+        """`fail` makes the database's server fail: once, in the middle of the first part."""
         self._plan = plan
+        self._fail = fail
         self._supervisor = Supervisor(plan)
         self._books = SiteBooks(plan)
         self._killer = Killer(plan, self._supervisor, self._books)
@@ -80,17 +83,29 @@ class Run:
         self._endings.append(visitors)
         done = len(self._killer.kills)
         visitors.start()
+        fail, self._fail = self._fail, None
         while (killed := len(self._killer.kills) - done) < kills:
             wait_until(
                 lambda share=(killed + 1) / (kills + 1): visitors.share_done >= share,  # type: ignore[misc]
                 600.0,
                 what="visitors",
             )
+            if fail is not None and killed >= kills // 2:
+                self._break(fail)
+                fail = None
             self._killer.strike(kills - killed)
+        if fail is not None:
+            wait_until(lambda: visitors.share_done >= 0.5, 600.0, what="visitors")
+            self._break(fail)
         visitors.join()
-        if kills:
+        if self._killer.moments:
             last = self._killer.moments[-1]
             wait_until(lambda: not self._books.orphans(last), PATIENCE, what="no orphans")
+
+    def _break(self, fail: Callable[[], None]) -> None:
+        """Let the database's server fail. What that orphans waits from then on, as after a kill."""
+        fail()
+        self._killer.moments.append(self._plan.clock.now())
 
     def _backlog(self) -> int:
         return self._books.due(self._plan.clock.now())

@@ -60,6 +60,14 @@ def test_behind_a_pooler(postgresql_url: str) -> None:
 
 
 @pytest.mark.service
+@pytest.mark.parametrize("how", ["demote", "kill"])
+def test_when_the_database_fails_over(how: str) -> None:
+    figures = chaos("--conversions", 60, "--kills", 3, "--failover", how)
+    assert figures["failover"] == how
+    assert_promise_held(figures, kills=3)
+
+
+@pytest.mark.service
 def test_on_mariadb(mariadb_url: str) -> None:
     database = ("--database", mariadb_url)
     assert_promise_held(chaos("--conversions", 200, "--kills", 6, *database), kills=6)

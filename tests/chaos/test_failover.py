@@ -13,6 +13,7 @@ import pytest
 from flask_s2s import Click, Services, Settings
 from flask_s2s.testing import ScriptedTransport
 from flask_s2s.threads import Waker
+from tests.chaos.failover import address, demote, kill
 from tests.private import Pair
 from tests.waiting import wait_until
 
@@ -21,24 +22,6 @@ pytestmark = [pytest.mark.service, pytest.mark.slow]
 _VISITORS = 4
 #: Sign-ups of each visitor before the failover, and after it.
 _BEFORE, _AFTER = 15, 15
-
-
-def address(pair: Pair) -> str:
-    """Return the URL of whichever server takes writes, as sites name a pair of servers."""
-    hosts = "&".join(f"host=127.0.0.1:{one.url.port}" for one in (pair.primary, pair.standby))
-    return f"postgresql+psycopg://postgres@/postgres?{hosts}&target_session_attrs=read-write"
-
-
-def demote(pair: Pair) -> None:
-    """The old primary goes on answering, and takes no writes any more."""
-    pair.primary.execute("ALTER SYSTEM SET default_transaction_read_only = on")
-    pair.primary.execute("SELECT pg_reload_conf()")
-    pair.promote()
-
-
-def kill(pair: Pair) -> None:
-    pair.primary.stop()
-    pair.promote()
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import flask_s2s
 from tests.simulation.database import Database
-from tests.simulation.events import History, Outage, make_history
+from tests.simulation.events import Failover, History, Outage, make_history
 from tests.simulation.plants import PLANTS, run_planted
 from tests.simulation.play import play, quieten
 from tests.simulation.shrinking import shrink, sort_of
@@ -77,7 +77,7 @@ class _Tally:
         self._totals.update(counts)
         if time.monotonic() - self._told >= _TELL_EVERY:
             self._told = time.monotonic()
-            named = ("histories", "crashes", "outages of a week")
+            named = ("histories", "crashes", "failovers", "outages of a week")
             counted = ", ".join(f"{self._totals[name]} {name}" for name in named)
             _say(f"{counted}, {len(self.broken)} broken, {self._rate():.0f} histories a minute")
 
@@ -154,6 +154,7 @@ def _play_batch(seeds: range, go_on: bool = True) -> _Batch:
             counts["outages of a week"] += sum(
                 isinstance(event, Outage) and event.seconds >= week for event in history.events
             )
+            counts["failovers"] += sum(isinstance(event, Failover) for event in history.events)
             if played.violations:
                 broken.append((seed, played.violations))
                 if not go_on:

@@ -91,7 +91,15 @@ class Backup:
     after: float
 
 
-Event = Record | Strike | Failing | Outage | Step | Backup
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failover:
+    """The database takes no statement of anybody for so many seconds, and has what was committed."""
+
+    at: float
+    seconds: float
+
+
+Event = Record | Strike | Failing | Outage | Step | Backup | Failover
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +144,7 @@ def make_history(seed: int) -> History:
         # Of one that died before another looked nobody remembers what it sent last.
         troubles = [one for one in troubles if not isinstance(one, Strike)]
         troubles += _restore(random, random.choice(rewards))
+    troubles += _failover(Random(f"failover {seed}"), [record.at for record in records])
     return History(
         seed=seed,
         events=tuple(sorted([*records, *troubles], key=lambda event: event.at)),
@@ -152,6 +161,14 @@ def _restore(random: Random, paid_at: float) -> list[Event]:
     away = Outage(at=max(paid_at - 1, 0.0), host="api", how="refused", seconds=20.0)
     after = random.choice((60.0, 1200.0, 3600.0, 7200.0))
     return [away, Backup(at=paid_at + random.uniform(3, 15), after=after)]
+
+
+def _failover(random: Random, when: list[float]) -> list[Event]:
+    """Mostly none; else while somebody signs up, or pays, or soon after that."""
+    if random.random() > 0.15:
+        return []
+    at = max(random.choice(when or [0.0]) + random.uniform(-3, 6), 0.0)
+    return [Failover(at=at, seconds=random.choice((0.5, 5.0, 40.0, 300.0)))]
 
 
 def _step(random: Random, when: list[float]) -> Step:

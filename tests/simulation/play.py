@@ -15,6 +15,7 @@ from tests.simulation.events import (
     Backup,
     Event,
     Failing,
+    Failover,
     History,
     Outage,
     Record,
@@ -115,6 +116,8 @@ class Play:
                 self._step(event)
             case Backup():
                 self._back_up(event)
+            case Failover():
+                self.world.refused_until = self.world.micros + int(event.seconds * SECOND)
 
     def _back_up(self, event: Backup) -> None:
         database, kept = self._database, self._database.backup()
@@ -209,7 +212,7 @@ class Play:
         world = self.world
         world.run(max(world.dull_until, world.micros + 10 * SECOND))
         self._calm = True
-        world.error = 0
+        world.error = world.refused_until = 0
         self.network.heal()
         for slot, one in enumerate(self._slots):
             one.process.troubles.clear()

@@ -11,6 +11,7 @@ are skipped, which changes nothing but the time that a history takes to play.
 from __future__ import annotations
 
 import heapq
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -73,6 +74,10 @@ class Task:
         self.failures = 0
 
 
+#: What idle processes look for.
+_SORTS = ("sending", "verifying")
+#: Where a database that is failing over says no.
+_REFUSED = ("database.before", "database.commit")
 #: While nothing can be delivered for longer than this, in microseconds, few polls are played.
 _DULL = 120 * SECOND
 #: Ticket, task, next poll, the time between two of them, and what for.
@@ -91,6 +96,8 @@ class World:
         self.dull_until = 0
         #: How far the database server's clock is off, in microseconds; and whether it ever was.
         self.error, self.stepped = 0, False
+        #: Until when the database takes nobody's statements.
+        self.refused_until = 0
         #: At which seams processes died.
         self.deaths: Counter[str] = Counter()
         self._next_work = next_work
@@ -169,6 +176,9 @@ class World:
         process = task.process
         if process.dead:
             raise Killed
+        if label in _REFUSED and self.micros < self.refused_until:
+            task.failures += 1
+            raise sqlite3.OperationalError("the server takes no writes")
         if process.troubles:
             self._befall(task, label, interrupts)
         if interrupts and self.writing is None:
@@ -242,11 +252,12 @@ class World:
         first, at = None, before
         for sort in {one[4] for one in idle if one[2] < before}:
             work = self._next_work(sort)
+            if self.stepped and any(self._next_work(one) is not None for one in _SORTS):
+                # It may lie too far ahead: maintenance finds that, and comes every five minutes.
+                soon = self.micros + 300 * SECOND
+                work = soon if work is None else min(work, soon)
             if work is None:
                 continue
-            if self.stepped:
-                # It may lie too far ahead: maintenance finds that, and comes every five minutes.
-                work = min(work, self.micros + 300 * SECOND)
             soonest = max(work, self.micros)
             if self.dull_until - self.micros > _DULL:
                 soonest = max(soonest, self.micros + (self.dull_until - self.micros) // 10)
