@@ -213,7 +213,7 @@ def reconcile(
         ours = _as_they_know_them(services, recorded)
         accepted = {dedupe for dedupe, one in ours.items() if one.status.sent}
         _match(services, queries, network, tally, records, ours, accepted, since)
-    differences, explained = _sorted_out(services, tally.differences)
+    differences, explained = _sorted_out(services, sorted(tally.differences, key=_newest_first))
     return Comparison(
         network=network,
         since=since,
@@ -225,6 +225,11 @@ def reconcile(
         explained=explained,
         unread=unread,
     )
+
+
+def _newest_first(one: Difference) -> tuple[float, int]:
+    """Return by what differences are put in order: those without a time come last."""
+    return 0.0 if one.at is None else -one.at.timestamp(), -(one.delivery_id or 0)
 
 
 def _sorted_out(
