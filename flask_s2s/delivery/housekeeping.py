@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from ..clock import Clock
 from ..store.database.clock import Witness
 from ..store.outbox.heartbeat import EXPIRING
 from ..store.outbox.outbox import Outbox
@@ -29,20 +30,23 @@ class Housekeeping:
     def __init__(
         self,
         outbox: Outbox,
+        clock: Clock,
         on_alive: Callable[[datetime], None],
         witness: Witness,
         pulling: Sequence[Callable[[datetime], int]],
     ) -> None:
         """Each of `pulling` brings near what a clock that was ahead has put off, and counts it."""
         self._outbox = outbox
+        self._clock = clock
         self._on_alive = on_alive
         self._witness = witness
         self._pulling = pulling
         self._told_alive: datetime | None = None
         self._swept: datetime | None = None
 
-    def __call__(self, now: datetime) -> None:
+    def __call__(self) -> None:
         """Do what it is time for."""
+        now = self._clock.now()
         self._witness.look(now)
         if self._outbox.memory.forgot(now):
             self._restored(now)
@@ -50,6 +54,8 @@ class Housekeeping:
         if self._told_alive is None or abs(now - self._told_alive) >= _HEARTBEAT:
             self._told_alive = now
             _try(self._on_alive, now)
+            # It compares clocks, perhaps for the first time in hours: nothing expires by the old one.
+            now = self._clock.now()
         if self._swept is None or abs(now - self._swept) >= _SWEEP:
             self._swept = now
             _try(self._sweep, now)

@@ -79,7 +79,7 @@ class Worker:
         self._poll = poll
         self._throttle = throttle or Throttle(concurrency)
         pulls = (lambda now: outbox.pull_in(now, lease), breakers.pull_in, *pulling)
-        self._housekeeping = Housekeeping(outbox, on_alive, witness, pulls)
+        self._housekeeping = Housekeeping(outbox, clock, on_alive, witness, pulls)
         #: When orphans were looked for.
         self._looked: datetime | None = None
         #: How often in a row the loop broke off.
@@ -213,7 +213,7 @@ class Worker:
         waker.wait(self._idle_seconds(breakers, poll))
         while not (busy or breakers or waker.stirred):
             self._failures = 0
-            self._housekeeping(self._clock.now())
+            self._housekeeping()
             seconds = self._idle_seconds(breakers, poll)
             if seconds <= 0:
                 return
@@ -315,7 +315,7 @@ class Worker:
 
     def _claim(self, limit: int, breakers: list[Closed], *, orphans: bool = True) -> list[Delivery]:
         """Claim what is due in open lanes, and one probe for each closed lane whose time it is."""
-        self._housekeeping(self._clock.now())
+        self._housekeeping()
         now = self._clock.now()  # perhaps another one: housekeeping compares clocks
         rests = self._throttle.rests(now)
         for breaker in breakers:

@@ -64,6 +64,24 @@ def test_an_hour_that_was_counted_beyond_the_deadline_expires(shop: Shop) -> Non
     assert shop.status() is Status.EXPIRED
 
 
+def test_an_hour_by_a_clock_that_is_set_right_in_that_moment_expires_nothing(shop: Shop) -> None:
+    """A database whose clock was ahead was away for hours, and comes back with the right time."""
+    shop.network.then(AWAY)
+    shop.sign_up()
+    shop.clock.step(YEAR)
+    shop.drain()
+    shop.clock.advance(hours=2)
+    corrections = [-YEAR]
+
+    def compare() -> None:
+        while corrections:
+            shop.clock.step(corrections.pop())
+
+    shop.services.supervisor.on_alive.append(compare)
+    shop.drain()
+    assert shop.status() is Status.PENDING
+
+
 def dated(moment: datetime) -> Response:
     return answered(404, "not found", date=format_datetime(moment, usegmt=True))
 
