@@ -404,7 +404,7 @@ FAILURES: dict[str, list[Protection]] = {
     "the first visitors of a fresh site leave no trace, because its file has no tables yet": [
         Protection(
             where="Touches.remember",
-            code="    if late is None and self._keep((click, landing)):\n",
+            code="    if late is None and self._keep(touch):\n",
             without="    if False:\n",
             test="capture/test_first_landing.py"
             "::test_the_first_landings_of_a_fresh_site_are_stored[external]",
