@@ -140,8 +140,9 @@ def make_history(seed: int) -> History:
     if random.random() < 0.15:
         troubles.append(_step(random, [record.at for record in records]))
     rewards = [record.at for record in records if record.what in ("transaction", "action")]
-    if rewards and random.random() < 0.2:
-        # Of one that died before another looked nobody remembers what it sent last.
+    if workers == 1 and rewards and random.random() < 0.2:
+        # Another learns what was sent by looking while it is idle, which is not played; and of one
+        # that died meanwhile nobody remembers what it sent last.
         troubles = [one for one in troubles if not isinstance(one, Strike)]
         troubles += _restore(random, random.choice(rewards))
     troubles += _failover(Random(f"failover {seed}"), [record.at for record in records])
