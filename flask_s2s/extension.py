@@ -202,8 +202,8 @@ class S2S:
         `key` is your ID of the transaction, such as `f"invoice-{invoice.id}"` (4 to 255 characters,
         so a bare number may be too short), unique over all customers: the same key is the same
         transaction, and under another customer's it is not acceptable. It is sent once the sign-up
-        is accepted, with the time it has now, or `created_at`. One that was undone is a repeat, unless
-        its `created_at` is after that: then it came back. Returns and raises like `track_signup`.
+        is accepted, with the time it has now, or `created_at`. One that was undone came back, unless
+        its `created_at` is before that: then it is a repeat. Returns and raises like `track_signup`.
         """
         return self._track(
             lambda: Transaction(

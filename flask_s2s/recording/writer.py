@@ -302,9 +302,8 @@ class Writer:
             )
         if conversion.kind == "transaction" and self.outbox.is_undone(connection, delivery):
             log.warning(
-                "s2s.conversion.undone: delivery %d was undone since it was made: this is a repeat, and "
-                "is not reported again. If the money came back (a refund failed, a dispute was won), "
-                "report it with created_at=, the time when it did",
+                "s2s.conversion.undone: delivery %d was undone at the network since it was made: this "
+                "is a repeat, and is not reported again",
                 delivery.id,
                 extra={"action": "conversion.undone", **told},
             )
@@ -435,7 +434,7 @@ def _in_words(reported: dict[str, Any]) -> str:
 def _tell_again(delivery: Delivery) -> None:
     log.warning(
         "s2s.conversion.again: %s is of a payment that was undone and came back, and is recorded under "
-        "%r (delivery %d)",
+        "%r (delivery %d). Give created_at= with each payment, and a webhook that comes twice is none",
         delivery.kind,
         delivery.key,
         delivery.id,

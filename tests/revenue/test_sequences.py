@@ -60,18 +60,12 @@ class FromPaymentToBalance(RuleBasedStateMachine):
         if by_a_click:
             self.credited.add(customer)
 
-    @rule(customer=CUSTOMERS, number=NUMBERS, dated=st.booleans())
-    def pay(self, customer: str, number: int, dated: bool) -> None:
+    @rule(customer=CUSTOMERS, number=NUMBERS)
+    def pay(self, customer: str, number: int) -> None:
         key, amount = f"{customer}-{number}", 1000 + number
-        self.site.clock.advance(seconds=1)
-        at = int(self.site.clock.now().timestamp() * 1000) if dated else None
-        self.site.track(
-            Transaction(
-                customer_key=customer, amount=amount, currency="EUR", key=key, created_at=at
-            )
-        )
+        self.site.track(Transaction(customer_key=customer, amount=amount, currency="EUR", key=key))
         self.paid[key] = (customer, amount)
-        if dated and key in self.undone:
+        if key in self.undone:
             # It came back: the last word counts, and what was paid back before is gone with it.
             self.undone.discard(key)
             self.parts.pop(key, None)

@@ -205,13 +205,11 @@ def _undo(connection: Connection, rows: Table, add: Add, part: Delivery, now: da
         _tell(part, f"its reversal (delivery {there.id}) is {there.status}")
 
 
-def has_reversal(
-    connection: Connection, rows: Table, part: Delivery, *, taken: bool = True
-) -> bool:
-    """Say whether the network has taken a reversal of this one; if not `taken`: or will be sent one."""
+def has_reversal(connection: Connection, rows: Table, part: Delivery) -> bool:
+    """Say whether the network has taken a reversal of this one."""
     its = (rows.c.parent == part.dedupe, rows.c.network == part.network)
-    stands = rows.c.status.in_(ACCEPTED) if taken else rows.c.status.not_in(DROPPED)
-    found = select(rows.c.id).where(*its, rows.c.kind == Reversal.kind, stands)
+    taken = rows.c.status.in_(ACCEPTED)
+    found = select(rows.c.id).where(*its, rows.c.kind == Reversal.kind, taken)
     return connection.scalar(found.limit(1)) is not None
 
 

@@ -128,8 +128,8 @@ class Outbox:
         return found
 
     def is_undone(self, connection: Connection, delivery: Delivery) -> bool:
-        """Say whether a payment was undone, or is being undone."""
-        return has_reversal(connection, self._rows, delivery, taken=False)
+        """Say whether the network has undone a payment."""
+        return has_reversal(connection, self._rows, delivery)
 
     def has(self, connection: Connection, identity: Identity) -> bool:
         """Say whether a conversion is here, at any network."""
