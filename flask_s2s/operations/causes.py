@@ -78,22 +78,21 @@ _BY_WORD = (
     (r"^(could not connect|cannot be sent|TLS failed|the proxy)", Why.NO_CONNECTION),
 )
 _ANOTHERS = re.compile(r"\(delivery \d+\) is another customer|of another person$")
-_ENDED = (Status.REFUSED.value, Status.INVALID.value)
-_TROUBLED = (Status.PENDING.value, Status.REFUSED.value)
 
 
 def why(status: str, detail: str | None) -> Why | None:
     """Return the cause of what failed or waits; None: nothing is wrong, or nobody said."""
-    if status in _ENDED and _ANOTHERS.search(detail or ""):
+    known, refused = _BY_STATUS.get(status), status == Status.REFUSED.value
+    if (refused or known is Why.INVALID) and _ANOTHERS.search(detail or ""):
         return Why.ANOTHERS
-    if (known := _BY_STATUS.get(status)) is not None:
+    if known is not None or detail is None:
         return known
-    if status not in _TROUBLED or detail is None:
+    if not refused and status != Status.PENDING.value:
         return None
     for word, cause in _BY_WORD:
         if re.search(word, detail):
             return cause
-    return Why.REFUSED if status == Status.REFUSED.value else None
+    return Why.REFUSED if refused else None
 
 
 _STATUS = "|".join(STATUS_WORDS)

@@ -10,7 +10,7 @@ from flask_s2s.threads import POLL, Waker
 from tests.benchmarks.plans import caught
 from tests.delivery.conftest import Opening
 
-_WAITS = 20
+_WAITS = 30
 
 
 class Noting(Waker):

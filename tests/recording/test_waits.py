@@ -139,7 +139,7 @@ def test_a_refused_connection_is_tried_again_in_the_background(
 ) -> None:
     services = open_services(postgresql_url, S2S_RECORD_WAIT=30)
     assert isinstance(report(services), Late), "there are no tables yet"
-    assert "s2s.conversion.late: ProgrammingError" in caplog.text
+    assert "s2s.conversion.late: StorageError" in caplog.text
     services.storage.create()
     wait_until(lambda: stored(services) == ["cus-7"])
 
