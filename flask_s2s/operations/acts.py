@@ -1,4 +1,4 @@
-"""What became of an act on many deliveries: how they stand now."""
+"""Progress of an act on many deliveries: how they stand now."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of one customer: the deliveries, and the clicks that their identities were bound to."""
+"""One customer's story: the deliveries, and the clicks that their identities were bound to."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Entry:
 
     @property
     def told(self) -> Mapping[str, Any]:
-        """What it was done to, in a few words: without the numbers of many."""
+        """Return what it was done to, in a few words: without the numbers of many."""
         return {name: value for name, value in self.detail.items() if name != _IDS}
 
     @property

@@ -233,11 +233,11 @@ class Touches:
         with suppress(_Forgotten):
             write(engine, add)
 
-    def _forgot_since(self, connection: Connection, landed: datetime) -> bool:
+    def _forgot_since(self, connection: Connection, at: datetime) -> bool:
         told = select(self._meta.c.value).where(self._meta.c.name == FORGOTTEN)
         # Locked: where a server forgets somebody just now, one of the two sees what the other wrote.
-        at = connection.scalar(told.with_for_update(read=True))
-        return at is not None and int(at) >= microseconds(landed)
+        forgot = connection.scalar(told.with_for_update(read=True))
+        return forgot is not None and int(forgot) >= microseconds(at)
 
 
 def _row_of(click: Click, landing: dict[str, Any] | None) -> dict[str, Any]:
