@@ -29,7 +29,7 @@ from .capture.visitors import AskingVisitors, Visitors
 from .click import Click
 from .click.formats import Clicks
 from .click.record import RecordSigner
-from .clock import Clock, SystemClock
+from .clock import Clock, SystemClock, counting
 from .config.builtin import built_in
 from .config.parsing import RANDOM_KEY, SHORTEST_KEY
 from .config.settings import Settings
@@ -60,7 +60,7 @@ from .store.audit import Audit, Blocks
 from .store.background import Background, Write
 from .store.bindings import Bindings
 from .store.clicks import Touches
-from .store.database.clock import DatabaseClock
+from .store.database.clock import DatabaseClock, Witness
 from .store.database.storage import Storage
 from .store.losses import CLICK, Losses
 from .store.outbox.outbox import Outbox
@@ -126,6 +126,8 @@ class Services:
         self.storage = storage
         database_clock = DatabaseClock(SystemClock(), storage.engine)
         self.clock = clock = clock or database_clock
+        self.witness = witness = Witness(counting(clock))
+        witness.look(clock.now())
         self.networks = networks
         self.signer = RecordSigner(settings.secret_keys, settings.window, settings.windows)
         self.credentials = Credentials(networks.values())
@@ -170,6 +172,7 @@ class Services:
             transport=self.transport,
             credentials=self.credentials,
             clock=clock,
+            witness=witness,
             database_clock=database_clock,
             tell=self._tell,
         )
@@ -181,7 +184,9 @@ class Services:
             networks=networks,
             clock=clock,
             background=background,
-            resolve=Decision(tables, self.outbox.hashed, self.bindings, self.blocks, settings),
+            resolve=Decision(
+                tables, self.outbox.hashed, self.bindings, self.blocks, settings, witness.shut
+            ),
             wake=supervisor.wake,
             session_in_use=session_in_use,
             recorded=lambda delivery: self._tell(conversion_recorded, delivery=delivery),
@@ -275,6 +280,7 @@ class Services:
                 signer=self.signer,
                 tokens=tokens,
                 clock=self.clock,
+                shut=self.witness.shut,
             ),
             "tokens": tokens,
             "states": TokenSigner(*signing, purpose="state"),

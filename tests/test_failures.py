@@ -386,6 +386,32 @@ FAILURES: dict[str, list[Protection]] = {
             test="verification/test_clocks.py"
             "::test_status_and_check_tell_of_what_a_clock_has_put_off[sqlite-due_at]",
         ),
+        Protection(
+            where="Evidence._presented",
+            code="self._newest(environ, now, self._shut(now))",
+            without="self._newest(environ, now)",
+            test="attribution/test_clocks.py::test_a_cookie_counts_while_a_clock_is_ahead",
+        ),
+        Protection(
+            where="Decision._without_click",
+            code="self._shut(now)",
+            without="now",
+            test="attribution/test_clocks.py::test_a_bound_address_counts_while_a_clock_is_ahead",
+        ),
+        Protection(
+            where="RecordSigner.read",
+            code="return replace(kept, click=replace(click, at=now))",
+            without='return Unreadable("bad_signature")',
+            test="attribution/test_clocks.py"
+            "::test_a_click_of_a_clock_that_was_ahead_counts_from_now",
+        ),
+        Protection(
+            where="Supervisor._alive",
+            code="self.witness.passed(now)",
+            without="now",
+            test="attribution/test_clocks.py"
+            "::test_nothing_is_deleted_by_a_clock_that_is_ahead_for_seconds",
+        ),
     ],
     "a later visit takes a partner's click away, or one that is no visit makes one": [
         Protection(

@@ -7,6 +7,7 @@ has counts where no cookie of ours came: it never outranks one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -57,12 +58,15 @@ class Evidence:
         signer: RecordSigner,
         tokens: TokenSigner,
         clock: Clock,
+        shut: Callable[[datetime], datetime],
     ) -> None:
+        """`shut` says by which moment the window of a conversion's click is judged."""
         self._settings = settings
         self._formats = formats
         self._signer = signer
         self._tokens = tokens
         self._clock = clock
+        self._shut = shut
 
     def found(self, environ: Environ) -> Attribution:
         """Return which click the browser presents, or why none."""
@@ -74,8 +78,7 @@ class Evidence:
 
     def kept(self, environ: Environ) -> Attribution:
         """Return which click the browser's cookies have, or why none."""
-        now = self._clock.now()
-        return newest_click([self._signer.read(cookie, now) for cookie in self._cookies(environ)])
+        return self._newest(environ, self._clock.now())
 
     def address(self, environ: Environ) -> Address:
         """Return what the addresses have of a click."""
@@ -112,12 +115,17 @@ class Evidence:
         kept = self._formats.read_cookies(cookies, named, self._clock.now())
         return replace(found, fallback=kept)
 
+    def _newest(self, environ: Environ, now: datetime, shut: datetime | None = None) -> Attribution:
+        cookies = self._cookies(environ)
+        return newest_click([self._signer.read(cookie, now, shut) for cookie in cookies])
+
     def _cookies(self, environ: Environ) -> list[str]:
         return read_cookies(environ.get("HTTP_COOKIE", ""), self._settings.cookie_name)
 
     def _presented(self, environ: Environ) -> Attribution:
         """Decide among what the browser presents."""
-        kept, address = self.kept(environ), self.address(environ)
+        now = self._clock.now()
+        kept, address = self._newest(environ, now, self._shut(now)), self.address(environ)
         click = address.click
         if click is None or (self.has_cookie(environ) and not address.handed_over):
             return kept

@@ -3,7 +3,7 @@
 A record is a version character and an itsdangerous string: compact JSON, HMAC-SHA-256, a salt of
 our own per version, so that nothing else signed with the same SECRET_KEY is ever a click. The time
 of the click is *inside* the signature: signing again cannot extend the window, and a record from
-the future (beyond what clocks are wrong by) is not accepted. One click has one spelling: base64
+the future counts from now: only a clock can have dated it, since nobody else signs. One click has one spelling: base64
 lets several texts mean the same signature, and all but the one that we wrote are refused.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -27,16 +27,18 @@ _VERSION = "1"
 MAX_RECORD = 3500
 #: How many of a visitor's earlier clicks a record keeps.
 MAX_TOUCHES = 5
-#: How far ahead a click may be dated that we signed, so that nobody but a clock can have done it: a
-#: machine's clock is an hour off where its time zone is wrong, and a day where its date is.
+#: How far ahead a click may be dated: a machine's clock is an hour off where its time zone is wrong,
+#: and a day where its date is.
 AHEAD = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """The reason why a record gave no click: `bad_signature`, `expired` or `future`."""
+    """The reason why a record gave no click: `bad_signature` or `expired`."""
 
     reason: str
+    #: The click whose window has closed.
+    click: Click | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,11 @@ class RecordSigner:
         kept = self.read(record, now)
         return kept.click if isinstance(kept, Kept) else kept
 
-    def read(self, record: str, now: datetime) -> Kept | Unreadable:
-        """Return all of a record that we signed and whose click's window is open."""
+    def read(self, record: str, now: datetime, shut: datetime | None = None) -> Kept | Unreadable:
+        """Return all of a record that we signed and whose click's window is open.
+
+        A window is judged by `shut`, where that is not `now`.
+        """
         if len(record) > MAX_RECORD or not record.startswith(_VERSION):
             return Unreadable("bad_signature")
         payload, _, signature = record[1:].rpartition(".")
@@ -105,9 +110,9 @@ class RecordSigner:
             return Unreadable("bad_signature")
         click = kept.click
         if click.at > now + AHEAD:
-            return Unreadable("future")
-        if click.at < now - self._windows.get(click.network, self._window):
-            return Unreadable("expired")
+            return replace(kept, click=replace(click, at=now))
+        if click.at < (shut or now) - self._windows.get(click.network, self._window):
+            return Unreadable("expired", click)
         return kept
 
     def _dump(self, click: Click, sub_ids: list[str], earlier: list[Any]) -> str:

@@ -105,7 +105,6 @@ REASON_WORDS = {
     "parent": "The customer is not credited",
     "no_click": "No click",
     "expired": "Click too old",
-    "future": "Click from the future",
     "bad_signature": "Cookie not ours",
     "token_used": "Link used before",
     "rule": "The site’s own rule",

@@ -35,7 +35,6 @@ _OPEN = frozenset(
     {
         Reason.NO_CLICK,
         Reason.EXPIRED,
-        Reason.FUTURE,
         Reason.BAD_SIGNATURE,
         Reason.TOKEN_USED,
         Reason.OUTSIDE_REQUEST,
@@ -57,12 +56,17 @@ class Decision:
         bindings: Bindings,
         blocks: Blocks,
         settings: Settings,
+        shut: Callable[[datetime], datetime],
     ) -> None:
-        """`hashed` is the keyed hash of what makes a conversion itself."""
+        """`hashed` is the keyed hash of what makes a conversion itself.
+
+        `shut` says by which moment the windows of clicks are judged.
+        """
         self._tokens = tables.click_token
         self._hashed = hashed
         self._bindings = bindings
         self._blocks = blocks
+        self._shut = shut
         self._rule = settings.rule
         self._reviews = settings.rule_error == "review"
 
@@ -92,7 +96,7 @@ class Decision:
         def barred(clicks: Sequence[Click]) -> list[Click]:
             return self._blocked(connection, clicks, now)
 
-        bound = self._bindings.find(connection, who, now, barred)
+        bound = self._bindings.find(connection, who, self._shut(now), barred)
         if bound is not None and bound.click is not None:
             return bound
         if found.fallback is not None:

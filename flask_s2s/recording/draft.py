@@ -79,7 +79,7 @@ class Drafts:
             customer_key=conversion.customer_key,
             conversion=minimised(dated(conversion, now), settings) if kept else None,
             click=click,
-            touches=() if click is None else attribution.touches,
+            touches=attribution.touches if click is not None or reason is Reason.EXPIRED else (),
             attempts=0,
             created_at=now,
             due_at=None if settled else now,

@@ -40,7 +40,6 @@ class Reason(str, Enum):
         "The visitor brought no click: no partner's link, or the cookie was lost.",
     )
     EXPIRED = "expired", "The visitor's click is older than the attribution window."
-    FUTURE = "future", "The visitor's click is dated in the future: a clock is or was wrong."
     BAD_SIGNATURE = "bad_signature", "The cookie was not signed with a key of this site."
     TOKEN_USED = (
         "token_used",
@@ -120,11 +119,11 @@ def newest_click(records: Sequence[Kept | Unreadable]) -> Attribution:
     if kept:
         newest = kept[0] if len(kept) == 1 else max(kept, key=lambda record: record.click.at)
         return Attribution(newest.click, Reason.COOKIE, touches=newest.touches)
-    reasons = {record.reason for record in records if isinstance(record, Unreadable)}
-    for reason in (Reason.EXPIRED, Reason.FUTURE, Reason.BAD_SIGNATURE):
-        if reason.value in reasons:
-            return Attribution(None, reason)
-    return Attribution(None, Reason.NO_CLICK)
+    unreadable = [record for record in records if isinstance(record, Unreadable)]
+    late = [record.click for record in unreadable if record.click is not None]
+    if late:
+        return Attribution(None, Reason.EXPIRED, touches=tuple(late[:MAX_TOUCHES]))
+    return Attribution(None, Reason.BAD_SIGNATURE if unreadable else Reason.NO_CLICK)
 
 
 def earlier(click: Click, kept: Attribution) -> tuple[Click, ...]:

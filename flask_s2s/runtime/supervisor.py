@@ -15,7 +15,7 @@ from datetime import datetime
 from sqlalchemy.exc import SQLAlchemyError
 
 from .. import signals
-from ..clock import Clock, counting
+from ..clock import Clock
 from ..config.settings import Settings
 from ..errors import S2SError
 from ..networks.credentials import Credentials, OwnHostOnly
@@ -55,6 +55,7 @@ class Supervisor:
         transport: OwnHostOnly,
         credentials: Credentials,
         clock: Clock,
+        witness: Witness,
         database_clock: DatabaseClock,
         tell: Callable[..., None],
     ) -> None:
@@ -71,8 +72,7 @@ class Supervisor:
         self._tell = tell
         self.heartbeat = Heartbeat(storage.engine, storage.tables)
         self.workers = Workers(storage.engine, storage.tables)
-        self.witness = Witness(counting(clock))
-        self.witness.look(clock.now())
+        self.witness = witness
         self._heard = Heard(transport, self.witness)
         self._verifies = any(map(verifies, networks.values()))
         self._production = not (settings.debug or settings.testing)
@@ -328,4 +328,5 @@ class Supervisor:
         for hear in self.on_alive:
             hear()
         self._database_clock.measure()
-        deferred.Maintenance(self._storage, self._retention).run(now)
+        # Nothing is deleted by one clock alone.
+        deferred.Maintenance(self._storage, self._retention).run(self.witness.passed(now))

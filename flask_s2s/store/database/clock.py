@@ -9,6 +9,7 @@ nothing.
 A clock that jumps ahead for some seconds would let every deadline pass. So a deadline has passed
 once this process has counted an hour since, by a clock that nobody can set; or once the network's
 own clock agrees, which every answer of its tells (`Date`): to what was sent, and to what was asked.
+So has the window of a click, where a conversion wants it, and so has the time of what is deleted.
 """
 
 from __future__ import annotations
@@ -131,6 +132,12 @@ class Witness:
         """Return up to which moment the time has passed for sure."""
         last = now - enough if now - self.look(now) >= enough else EPOCH
         return max(last, self._told(now))
+
+    def shut(self, now: datetime) -> datetime:
+        """Return the moment by which the windows of clicks are judged: no browser's click is lost to a
+        clock that has just jumped, or that nobody has watched for an hour.
+        """
+        return now if now - self.look(now) >= ENOUGH else self._told(now)
 
     def _told(self, now: datetime) -> datetime:
         """Return up to when the network's clock agrees."""
