@@ -16,7 +16,9 @@ _WORDS = frozenset(
         "undefined null none nil nan na false true void empty unknown unset notset default missing "
         "placeholder todo tbd replaceme objectobject string value "
         "xid clickid clickidhere clickxid yourclickid yourclickidhere insertclickid "
-        "insertclickidhere theclickid myclickid affclickid partnerclickid yourid yourxid transactionid"
+        "insertclickidhere theclickid myclickid affclickid partnerclickid yourid yourxid transactionid "
+        "enterclickid affclickidhere externalid subid affsub affsubid gclid fbclid msclkid ttclid "
+        "undefinedundefined nullnull 0"
     ).split()
 )
 

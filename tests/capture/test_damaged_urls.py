@@ -45,6 +45,10 @@ PLACEHOLDERS = [
     "[object%20Object]",
     "%20undefined%20",
     "null.",
+    "0",
+    "SUBID",
+    "{{fbclid}}",
+    "undefinedundefined",
 ]
 #: The ID of nobody, or nothing that anybody could be sure of.
 LEFT_ALONE = [
@@ -58,6 +62,7 @@ LEFT_ALONE = [
     "url=https://other.example/?ps_xid=anFVmvcPPYWCsS",
     "my_ps_xid=anFVmvcPPYWCsS",
     "ps_xid_old=anFVmvcPPYWCsS",
+    "ps_xid[x]=anFVmvcPPYWCsS",
     "tax-gsxid=anFVmvcPPYWCsS",
 ]
 

@@ -15,17 +15,23 @@ from ...click.placeholders import is_placeholder, wordless
 
 #: How often something is percent-encoded at most: twice on its way, and once as it should be.
 _ENCODED = 3
-#: Whole and apart: what follows it is no part of a longer ID.
-_PUBLISHED = re.compile(r"(?:[A-Za-z0-9]{14}|[A-Za-z0-9]{12})(?![A-Za-z0-9_~-]|\.[A-Za-z0-9])")
-#: A parameter's name, in capitals or behind whatever a tool has made of "&" and "?".
-_NAMED = re.compile(
-    r"(?:(?<![A-Za-z0-9_-])|(?<=u0026)|(?<=&amp)|\Aamp)(?:ps_xid|gsxid)\s*=(.*)",
-    re.IGNORECASE | re.DOTALL,
+#: Whole and apart: what follows it is no part of a longer ID, or the same address once more.
+_PUBLISHED = re.compile(
+    r"(?:[A-Za-z0-9]{14}|[A-Za-z0-9]{12})(?:(?=https?:)|(?![A-Za-z0-9_~-]|\.[A-Za-z0-9]))"
 )
+#: A mail's "=" (quoted-printable), which is longer than an ID only before the longer form.
+_QUOTED = re.compile(r"3D(?=[\"']?[A-Za-z0-9]{14}(?![A-Za-z0-9_.~-]))", re.IGNORECASE)
 #: Characters that nobody sees, and the ends of lines: copied along, also within.
 _UNSEEN = re.compile(
     "[\x00-\x08\t\n\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u180b-\u180f\u200b-\u200f"
     "\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]"
+)
+#: A parameter's name, in capitals or behind whatever a tool has made of "&" and "?"; as one of a list
+#: (`[]`, `[0]`, `.0`); and whatever a tool, or a keyboard, has made of "=".
+_NAMED = re.compile(
+    r"(?:(?<![A-Za-z0-9_-])|(?<=u0026)|(?<=&amp)|\Aamp)(?:ps_xid|gsxid)"
+    rf"(?:\[\d*\]|\.\d)?[\s{_UNSEEN.pattern[1:]}*(?:[=:\uff1d]|\\u003d)+(.*)",
+    re.IGNORECASE | re.DOTALL,
 )
 #: What stands before an ID that was copied with its quotes.
 _BEFORE = re.compile(r"[\s\"'`\u2018-\u201e\u00ab\u00bb]*")
@@ -43,7 +49,8 @@ def mended(value: str) -> str | None:
     if names_itself(value):
         return None
     found = _published(value)
-    return found if found and value.rstrip(".") == found else value
+    whole = _QUOTED.sub("", value, count=1).rstrip(".")
+    return found if found and whole == found else value
 
 
 def repaired(pieces: Iterable[str]) -> str | None:
@@ -79,5 +86,8 @@ def _published(value: str) -> str | None:
     """Return the published form that a value begins with, but for what nobody meant."""
     text = _UNSEEN.sub("", value)
     begins = _BEFORE.match(text)
-    found = _PUBLISHED.match(text, begins.end() if begins else 0)
+    start = begins.end() if begins else 0
+    if quoted := _QUOTED.match(text, start):
+        start = quoted.end() + (text[quoted.end()] in "\"'")
+    found = _PUBLISHED.match(text, start)
     return found[0] if found and not names_itself(found[0]) else None
