@@ -11,10 +11,11 @@ from typing import Any
 import click
 
 from ..click import valid_click_id, valid_partner_key
+from ..operations.acts import failed_again, progress
 from ..services import Services
 from ..store.audit import Entry, Kind
 from . import output
-from .context import as_json, prepared, utf8
+from .context import DELIVERY_ID, as_json, prepared, utf8
 
 why = click.option("--why", type=utf8, metavar="TEXT", help="Why: kept in the audit log.")
 
@@ -38,25 +39,57 @@ def note(
 
 
 @click.command()
+@click.argument("number", type=DELIVERY_ID, metavar="[ID]", required=False)
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
 @as_json
 @prepared
-def audit(services: Services, limit: int, as_json: bool) -> None:
-    """List what operators did by hand, the newest first.
+def audit(services: Services, number: int | None, limit: int, as_json: bool) -> None:
+    """List what operators did by hand, the newest first; with ID, what became of one act on many.
 
     It names no customer: `flask s2s explain CUSTOMER` shows what was done about one.
 
     \b
     flask s2s audit --limit 20
+    flask s2s audit 12
     """
+    if number is not None:
+        _print_progress(services, number, as_json)
+        return
     entries = services.audit.newest(limit)
     if as_json:
         output.dump([asdict(entry) for entry in entries])
     elif not entries:
         click.echo("Nothing was done by hand.")
     else:
-        head = ("when (UTC)", "what", "who", "why", "to")
-        output.table(head, [_row(entry) for entry in entries])
+        head = ("id", "when (UTC)", "what", "who", "why", "to")
+        output.table(head, [_row(entry) for entry in entries], cut=(3, 4, 5))
+
+
+def _print_progress(services: Services, number: int, as_json: bool) -> None:
+    entry = services.audit.get(number)
+    if entry is None or not entry.ids:
+        raise click.ClickException(f"There is no act {number} on deliveries.")
+    found, failed = progress(services, entry), failed_again(services, entry)
+    if as_json:
+        output.dump(
+            {
+                **asdict(entry),
+                **{name: getattr(found, name) for name in ("number", "settled", "open", "further")},
+                "states": {group.value: n for group, n in found.groups.items()},
+                "failed_again": [output.described(one) for one in failed],
+            }
+        )
+        return
+    output.line(told(entry))
+    click.echo(f"{found.settled} of {found.number} settled.")
+    if found.further:
+        click.echo(f"{found.further} more than are counted here.")
+    click.echo()
+    output.table(("state", "deliveries"), [(g.word, str(n)) for g, n in found.groups.items() if n])
+    if failed:
+        click.echo()
+        rows = [(str(one.id), one.status.value, one.detail or "-") for one in failed]
+        output.table(("failed again", "status", "last word"), rows, coloured=1, cut=(2,))
 
 
 def told(entry: Entry) -> str:
@@ -67,7 +100,14 @@ def told(entry: Entry) -> str:
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
-    return (output.moment(entry.at), entry.act, entry.who, entry.why or "-", _detail(entry) or "-")
+    return (
+        str(entry.id),
+        output.moment(entry.at),
+        entry.act,
+        entry.who,
+        entry.why or "-",
+        _detail(entry) or "-",
+    )
 
 
 def _detail(entry: Entry) -> str:

@@ -179,6 +179,11 @@ def utf8(value: str) -> str:
     return value
 
 
+as_csv = click.option(
+    "--csv", "as_csv", type=utf8, metavar="FILE", help="Write CSV to a file; '-' prints it."
+)
+
+
 def address(value: str) -> tuple[str, int]:
     """Take `HOST:PORT`, or a port of this machine alone."""
     host, _, port = value.rpartition(":")

@@ -10,11 +10,15 @@ from typing import Any
 import click
 from flask import current_app, has_app_context
 
+from ..conversion.money import amounts_between
+from ..errors import InvalidConversion
+from ..operations import sheets
 from ..operations.causes import said, why
 from ..operations.check import Level
 from ..operations.check import check as check_everything
 from ..operations.lanes import queries_of
 from ..operations.sending import would_send
+from ..operations.words import Group
 from ..recording.draft import cleaned
 from ..rules.attribution import sentence
 from ..rules.delivery import Delivery
@@ -23,9 +27,12 @@ from ..services import Services
 from ..store.outbox.ledger import Attempt
 from ..store.queries import GROUPS, Grouped, Queries, Wanted
 from . import output
-from .context import DELIVERY_ID, KIND, TIMES, as_json, command, moment, prepared, utf8
+from .context import DELIVERY_ID, KIND, TIMES, as_csv, as_json, command, moment, prepared, utf8
 from .output import described, money, product, what
 
+#: So many are listed, where nobody says how many.
+_SHOWN = 50
+_STATES = {group.value: group.statuses for group in Group}
 _STATUSES = click.Choice(["open", *(status.value for status in Status)])
 
 
@@ -33,8 +40,12 @@ _STATUSES = click.Choice(["open", *(status.value for status in Status)])
 @click.option(
     "--status",
     type=_STATUSES,
+    multiple=True,
     metavar="STATUS",
-    help="Such as delivered or held; 'open' is everything that has work left.",
+    help="Such as delivered or held; 'open' is everything that has work left. More than one may be.",
+)
+@click.option(
+    "--state", type=click.Choice([*_STATES]), help="One of the six that the dashboard counts."
 )
 @click.option("--kind", type=KIND, help="Only of this kind.")
 @click.option("--customer", type=utf8, metavar="KEY")
@@ -45,29 +56,50 @@ _STATUSES = click.Choice(["open", *(status.value for status in Status)])
 @click.option("--lane", type=utf8, metavar="LANE", help="As `flask s2s status` lists them.")
 @click.option("--reason", type=utf8, metavar="CODE", help="Such as no_click or expired.")
 @click.option("--error", type=utf8, metavar="TEXT", help="With exactly this last word.")
+@click.option("--currency", type=utf8, metavar="CODE", help="Paid in this currency.")
+@click.option("--least", type=utf8, metavar="AMOUNT", help="Of at least so much, such as 49.00.")
+@click.option("--most", type=utf8, metavar="AMOUNT", help="Of at most so much.")
 @click.option("--since", type=moment, metavar="TIME", help=f"Recorded since then: {TIMES}.")
 @click.option("--until", type=moment, metavar="TIME", help="Recorded before then.")
 @click.option(
     "--before", type=DELIVERY_ID, metavar="ID", help="The next page: what comes after this one."
 )
 @click.option("--group", type=click.Choice(GROUPS), help="Count them instead, by this.")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), help=f"At most so many: {_SHOWN}; in a file, all."
+)
+@as_csv
 @as_json
 @prepared
 def list_(
-    services: Services, before: int | None, group: str | None, limit: int, as_json: bool, **by: Any
+    services: Services,
+    before: int | None,
+    group: str | None,
+    limit: int | None,
+    as_csv: str | None,
+    as_json: bool,
+    **by: Any,
 ) -> None:
     """List deliveries, newest first.
 
     \b
     flask s2s list --key INV-77
     flask s2s list --status refused --since 7d --group error
+    flask s2s list --partner ada --currency EUR --least 49.00 --csv ada.csv
     """
     queries, wanted = queries_of(services), _wanted(by)
     if group is not None:
+        if as_csv is not None:
+            raise click.UsageError("--csv has deliveries, and --group counts them.")
         _print_groups(queries.grouped(wanted, group), group, as_json)
         return
-    found = queries.page(wanted, limit + 1, _place(queries, before))
+    place = _place(queries, before)
+    if as_csv is not None:
+        rows = sheets.conversions(queries, wanted, limit, place)
+        output.write_csv(as_csv, sheets.lines(sheets.CONVERSIONS, rows))
+        return
+    limit = limit or _SHOWN
+    found = queries.page(wanted, limit + 1, place)
     if len(found) > limit:
         del found[limit:]
         more = f"--limit, or --before {found[-1].id}"
@@ -90,12 +122,21 @@ _HEAD = ("id", "status", "what", "customer", "partner or why", "recorded (UTC)")
 
 
 def _wanted(by: Mapping[str, Any]) -> Wanted:
-    status, kind = by["status"], by["kind"]
-    statuses = OPEN if status == "open" else (status,)
+    state, kind = by["state"], by["kind"]
+    named = [one for word in by["status"] for one in (OPEN if word == "open" else (word,))]
+    if named and state is not None:
+        raise click.UsageError("--state stands for its statuses: leave --status out.")
+    try:
+        currency, least, most = amounts_between(by["currency"], by["least"], by["most"])
+    except InvalidConversion as error:
+        raise click.BadParameter(error.problem, param_hint=f"--{error.field}") from None
     return Wanted(
-        statuses=() if status is None else tuple(statuses),
+        statuses=tuple(dict.fromkeys(named)) if state is None else _STATES[state],
         kinds=() if kind is None else (kind,),
         detail=by["error"],
+        currency=currency,
+        least=least,
+        most=most,
         **{name: by[name] for name in _NAMED},
     )
 
@@ -195,10 +236,10 @@ def _print_delivery(delivery: Delivery) -> None:
             ("click", click_.click_id if click_ else "-"),
             ("partner", delivery.partner_key or "-"),
             ("sub IDs", ", ".join(click_.sub_ids) if click_ and click_.sub_ids else "-"),
-            ("recorded", output.moment(delivery.created_at) + " UTC"),
-            ("next try", output.moment(delivery.due_at)),
-            ("deadline", output.moment(delivery.deadline_at)),
-            ("settled", output.moment(delivery.settled_at)),
+            ("recorded", output.told_moment(delivery.created_at)),
+            ("next try", output.told_moment(delivery.due_at)),
+            ("deadline", output.told_moment(delivery.deadline_at)),
+            ("settled", output.told_moment(delivery.settled_at)),
             ("cleaned", "; ".join(cleaned(delivery.conversion)) or "-"),
             ("last word", said(delivery.detail or "-")),
             *([] if cause is None else [("it means", cause.meaning)]),

@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import click
@@ -62,6 +63,11 @@ def faint(text: str) -> str:
 def moment(at: datetime | None) -> str:
     """Return a time as people write it, UTC."""
     return "-" if at is None else f"{at:%Y-%m-%d %H:%M:%S}"
+
+
+def told_moment(at: datetime | None) -> str:
+    """Return the same where no head says that it is UTC."""
+    return "-" if at is None else f"{moment(at)} UTC"
 
 
 def span(length: timedelta) -> str:
@@ -153,6 +159,19 @@ def line_of_error(text: str) -> None:
 def dump(value: Any) -> None:
     """Print JSON in ASCII, so that no terminal or pipe can spoil it; times as ISO 8601."""
     click.echo(json.dumps(value, indent=2, default=_plain))
+
+
+def write_csv(place: str, lines: Iterable[str]) -> None:
+    """Write a table to a file, or to standard output where the place is `-`."""
+    if place == "-":
+        for line in lines:
+            click.echo(line.rstrip("\r\n"))
+        return
+    try:
+        with Path(place).open("w", newline="", encoding="utf-8") as file:
+            file.writelines(lines)
+    except OSError as error:
+        raise click.ClickException(f"{place} cannot be written: {error.strerror}.") from error
 
 
 def _printable(text: str) -> str:

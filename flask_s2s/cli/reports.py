@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import click
@@ -27,17 +26,13 @@ from ..services import Services
 from ..store.sums import Sums
 from . import output
 from .audit import note, why
-from .context import as_json, confirm, prepared, utf8
+from .context import as_csv, as_json, confirm, prepared, utf8
 
 _EXAMPLE = """\b
 Examples:
   flask s2s report --since 30d
   flask s2s report --by sub-id --partner ada
   flask s2s report --by day --since 2026-11-01 --csv november.csv"""
-
-as_csv = click.option(
-    "--csv", "as_csv", type=utf8, metavar="FILE", help="Write CSV to a file; '-' prints it."
-)
 
 
 @click.command(epilog=_EXAMPLE)
@@ -77,7 +72,7 @@ def report(
     shown = _currency(lines, currency)
     if as_csv is not None:
         rows = (sheets.report_row(line, by, shown) for line in lines)
-        write_csv(as_csv, sheets.lines(sheets.report_head(by), rows))
+        output.write_csv(as_csv, sheets.lines(sheets.report_head(by), rows))
     elif as_json:
         output.dump(_described(reports.overview(sums, period), by, lines))
     else:
@@ -94,19 +89,6 @@ def period_since(since: str, services: Services) -> Period:
         return Period.from_(since, services.clock.now().astimezone(zone))
     except UsageError as error:
         raise click.BadParameter(str(error), param_hint="--since") from None
-
-
-def write_csv(place: str, lines: Iterable[str]) -> None:
-    """Write a table to a file, or to standard output where the place is `-`."""
-    if place == "-":
-        for line in lines:
-            click.echo(line.rstrip("\r\n"))
-        return
-    try:
-        with Path(place).open("w", newline="", encoding="utf-8") as file:
-            file.writelines(lines)
-    except OSError as error:
-        raise click.ClickException(f"{place} cannot be written: {error.strerror}.") from error
 
 
 def _lines(sums: Sums, by: str, partner: str | None, period: Period) -> list[Line]:
@@ -252,7 +234,7 @@ def reconcile(
             for one in compared
             for found in one.differences
         )
-        write_csv(as_csv, sheets.lines(sheets.DIFFERENCES, rows))
+        output.write_csv(as_csv, sheets.lines(sheets.DIFFERENCES, rows))
     elif as_json:
         output.dump(_described_comparison(compared, missing))
     else:
@@ -322,7 +304,7 @@ def _print_differences(one: Comparison) -> None:
             continue
         click.echo()
         click.echo(f"{title}: {len(found)}")
-        head = ("what", "customer", "partner", "amount", "recorded", "most likely")
+        head = ("what", "customer", "partner", "amount", "recorded (UTC)", "most likely")
         output.table(head, [_difference_row(each) for each in found[:_SHOWN]])
         if len(found) > _SHOWN:
             click.echo(f"{len(found) - _SHOWN} more: --csv -")

@@ -121,12 +121,17 @@ def _lane(lane: Lane, now: datetime) -> tuple[str, ...]:
         count.lane,
         ("fails" if lane.fails(now) else lane.state)
         if until is None
-        else f"{lane.state} until {until:%H:%M:%S}",
+        else f"{lane.state} until {_until(until, now)}",
         "none yet" if last is None else f"{output.span(now - last)} ago",
         f"{lane.accepted} of {lane.tried} accepted" if lane.tried else "no tries",
         str(count.due),
         str(count.later),
     )
+
+
+def _until(at: datetime, now: datetime) -> str:
+    """Return a time as short as it can be told: without the day, where that is today's."""
+    return f"{at:%H:%M:%S} UTC" if at.date() == now.date() else f"{at:%m-%d %H:%M} UTC"
 
 
 def _in_order(counts: dict[str, int]) -> list[str]:

@@ -7,7 +7,7 @@ wants.
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from ..errors import InvalidConversion
@@ -56,6 +56,30 @@ def major_units(amount: int, currency: str) -> str:
 def decimal_text(amount: int, currency: str) -> str:
     """Return minor units as major ones, for a program: "-1234.50", with the currency's own digits."""
     return f"{Decimal(amount).scaleb(-digits(currency)):f}"
+
+
+def amounts_between(
+    currency: str | None, least: str | None, most: str | None
+) -> tuple[str | None, int | None, int | None]:
+    """Return a currency's code, and two amounts as people write them in its minor units.
+
+    Raises `InvalidConversion`, which names the one that cannot be.
+    """
+    amounts: list[int | None] = []
+    code = None if currency is None else currency_code(currency)
+    for field, written in (("least", least), ("most", most)):
+        if written is None:
+            amounts.append(None)
+        elif code is None:
+            raise InvalidConversion(field, "is an amount of one currency: say which")
+        else:
+            try:
+                amounts.append(minor_units(Decimal(written), code))
+            except (InvalidOperation, InvalidConversion):
+                example = decimal_text(4900, code)
+                problem = f"is an amount in {code}, such as {example}"
+                raise InvalidConversion(field, problem) from None
+    return code, amounts[0], amounts[1]
 
 
 def _from_decimal(amount: Decimal, currency: str) -> int:

@@ -45,7 +45,7 @@ class Reconciliation:
     def compare(self) -> Response | BaseResponse:
         """Compare now; as a file where one is asked for."""
         if self._frame.forms.facts(request, self._frame.who.name, "compare") != []:
-            return self._frame.stale()
+            return self._frame.stale("reconciliation", **period_args(self._frame.period()))
         period = self._frame.period()
         found = self._last[self._frame.services] = self._compared(period)
         if request.form.get("as") == "csv":
@@ -61,7 +61,7 @@ class Reconciliation:
         """Take a difference off, with a note."""
         mark = request.form.get("mark", "")
         if self._frame.forms.facts(request, self._frame.who.name, EXPLAINED) != [mark]:
-            return self._frame.stale()
+            return self._frame.stale("reconciliation", **period_args(self._frame.period()))
         self._frame.note(EXPLAINED, difference=mark)
         self._last.pop(self._frame.services, None)
         period = self._frame.period()

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from datetime import datetime, time, timedelta, timezone
 from typing import Any
 
-from ..conversion.money import currency_code, minor_units
+from ..conversion.money import amounts_between
 from ..errors import InvalidConversion, UsageError
 from ..operations.period import NAMED, Period
 from ..operations.words import STATUS_WORDS, Group
 from ..store.outbox.ledger import Wanted as Meant
 from ..store.queries import Wanted
 from ..store.schema import EPOCH
+from .formats import shell
 
 #: What can be chosen as a kind: its word, and what it stands for in the rows.
 KINDS = {
@@ -31,14 +31,28 @@ _EXACT = ("partner", "reason", "sub_id", "detail", "customer", "network", "lane"
 _AMOUNTS = ("least", "most")
 #: What an act is meant for. Of an address that brings more, nothing else goes on.
 _MEANT = ("id", "status", "kind", "detail")
-_NAMES = ("kind", "state", "status", *_EXACT, "currency", *_AMOUNTS)
+NAMES = ("kind", "state", "status", *_EXACT, "currency", *_AMOUNTS)
+#: What a filter is called on the command line, where it has another name there.
+_OPTIONS = {"sub_id": "sub-id", "detail": "error"}
+
+
+class BadFilter(UsageError):
+    """A filter in an address cannot be. `names` are its parameters."""
+
+    def __init__(self, problem: str, *names: str) -> None:
+        super().__init__(problem)
+        self.names = names
 
 
 def period_of(args: Mapping[str, str], now: datetime) -> Period:
     """Return the period that an address names; the last 30 days where it names none."""
-    if "from" in args or "to" in args:
-        return Period.between(args.get("from", ""), args.get("to", ""), now.tzinfo)
-    return Period.named(args.get("period", "30d"), now)
+    two_dates = "from" in args or "to" in args
+    try:
+        if two_dates:
+            return Period.between(args.get("from", ""), args.get("to", ""), now.tzinfo)
+        return Period.named(args.get("period", "30d"), now)
+    except UsageError as error:
+        raise BadFilter(str(error), *(("from", "to") if two_dates else ("period",))) from None
 
 
 def period_args(period: Period) -> dict[str, str]:
@@ -51,7 +65,7 @@ def period_args(period: Period) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """The filters of a list. Raises `UsageError` for one that cannot be."""
+    """The filters of a list. Raises `BadFilter` for one that cannot be."""
 
     #: As they stand in the address.
     given: dict[str, str]
@@ -63,7 +77,7 @@ class Filters:
     @classmethod
     def read(cls, args: Mapping[str, str], period: Period) -> Filters:
         """Read them from an address."""
-        given = {name: args[name] for name in _NAMES if args.get(name)}
+        given = {name: args[name] for name in NAMES if args.get(name)}
         kind = _one_of("kind", given, KINDS)
         state = _one_of("state", given, _STATUSES)
         statuses = () if state is None else _STATUSES[state]
@@ -80,6 +94,38 @@ class Filters:
         )
         return cls(given, everywhere, replace(everywhere, statuses=statuses))
 
+    @classmethod
+    def as_far_as(cls, args: Mapping[str, str], period: Period) -> tuple[Filters, list[BadFilter]]:
+        """Read what can be read of an address; return with it what cannot be."""
+        left, wrong = dict(args), list[BadFilter]()
+        while True:
+            try:
+                return cls.read(left, period), wrong
+            except BadFilter as error:
+                wrong.append(error)
+                for name in error.names:
+                    left.pop(name, None)
+
+    def command_line(self, period: Period) -> str:
+        """Return the command that lists the same."""
+        words = ["flask s2s list", f"--since {_written(period.since)}"]
+        words.append(f"--until {_written(period.until)}")
+        for name, value in self.given.items():
+            if name == "kind":
+                words += [f"--kind {kind}" for kind in KINDS[value][1]]
+            elif name == "status":
+                words += [f"--status {status}" for status in value.split(",")]
+            else:
+                option = _OPTIONS.get(name, name)
+                words.append(f"--{option} {shell(value)}")
+        return " ".join(words)
+
+
+def _written(at: datetime) -> str:
+    """Return the first moment of a day as the command line takes it, which counts in UTC."""
+    at_utc = at.astimezone(timezone.utc)
+    return f"{at_utc:%Y-%m-%d}" if at_utc.time() == time() else f"'{at_utc:%Y-%m-%d %H:%M}'"
+
 
 def _exact(given: Mapping[str, str]) -> dict[str, Any]:
     return {name: given.get(name) for name in _EXACT}
@@ -87,21 +133,20 @@ def _exact(given: Mapping[str, str]) -> dict[str, Any]:
 
 def _amounts(given: Mapping[str, str]) -> dict[str, Any]:
     """Read the currency, and the least and the most in minor units of it."""
-    if "currency" not in given:
-        if any(name in given for name in _AMOUNTS):
-            raise UsageError("least= and most= are amounts of one currency: currency= says which")
-        return {}
+    names = ("currency", *_AMOUNTS)
     try:
-        currency = currency_code(given["currency"])
-    except InvalidConversion:
-        raise UsageError("currency= is a code of three letters, such as EUR") from None
-    found: dict[str, Any] = {"currency": currency}
-    for name in (name for name in _AMOUNTS if name in given):
-        try:
-            found[name] = minor_units(Decimal(given[name]), currency)
-        except (InvalidOperation, InvalidConversion):
-            raise UsageError(f"{name}= is an amount in {currency}, such as 49.00") from None
-    return found
+        found = amounts_between(*(given.get(name) for name in names))
+    except InvalidConversion as error:
+        # Without the currency no amount is one.
+        these = names if error.field == "currency" else (error.field,)
+        raise BadFilter(f"{error.field}= {error.problem}", *these) from None
+    return dict(zip(names, found, strict=True))
+
+
+def page_args(args: Mapping[str, str], without: Collection[str]) -> dict[str, str]:
+    """Return what an address says of its page, but some: what a stranger added does not go on."""
+    named = ("period", "from", "to", "key", "by", "q", "sort", *NAMES)
+    return {name: args[name] for name in named if name in args and name not in without}
 
 
 def meant_args(args: Mapping[str, str]) -> dict[str, str]:
@@ -131,7 +176,7 @@ def place_of(text: str | None) -> tuple[datetime, int] | None:
         return None
     micro, _, number = text.partition(".")
     if not all(part.isascii() and part.isdigit() and len(part) < 18 for part in (micro, number)):
-        raise UsageError("before= is where a list goes on, as its link “Older” has it")
+        raise BadFilter("before= is where a list goes on, as its link “Older” has it", "before")
     return EPOCH + timedelta(microseconds=int(micro)), int(number)
 
 
@@ -144,5 +189,5 @@ def _one_of(name: str, given: Mapping[str, str], known: object) -> str | None:
     value = given.get(name)
     names = list(known)  # type: ignore[call-overload]
     if value is not None and value not in names:
-        raise UsageError(f"{name}= is one of {', '.join(names)}")
+        raise BadFilter(f"{name}= is one of {', '.join(names)}", name)
     return value

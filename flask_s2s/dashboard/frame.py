@@ -18,7 +18,7 @@ from ..store.audit import Entry
 from ..store.outbox.heartbeat import version
 from . import formats
 from .access import Access, Act, View
-from .filters import period_of
+from .filters import BadFilter, page_args, period_of
 from .model import Model
 from .rendering import fingerprint, render
 from .safety import Forms
@@ -150,12 +150,14 @@ class Frame:
         """Return the period that the address names."""
         return period_of(request.args, self.model.local)
 
-    def stale(self) -> Response:
+    def stale(self, page: str, **parameters: Any) -> Response:
+        """Say that a form was too old to change anything, and where the new one is."""
         return self.page(
             "error.html",
             409,
             heading="Nothing was changed",
-            text="This page was old, or was not made for you. Go back, renew it and try again.",
+            text="This page was old, or was not made for you.",
+            onward=("Here is the new one", self.url(page, **parameters)),
         )
 
     def on_http_error(self, error: HTTPException) -> Response | HTTPException:
@@ -165,12 +167,29 @@ class Frame:
         words = {403: "You may look, not act", 404: "There is nothing here"}
         heading = words.get(error.code or 500, error.name)
         return self.page(
-            "error.html", error.code or 500, heading=heading, text=error.description or ""
+            "error.html",
+            error.code or 500,
+            heading=heading,
+            text=error.description or "",
+            onward=None,
         )
 
     def on_usage(self, error: UsageError) -> Response:
-        """A filter in the address that cannot be: say which."""
-        return self.page("error.html", 400, heading="This address cannot be read", text=str(error))
+        """A filter in the address that cannot be: say which, and keep the others."""
+        names = error.names if isinstance(error, BadFilter) else ()
+        rule, onward = request.url_rule, None
+        # Of an address that acts nothing is left out: it would act on more.
+        if names and rule is not None and "POST" not in (rule.methods or ()):
+            rest = page_args(request.args, names)
+            place = self.url(rule.endpoint.rpartition(".")[2], **(request.view_args or {}), **rest)
+            onward = ("Show it without that", place)
+        return self.page(
+            "error.html",
+            400,
+            heading="This address cannot be read",
+            text=str(error),
+            onward=onward,
+        )
 
     def on_database(self, error: Exception) -> Response:
         """The outbox cannot be read: say so, and when to come again."""
@@ -180,6 +199,7 @@ class Frame:
             heading="The outbox cannot be read",
             text=f"The database did not answer ({type(error).__name__}). Clicks stay in the "
             "visitors’ cookies. Try again in ten seconds.",
+            onward=None,
         )
         answer.headers["Retry-After"] = "10"
         return answer

@@ -84,7 +84,8 @@ class Operation:
         if request.method == "POST":
             facts = self._frame.forms.facts(request, self._frame.who.name, f"{act} all")
             if facts is None:
-                return self._frame.stale()
+                again = {**period_args(period), **meant_args(request.args)}
+                return self._frame.stale(act, **again)
             written = request.form.get("count", "").strip()
             if facts != [number, *_described(wanted)]:
                 return self._preview(act, wanted, counted, 409, f"It is {number} by now.")
@@ -147,7 +148,7 @@ class Operation:
         lane, error = self._lane(), ""
         if request.method == "POST":
             if self._frame.forms.facts(request, self._frame.who.name, "pause") != [lane]:
-                return self._frame.stale()
+                return self._frame.stale("pause", lane=lane)
             why, until = request.form.get("why", "").strip(), request.form.get("until", "")
             if why and until in _UNTIL:
                 ends = _UNTIL[until](self._frame.model.local)
@@ -170,7 +171,7 @@ class Operation:
         """Open a lane, whatever closed it."""
         services, lane = self._frame.services, self._lane()
         if self._frame.forms.facts(request, self._frame.who.name, "resume") != [lane]:
-            return self._frame.stale()
+            return self._frame.stale("delivery")
         if services.supervisor.breakers.resume(lane, self._frame.model.now):
             services.supervisor.wake()
             self._frame.note("resume", lane=lane)
@@ -229,7 +230,7 @@ class Operation:
     def check(self) -> BaseResponse:
         """Look again."""
         if self._frame.forms.facts(request, self._frame.who.name, "check") != []:
-            return self._frame.stale()
+            return self._frame.stale("settings")
         self._frame.model.renew()
         return redirect(self._frame.url("settings"), 303)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from ..store.audit import Kind
 from ..store.outbox.ledger import Wanted as Again
 from ..store.queries import Wanted
 from . import files, formats
-from .filters import KINDS, LARGEST, Filters, period_args, place_after, place_of
+from .filters import KINDS, LARGEST, NAMES, Filters, period_args, place_after, place_of
 from .frame import Frame
 from .model import MOST_PARTNERS, customer
 
@@ -75,7 +75,7 @@ class Programme:
         if text := request.args.get("q", "").strip():
             return self._found(text)
         period = self._frame.period()
-        filters = Filters.read(request.args, period)
+        filters, wrong = Filters.as_far_as(request.args, period)
         counted = self._frame.model.queries.by_status(filters.everywhere)
         tabs = {group: sum(counted.get(status, 0) for status in group.statuses) for group in Group}
         before = place_of(request.args.get("before"))
@@ -83,9 +83,14 @@ class Programme:
         older = rows[_ROWS - 1] if len(rows) > _ROWS else None
         return self._frame.page(
             "conversions.html",
+            400 if wrong else 200,
             period=period,
             args={**period_args(period), **filters.given},
             filters=filters.given,
+            wrong=wrong,
+            said={name: request.args[name] for name in NAMES if name in request.args},
+            line=filters.command_line(period),
+            most_of_a_file=_FILE,
             tabs=tabs,
             total=sum(tabs.values()),
             matching=sum(counted.get(one, 0) for one in filters.shown.statuses or counted),
@@ -118,6 +123,10 @@ class Programme:
             period=period,
             args=period_args(period),
             filters={},
+            wrong=[],
+            said={},
+            line=None,
+            most_of_a_file=_FILE,
             tabs=None,
             total=len(found),
             matching=len(found),
@@ -134,18 +143,8 @@ class Programme:
     def conversions_csv(self) -> Response:
         """The same list as a file."""
         filters = Filters.read(request.args, self._frame.period())
-        return files.answer("conversions.csv", files.CONVERSIONS, self._exported(filters.shown))
-
-    def _exported(self, wanted: Wanted) -> Iterator[list[Any]]:
-        before, left = None, _FILE
-        while left > 0:
-            asked = (wanted, min(1000, left), before)
-            rows = self._frame.model.queries.exported(files.COLUMNS, *asked)
-            yield from map(files.conversion_row, rows)
-            left -= 1000
-            if len(rows) < 1000:
-                return
-            before = (rows[-1].created_at, rows[-1].id)
+        rows = sheets.conversions(self._frame.model.queries, filters.shown, _FILE)
+        return files.answer("conversions.csv", sheets.CONVERSIONS, rows)
 
     def conversion(self, number: int) -> Response:
         """Show one conversion: its request, its answer and its next step."""
@@ -175,7 +174,7 @@ class Programme:
     def retry_one(self, number: int) -> BaseResponse:
         """Send one conversion again, now."""
         if self._frame.forms.facts(request, self._frame.who.name, "retry") != [number]:
-            return self._frame.stale()
+            return self._frame.stale("conversion", number=number)
         services = self._frame.services
         services.ledger.retry(
             Again(delivery_id=number), self._frame.model.now, services.settings.give_up
@@ -211,7 +210,7 @@ class Programme:
         """Credit a customer's sign-up to a click, by hand."""
         key, click_id = request.form.get("key", ""), request.form.get("click", "").strip()
         if self._frame.forms.facts(request, self._frame.who.name, "credit") != [key]:
-            return self._frame.stale()
+            return self._frame.stale("customer", key=key)
         found = customer(self._frame.model, key)
         if found is None:
             abort(404, f"Nothing is on record for customer {key}.")
@@ -303,7 +302,7 @@ class Programme:
     def block(self) -> Response | BaseResponse:
         """Credit nobody to a partner, or to a click, from now on."""
         if self._frame.forms.facts(request, self._frame.who.name, "block") != []:
-            return self._frame.stale()
+            return self._frame.stale("fraud", **period_args(self._frame.period()))
         services, said = self._frame.services, request.form
         kind: Kind = "click" if said.get("kind") == "click" else "partner"
         name, network = said.get("name", "").strip(), said.get("network", "")
@@ -319,18 +318,18 @@ class Programme:
             return self._fraud(self._frame.period(), 422, error)
         self._frame.note("block", **{kind: name})
         self._frame.model.renew()
-        return redirect(self._frame.url("fraud"), 303)
+        return redirect(self._frame.url("fraud", **period_args(self._frame.period())), 303)
 
     def unblock(self) -> Response | BaseResponse:
         """Credit to a partner, or to a click, again."""
         facts = self._frame.forms.facts(request, self._frame.who.name, "unblock")
         if facts is None or len(facts) != 3:
-            return self._frame.stale()
+            return self._frame.stale("fraud", **period_args(self._frame.period()))
         network, kind, name = facts
         if self._frame.services.blocks.remove(network, kind, name):
             self._frame.note("unblock", **{kind: name})
         self._frame.model.renew()
-        return redirect(self._frame.url("fraud"), 303)
+        return redirect(self._frame.url("fraud", **period_args(self._frame.period())), 303)
 
     def partner(self) -> Response:
         """Show one partner's results, by sub ID and day."""

@@ -5,10 +5,16 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Any
 
+from sqlalchemy import Row
+
+from ..store.queries import Queries, Wanted
+from .causes import why
 from .reconcile import Difference
 from .report import Line
+from .words import GROUP_OF
 
 #: How a line of a report is named, by what the report is split by.
 NAMES = {"partner": ("partner_key",), "sub-id": ("partner_key", "sub_id"), "day": ("day",)}
@@ -35,6 +41,49 @@ def report_row(line: Line, by: str, currency: str) -> list[Any]:
         *(line.clicks, line.signups, line.confirmed),
         *(() if by == "day" else (line.paying,)),
         *(currency, line.paid(currency), line.refunded(currency), line.net(currency)),
+    ]
+
+
+CONVERSIONS = (
+    *("id", "kind", "status", "state", "reason", "cause", "customer_key", "partner_key"),
+    *("sub_id", "key", "amount_minor", "currency", "created_at", "settled_at", "detail"),
+)
+#: What a row of it is made of.
+_COLUMNS = (
+    *("id", "kind", "status", "reason", "customer_key", "partner_key", "sub_id", "key"),
+    *("amount", "currency", "created_at", "settled_at", "detail"),
+)
+_AT_ONCE = 1000
+
+
+def conversions(
+    queries: Queries,
+    wanted: Wanted,
+    most: int | None,
+    before: tuple[datetime, int] | None = None,
+) -> Iterator[list[Any]]:
+    """Yield the rows of what a list has, newest first: all, or so many at most."""
+    left = most
+    while left is None or left > 0:
+        asked = _AT_ONCE if left is None else min(_AT_ONCE, left)
+        rows = queries.exported(_COLUMNS, wanted, asked, before)
+        yield from map(_conversion_row, rows)
+        if len(rows) < asked:
+            return
+        left = None if left is None else left - asked
+        before = (rows[-1].created_at, rows[-1].id)
+
+
+def _conversion_row(row: Row[Any]) -> list[Any]:
+    number, kind, status, reason, *theirs, created_at, settled_at, detail = tuple(row)
+    cause = why(status, detail)
+    return [
+        *(number, kind, status, GROUP_OF[status].value, reason),
+        None if cause is None else cause.value,
+        *theirs,
+        created_at.isoformat(),
+        settled_at.isoformat() if settled_at else None,
+        detail,
     ]
 
 

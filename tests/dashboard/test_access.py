@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import re
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from flask import Flask
@@ -112,6 +114,33 @@ def test_a_form_of_another_site_or_of_another_person_changes_nothing(programme: 
     data = {"token": token, "key": "41", "click": "x"}
     assert client.post("/partners/customer/credit", data=data).status_code == 409
     assert client.post(path, data={"token": token}).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("path", "new"),
+    [
+        (
+            "/failed/retry?status=refused&kind=signup&period=7d",
+            "/failed/retry?period=7d&kind=signup&status=refused",
+        ),
+        ("/reconciliation/compare?period=7d", "/reconciliation?period=7d"),
+        ("/fraud/block?period=90d", "/fraud?period=90d"),
+        ("/conversions/1/retry", "/conversions/1"),
+        (
+            "/delivery/pause?lane=partnerstack/tracking",
+            "/delivery/pause?lane=partnerstack/tracking",
+        ),
+    ],
+)
+def test_an_old_form_leads_to_the_new_one(programme: Programme, path: str, new: str) -> None:
+    programme.signs_up("41", "ada")
+    answer = programme.client().post(f"/partners{path}", data={"token": "old"})
+    assert answer.status_code == 409
+    [link] = re.findall(r'href="([^"]*)">Here is the new one', answer.text)
+    split = urlsplit(html.unescape(link))
+    expected = urlsplit(f"/partners{new}")
+    assert split.path == expected.path
+    assert parse_qs(split.query) == parse_qs(expected.query)
 
 
 def test_a_form_with_a_forged_token_changes_nothing_anywhere(programme: Programme) -> None:

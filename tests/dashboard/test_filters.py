@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from flask_s2s.cli import s2s
 from flask_s2s.store.queries import Wanted
 from tests.cli.runner import cli_runner
-from tests.dashboard.programme import Programme
+from tests.dashboard.programme import Programme, words_of
 from tests.dashboard.test_numbers import fill, queries
 
 
@@ -53,8 +55,8 @@ def test_each_database_narrows_alike(any_programme: Programme) -> None:
 @pytest.mark.parametrize(
     ("query", "says"),
     [
-        ("least=5", "least= and most= are amounts of one currency"),
-        ("currency=E&most=5", "currency= is a code of three letters"),
+        ("least=5", "least= is an amount of one currency: say which"),
+        ("currency=E&most=5", "currency= must be a three-letter code such as USD"),
         ("currency=EUR&most=many", "most= is an amount in EUR, such as 49.00"),
         ("currency=JPY&least=1.5", "least= is an amount in JPY"),
         ("status=refused,gone", "status= is one of"),
@@ -62,6 +64,46 @@ def test_each_database_narrows_alike(any_programme: Programme) -> None:
 )
 def test_a_filter_that_cannot_be_is_named(programme: Programme, query: str, says: str) -> None:
     assert says in programme.read(f"/conversions?{query}", status=400)
+
+
+def test_what_cannot_be_is_left_out_and_the_rest_is_kept(programme: Programme) -> None:
+    fill(programme)
+    page = programme.client().get(
+        "/partners/conversions?partner=ada&currency=EUR&least=19,00&state=odd&from=2025-12-30"
+        "&to=2026-01-02"
+    )
+    assert page.status_code == 400
+    said = words_of(page.text)
+    assert "least= is an amount in EUR, such as 49.00" in said
+    assert "state= is one of confirmed," in said
+    assert "All 1 Confirmed" in said
+    # As it was written, so that it can be mended; and no link goes on with it.
+    assert re.search(r'id="least" name="least" value="19,00" aria-invalid="true"', page.text)
+    assert 'value="ada" selected' in page.text
+    assert "least=" not in "".join(re.findall(r'href="([^"]*)"', page.text))
+
+
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [
+        ("/partner?key=ada&from=2026-02-01&to=2026-01-01", "/partners/partner?key=ada"),
+        (
+            "/conversions?partner=ada&kind=signup&before=x",
+            "/partners/conversions?kind=signup&amp;partner=ada",
+        ),
+        ("/conversions.csv?partner=ada&state=odd&page=2", "/partners/conversions.csv?partner=ada"),
+        ("/partners?period=ever&sort=net&_anchor=x", "/partners/partners?sort=net"),
+        ("/failed/retry?status=odd&kind=signup", "/partners/"),
+    ],
+)
+def test_a_page_that_cannot_be_leads_to_itself_without_what_is_wrong(
+    programme: Programme, path: str, kept: str
+) -> None:
+    """An act is never led to with less said than before: it would be meant for more."""
+    page = programme.client().get(f"/partners{path}")
+    assert page.status_code == 400
+    main = page.text.partition("<main")[2].partition("</main>")[0]
+    assert re.findall(r'href="([^"]*)"', main) == [kept]
 
 
 def test_a_list_of_one_status_says_how_many_there_are_of_it(programme: Programme) -> None:
@@ -95,14 +137,59 @@ def test_a_period_of_any_days_keeps_the_filters_and_the_filters_keep_it(
     assert 'type="hidden" name="from" value="2025-12-30"' in rest
 
 
-def test_the_command_line_narrows_alike(programme: Programme) -> None:
+@pytest.mark.parametrize(
+    "query",
+    [
+        "lane=partnerstack/api",
+        "network=partnerstack&sub_id=newsletter",
+        "currency=usd&least=5&most=49",
+        "state=none",
+        "kind=refund",
+        "status=unattributed,delivered&network=partnerstack",
+        "from=2025-12-01&to=2025-12-31",
+        "detail=taken+by+the+network%3B+sent+again+once",
+    ],
+)
+def test_the_command_line_narrows_alike(programme: Programme, query: str) -> None:
+    """The command that a page shows prints the page's own file."""
     fill(programme)
-    for options, number in (
-        (["--lane", "partnerstack/api"], 6),
-        (["--network", "partnerstack", "--sub-id", "newsletter"], 13),
-    ):
-        said = cli_runner(programme.app).invoke(s2s, ["list", *options]).stdout
-        assert len(said.splitlines()) - 1 == number
+    page = programme.read(f"/conversions?{query}")
+    [line] = re.findall(r"On the command line: flask s2s (.*) , as a file", page)
+    run = cli_runner(programme.app).invoke(s2s, [*shlex.split(line), "--csv", "-"])
+    assert run.exit_code == 0, run.output
+    rows = programme.client().get(f"/partners/conversions.csv?{query}").text.splitlines()
+    assert run.stdout.splitlines() == rows
+    assert (len(rows) > 1) is ("from=" not in query)
+
+
+def test_a_list_as_a_file_is_whole_unless_a_number_is_said(
+    programme: Programme, tmp_path: Path
+) -> None:
+    fill(programme)
+    place = tmp_path / "all.csv"
+    cli_runner(programme.app).invoke(s2s, ["list", "--csv", str(place)])
+    rows = place.read_text().splitlines()
+    assert len(rows) == 17
+    few = cli_runner(programme.app).invoke(s2s, ["list", "--limit", "3", "--csv", "-"])
+    assert few.stdout.splitlines() == rows[:4]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--least", "5"], "--least: is an amount of one currency: say which"),
+        (["--currency", "EUR", "--most", "many"], "--most: is an amount in EUR, such as 49.00"),
+        (["--currency", "E"], "--currency: must be a three-letter code"),
+        (["--state", "open", "--status", "held"], "--state stands for its statuses"),
+        (["--group", "error", "--csv", "-"], "--csv has deliveries, and --group counts them"),
+    ],
+)
+def test_a_list_that_cannot_be_is_a_wrong_command(
+    programme: Programme, options: list[str], says: str
+) -> None:
+    run = cli_runner(programme.app).invoke(s2s, ["list", *options])
+    assert run.exit_code == 2
+    assert says in " ".join(run.stderr.split())
 
 
 def test_an_empty_list_says_whether_there_is_something_at_another_time(

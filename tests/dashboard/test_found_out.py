@@ -112,7 +112,7 @@ TROUBLES = {
         "/delivery",
         "Rests asked to slow down; until 00:10:00",
         "status",
-        "partnerstack/tracking  rests until 00:10:00",
+        "partnerstack/tracking  rests until 00:10:00 UTC",
     ),
     "the path is wrong": Told(
         has_a_wrong_path,

@@ -101,6 +101,34 @@ def test_the_command_lines_retry_is_shown_alike(programme: Programme) -> None:
     assert "mended 2 2 accepted" in programme.read("/failed")
 
 
+def test_the_command_line_tells_how_far_an_act_is(programme: Programme) -> None:
+    refused(programme, 3)
+    run = cli_runner(programme.app).invoke
+    assert run(s2s, ["retry", "--status", "refused", "--yes", "--why", "mended"]).exit_code == 0
+    [listed] = json.loads(run(s2s, ["audit", "--json"]).stdout)
+    number = str(listed["id"])
+    assert run(s2s, ["audit"]).stdout.splitlines()[1].split()[0] == number
+    said = run(s2s, ["audit", number]).stdout
+    assert "mended" in said
+    assert "0 of 3 settled." in said
+    programme.services.drain()  # The network still refuses them.
+    said = run(s2s, ["audit", number]).stdout
+    assert "3 of 3 settled." in said
+    assert "failed again" in said
+    told = json.loads(run(s2s, ["audit", number, "--json"]).stdout)
+    assert (told["number"], told["settled"], told["open"], told["further"]) == (3, 3, 0, 0)
+    assert told["states"]["failed"] == len(told["failed_again"]) == 3
+    assert "3 of 3 settled" in programme.read(f"/acts/{number}")
+
+
+def test_the_command_line_has_no_act_that_has_no_page(programme: Programme) -> None:
+    programme.services.audit.write(entry_of(programme))
+    for number in ("1", "2"):
+        result = cli_runner(programme.app).invoke(s2s, ["audit", number])
+        assert result.exit_code == 1
+        assert f"There is no act {number} on deliveries." in result.stderr
+
+
 @pytest.mark.parametrize("number", [2, 2**63])
 def test_an_act_that_is_none_or_was_on_nothing_sent_has_no_page(
     programme: Programme, number: int
