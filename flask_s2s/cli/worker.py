@@ -20,6 +20,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from ..delivery.verifier import Looked
 from ..networks.reading import Unknown
+from ..operations.acts import VERIFY
 from ..operations.lanes import read_with
 from ..rules.verification import Confirmed, LookAgain, Missing, SendAgain, Undone, Unmoved, Unproven
 from ..services import Services
@@ -28,7 +29,8 @@ from ..store.dialects.servers import can_notify
 from ..store.outbox.verification_queue import Chosen
 from ..threads import Waker
 from . import output
-from .context import address, as_json, command, prepared, utf8
+from .audit import note, why
+from .context import DELIVERY_ID, address, as_json, command, prepared, utf8
 
 #: What the library puts into each record; all else is somebody's `extra`.
 _OWN = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "action"))
@@ -179,13 +181,22 @@ _RESULTS = tuple(dict.fromkeys((*_WORDS.values(), "unknown", "test record")))
 
 
 @click.command()
+@click.option("--id", "one", type=DELIVERY_ID, metavar="ID", help="This delivery.")
 @click.option(
     "--customer", type=utf8, metavar="KEY", help="What this customer did, whatever its state."
 )
 @click.option("--all", "every", is_flag=True, help="All that are not confirmed, missing ones too.")
+@why
 @as_json
 @prepared
-def verify(services: Services, customer: str | None, every: bool, as_json: bool) -> None:
+def verify(
+    services: Services,
+    one: int | None,
+    customer: str | None,
+    every: bool,
+    why: str | None,
+    as_json: bool,
+) -> None:
     """Read delivered sign-ups, actions and payments back from the network, now.
 
     Without options: those that a worker would read back by itself. One that is not on record
@@ -194,8 +205,10 @@ def verify(services: Services, customer: str | None, every: bool, as_json: bool)
 
     \b
     flask s2s verify --customer 4711
+    flask s2s verify --id 12
     """
-    verifier, chosen = services.supervisor.verifier(), Chosen(customer=customer, all=every)
+    verifier = services.supervisor.verifier()
+    chosen = Chosen(delivery=one, customer=customer, all=every)
     if not verifier.able:
         raise click.ClickException(
             f"There are no API keys to read with: set {read_with(services)}."
@@ -205,9 +218,16 @@ def verify(services: Services, customer: str | None, every: bool, as_json: bool)
         raise click.ClickException(
             f"Nothing delivered of customer {customer}: flask s2s explain {customer}"
         )
-    if any(isinstance(one.verdict, SendAgain) for one in looked):
+    if not looked and one is not None:
+        raise click.ClickException(
+            f"Delivery {one} is not one that a network's records are read for: flask s2s show {one}"
+        )
+    if any(isinstance(each.verdict, SendAgain) for each in looked):
         services.supervisor.wake()
-    counts = Counter(_word(one) for one in looked)
+    if one is not None or customer is not None:
+        named = {key for each in looked if (key := each.delivery.customer_key) is not None}
+        note(services, VERIFY, why, named, **({} if one is None else {"id": one}))
+    counts = Counter(_word(each) for each in looked)
     if as_json:
         told = {_snake(word): counts[word] for word in _RESULTS}
         output.dump({"asked": len(looked), **told, "deliveries": [_described(o) for o in looked]})

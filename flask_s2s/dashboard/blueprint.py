@@ -41,6 +41,7 @@ def dashboard(
         ("/conversions.csv", pages.conversions_csv, ["GET"]),
         ("/conversions/<int:number>", pages.conversion, ["GET"]),
         ("/conversions/<int:number>/retry", pages.retry_one, ["POST"]),
+        ("/conversions/<int:number>/ask", pages.ask, ["POST"]),
         ("/customers", pages.customers, ["GET"]),
         ("/customer", pages.customer, ["GET"]),
         ("/customer/credit", pages.credit, ["POST"]),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from flask import Response, redirect, request
+from flask import Response, request
 from werkzeug.wrappers import Response as BaseResponse
 
 from ..operations import sheets
@@ -64,8 +64,8 @@ class Reconciliation:
             return self._frame.stale("reconciliation", **period_args(self._frame.period()))
         self._frame.note(EXPLAINED, difference=mark)
         self._last.pop(self._frame.services, None)
-        period = self._frame.period()
-        return redirect(self._frame.url("reconciliation", **period_args(period)), 303)
+        told = "Explained. Compare again to see what is left."
+        return self._frame.done(told, "reconciliation", **period_args(self._frame.period()))
 
     def _compared(self, period: Period) -> _Found:
         services = self._frame.services

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from flask import Response, abort, g, request, url_for
+from flask import Response, abort, g, redirect, request, url_for
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as BaseResponse
 
 from ..errors import S2SError, UsageError
 from ..operations.period import Period
@@ -24,6 +25,8 @@ from .rendering import fingerprint, render
 from .safety import Forms
 
 T = TypeVar("T")
+#: What a notice is signed for: nobody's link has a page say what was not done.
+_TOLD = "told"
 
 
 class Frame:
@@ -103,6 +106,7 @@ class Frame:
                 here=request.endpoint,
                 partner_name=self.partner_name,
                 menu_failed=self._known(self.model.failed, 0),
+                told=self._told(),
                 unpaid=self._known(self.model.unpaid, ""),
                 network=", ".join(self.services.networks),
                 version=version(),
@@ -149,6 +153,16 @@ class Frame:
     def period(self) -> Period:
         """Return the period that the address names."""
         return period_of(request.args, self.model.local)
+
+    def done(self, told: str, page: str, **parameters: Any) -> BaseResponse:
+        """Go on to a page, which tells this person what was done."""
+        at = formats.clock(self.model.local, self.model.local, seconds=True)
+        token = self.forms.token(self.who.name, _TOLD, at, told)
+        return redirect(self.url(page, **parameters, told=token), 303)
+
+    def _told(self) -> list[Any] | None:
+        """Return when something was done and what, of an address that `done` has made."""
+        return self.forms.read(request.args.get("told", ""), self.who.name, _TOLD)
 
     def stale(self, page: str, **parameters: Any) -> Response:
         """Say that a form was too old to change anything, and where the new one is."""

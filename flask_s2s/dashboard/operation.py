@@ -23,6 +23,12 @@ _WRITE_IT = 10
 #: So many last words of what waits are shown.
 _MOST_WORDS = 20
 _WHY = "Say why: it is kept in the audit log."
+#: What is told of an act that has no page of its own.
+_DONE: dict[Act, str] = {
+    "retry": "{} due now.",
+    "ack": "{} acknowledged.",
+    "discard": "{} discarded: never sent by itself.",
+}
 #: What each act may be narrowed to.
 _OPEN_TO: dict[Act, tuple[str, ...]] = {
     "retry": RETRIABLE,
@@ -96,9 +102,10 @@ class Operation:
             done = self._done(act, wanted)
             if act == RETRY and wanted.delivery_id is None:
                 return redirect(self._frame.url("progress", number=done), 303)
+            told = _DONE[act].format(number)
             if wanted.delivery_id is not None:
-                return redirect(self._frame.url("conversion", number=wanted.delivery_id), 303)
-            return redirect(self._frame.url("failed", **period_args(period)), 303)
+                return self._frame.done(told, "conversion", number=wanted.delivery_id)
+            return self._frame.done(told, "failed", **period_args(period))
         return self._preview(act, wanted, counted, 200, "")
 
     def _done(self, act: Act, wanted: Meant) -> int:
@@ -156,7 +163,7 @@ class Operation:
                 told = {} if ends is None else {"until": str(ends)}
                 self._frame.note("pause", lane=lane, **told)
                 self._frame.model.renew()
-                return redirect(self._frame.url("delivery"), 303)
+                return self._frame.done(f"{lane} is paused.", "delivery")
             error = _WHY
         count = next(one.count for one in self._frame.model.lanes() if one.count.lane == lane)
         return self._frame.page(
@@ -176,7 +183,7 @@ class Operation:
             services.supervisor.wake()
             self._frame.note("resume", lane=lane)
         self._frame.model.renew()
-        return redirect(self._frame.url("delivery"), 303)
+        return self._frame.done(f"{lane} is open.", "delivery")
 
     def _lane(self) -> str:
         lane = request.values.get("lane", "")

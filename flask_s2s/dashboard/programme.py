@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from ..click import Click, valid_click_id, valid_partner_key
 from ..errors import UsageError
 from ..operations import sheets
+from ..operations.acts import VERIFY
 from ..operations.fraud import AT_ONCE, collectors
 from ..operations.lanes import lanes_of
 from ..operations.period import Period
@@ -20,9 +21,10 @@ from ..operations.report import Line, currencies, total
 from ..operations.sending import would_send
 from ..operations.words import Group
 from ..rules.delivery import Delivery
-from ..rules.states import ALARMING
+from ..rules.states import ALARMING, Status
 from ..store.audit import Kind
 from ..store.outbox.ledger import Wanted as Again
+from ..store.outbox.verification_queue import Chosen
 from ..store.queries import Wanted
 from . import files, formats
 from .filters import KINDS, LARGEST, NAMES, Filters, period_args, place_after, place_of
@@ -157,6 +159,7 @@ class Programme:
             one=story.delivery,
             goes_out=self._sent(story.delivery),
             may_discard=story.delivery.status.discardable and story.delivery.conversion is not None,
+            may_ask=self._frame.who.acts and self._may_ask(number, story.delivery.status),
             may_retry=story.delivery.status.retriable and story.delivery.conversion is not None,
         )
 
@@ -182,7 +185,26 @@ class Programme:
         self._frame.note("retry", id=number)
         services.supervisor.wake()
         self._frame.model.renew()
-        return redirect(self._frame.url("conversion", number=number), 303)
+        return self._frame.done(
+            "It is due now, and goes out by itself.", "conversion", number=number
+        )
+
+    def ask(self, number: int) -> Response | BaseResponse:
+        """Ask the network again whether it has one that it accepted."""
+        if self._frame.forms.facts(request, self._frame.who.name, VERIFY) != [number]:
+            return self._frame.stale("conversion", number=number)
+        supervisor, told = self._frame.services.supervisor, "There was nothing to ask for."
+        for looked in supervisor.verifier().look(Chosen(delivery=number)):
+            customer = looked.delivery.customer_key
+            self._frame.note(VERIFY, [] if customer is None else [customer], id=number)
+            told = f"The network was asked: {looked.verdict.detail}."
+        supervisor.wake()
+        self._frame.model.renew()
+        return self._frame.done(told, "conversion", number=number)
+
+    def _may_ask(self, number: int, status: Status) -> bool:
+        verifier, chosen = self._frame.services.supervisor.verifier(), Chosen(delivery=number)
+        return status.unconfirmed and verifier.able and verifier.count(chosen) > 0
 
     def customers(self) -> Response | BaseResponse:
         """Find a customer by whatever is known of them."""
@@ -238,7 +260,7 @@ class Programme:
                 said={"click": click_id, "why": request.form.get("why", "")},
             )
         self._frame.model.renew()
-        return redirect(self._frame.url("customer", key=key), 303)
+        return self._frame.done("This customer is credited.", "customer", key=key)
 
     def partners(self) -> Response:
         """Show each partner's results, in money."""
@@ -318,7 +340,8 @@ class Programme:
             return self._fraud(self._frame.period(), 422, error)
         self._frame.note("block", **{kind: name})
         self._frame.model.renew()
-        return redirect(self._frame.url("fraud", **period_args(self._frame.period())), 303)
+        told = f"Nobody is credited to the {kind} {name} any more."
+        return self._frame.done(told, "fraud", **period_args(self._frame.period()))
 
     def unblock(self) -> Response | BaseResponse:
         """Credit to a partner, or to a click, again."""
@@ -329,7 +352,8 @@ class Programme:
         if self._frame.services.blocks.remove(network, kind, name):
             self._frame.note("unblock", **{kind: name})
         self._frame.model.renew()
-        return redirect(self._frame.url("fraud", **period_args(self._frame.period())), 303)
+        told = f"The {kind} {name} counts again."
+        return self._frame.done(told, "fraud", **period_args(self._frame.period()))
 
     def partner(self) -> Response:
         """Show one partner's results, by sub ID and day."""

@@ -45,8 +45,12 @@ class Forms:
         """Return the facts that a form was made with; None: it may change nothing."""
         if not is_from_here(request):
             return None
+        return self.read(request.form.get("token", ""), who, purpose)
+
+    def read(self, token: str, who: str, purpose: str) -> list[Any] | None:
+        """Return the facts of a token; None: it is none for this person and purpose."""
         try:
-            brought = self._serializer.loads(request.form.get("token", ""), max_age=FRESH)
+            brought = self._serializer.loads(token, max_age=FRESH)
         except BadData:
             return None
         if not isinstance(brought, list) or brought[:2] != [who, purpose]:

@@ -16,6 +16,8 @@ from .words import GROUP_OF, Group
 
 #: The act that sends again.
 RETRY: Act = "retry"
+#: The act that asks the network for its record of what was accepted.
+VERIFY = "verify"
 #: Of so many at most an entry knows which they were, and whose.
 _NOTED = 1000
 _FAILED = 20

@@ -35,7 +35,7 @@ class Entry:
 
     at: datetime
     #: credit, discard, retry, ack, pause, resume, restored, forget, export, block, unblock, keys, backfill
-    #: rename or explained.
+    #: rename, verify or explained.
     act: str
     #: The operating system's user.
     who: str

@@ -63,7 +63,7 @@ def test_nobody_finds_any_of_it_without_access(programme: Programme) -> None:
 def test_who_may_look_changes_nothing(programme: Programme) -> None:
     client = programme.client("looks")
     posts = [path for method, path in addresses(programme.app) if method == "POST"]
-    assert len(posts) == 12
+    assert len(posts) == 13
     for path in posts:
         answer = client.post(path)
         assert answer.status_code == 403

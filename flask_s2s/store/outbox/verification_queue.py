@@ -67,8 +67,9 @@ class Unread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """An operator's choice of deliveries: those in verification, one customer's, or all unproven."""
+    """An operator's choice of deliveries: those in verification, one, a customer's, or all unproven."""
 
+    delivery: int | None = None
     customer: str | None = None
     all: bool = False
 
@@ -243,7 +244,9 @@ class VerificationQueue:
             ),
             rows.c.customer_key.is_not(None),
         ]
-        if chosen.customer is not None:
+        if chosen.delivery is not None:
+            wanted += [rows.c.id == chosen.delivery, rows.c.status.in_(SENT)]
+        elif chosen.customer is not None:
             wanted += [rows.c.customer_key == chosen.customer, rows.c.status.in_(SENT)]
         elif chosen.all:
             wanted.append(rows.c.status.in_(UNCONFIRMED))
