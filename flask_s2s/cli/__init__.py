@@ -22,6 +22,7 @@ _TASKS = {
     "See": {
         "status": "cli.status:status",
         "check": "cli.deliveries:check",
+        "find": "cli.deliveries:find",
         "list": "cli.deliveries:list_",
         "show": "cli.deliveries:show",
         "explain": "cli.explain:explain",

@@ -113,6 +113,30 @@ def list_(
     output.table(_HEAD, [_row(delivery) for delivery in found], coloured=1, cut=(2, 3, 4))
 
 
+@click.command()
+@click.argument("text", type=utf8)
+@as_json
+@prepared
+def find(services: Services, text: str, as_json: bool) -> None:
+    """Find the deliveries that a text names exactly, newest first, whenever they were recorded.
+
+    TEXT is a customer's key, a key of your own (an invoice's number), the e-mail address of a
+    sign-up, a click's ID or the number of a delivery. Exits with 1 where there is none.
+
+    \b
+    flask s2s find INV-77
+    flask s2s find maya@example.com
+    """
+    found = queries_of(services).find(text)
+    if as_json:
+        output.dump([described(delivery) for delivery in found])
+    elif found:
+        output.table(_HEAD, [_row(delivery) for delivery in found], coloured=1, cut=(2, 3, 4))
+    else:
+        click.echo("Nothing is recorded under that.")
+    click.get_current_context().exit(0 if found else 1)
+
+
 #: Filters by their own names.
 _NAMED = (
     *("customer", "key", "partner", "sub_id", "network", "lane", "reason"),

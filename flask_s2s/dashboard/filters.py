@@ -23,6 +23,8 @@ KINDS = {
     "payment": ("Payment, part refund", ("transaction",)),
     "refund": ("Whole refund", ("reversal",)),
 }
+#: In which place a click's sub IDs can be told apart.
+SUB_IDS = ("first", "second", "third")
 #: The greatest number that a row can have.
 LARGEST = 2**63 - 1
 _STATUSES = {group.value: group.statuses for group in Group}
@@ -145,7 +147,7 @@ def _amounts(given: Mapping[str, str]) -> dict[str, Any]:
 
 def page_args(args: Mapping[str, str], without: Collection[str]) -> dict[str, str]:
     """Return what an address says of its page, but some: what a stranger added does not go on."""
-    named = ("period", "from", "to", "key", "by", "q", "sort", *NAMES)
+    named = ("period", "from", "to", "key", "place", "q", "sort", *NAMES)
     return {name: args[name] for name in named if name in args and name not in without}
 
 
@@ -168,6 +170,11 @@ def meant_by(args: Mapping[str, str], period: Period, statuses: tuple[str, ...])
         since=period.since,
         until=period.until,
     )
+
+
+def sub_id_of(args: Mapping[str, str]) -> int:
+    """Return in which place the sub IDs of a table are, from 0."""
+    return SUB_IDS.index(_one_of("place", args, SUB_IDS) or SUB_IDS[0])
 
 
 def place_of(text: str | None) -> tuple[datetime, int] | None:

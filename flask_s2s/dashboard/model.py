@@ -84,10 +84,12 @@ class Model:
             lambda: self.sums.partner_keys(since, until, MOST_PARTNERS),
         )
 
-    def sub_ids(self, partner: str, period: Period) -> list[Line]:
-        """Return one partner's part by sub ID."""
+    def sub_ids(self, partner: str, period: Period, place: int) -> list[Line]:
+        """Return one partner's part by the sub ID in one place."""
         return self._for_a_moment(
-            ("sub_ids", partner, period), _KEPT, lambda: sub_ids(self.sums, partner, period)
+            ("sub_ids", partner, period, place),
+            _KEPT,
+            lambda: sub_ids(self.sums, partner, period, place),
         )
 
     def suspicion(self, period: Period) -> Suspicion:

@@ -14,6 +14,7 @@ from ..rules.states import ALARMING, DISCARDABLE, RETRIABLE
 from ..runtime.embedded import SILENCE
 from ..store.outbox.ledger import Act
 from ..store.outbox.ledger import Wanted as Meant
+from ..store.queries import Wanted
 from .filters import LARGEST, meant_args, meant_by, period_args
 from .frame import Frame
 from .model import LATELY, worst_first
@@ -56,9 +57,13 @@ class Operation:
     def failed(self) -> Response:
         """Show the failures that a person must deal with."""
         period = self._frame.period()
-        causes = self._frame.model.causes(period)
+        causes, last = self._frame.model.causes(period), None
+        if not causes:
+            queries = self._frame.model.queries
+            last = next(iter(queries.page(Wanted(statuses=ALARMING), 1)), None)
         return self._frame.page(
             "failed.html",
+            last=last,
             period=period,
             args=period_args(period),
             causes=causes,

@@ -27,7 +27,17 @@ from ..store.outbox.ledger import Wanted as Again
 from ..store.outbox.verification_queue import Chosen
 from ..store.queries import Wanted
 from . import files, formats
-from .filters import KINDS, LARGEST, NAMES, Filters, period_args, place_after, place_of
+from .filters import (
+    KINDS,
+    LARGEST,
+    NAMES,
+    SUB_IDS,
+    Filters,
+    period_args,
+    place_after,
+    place_of,
+    sub_id_of,
+)
 from .frame import Frame
 from .model import MOST_PARTNERS, customer
 
@@ -359,14 +369,21 @@ class Programme:
         """Show one partner's results, by sub ID and day."""
         period, key = self._frame.period(), request.args.get("key", "")
         lines = self._frame.model.partners(period, key)
+        place = sub_id_of(request.args)
         line = lines[0] if lines else Line(key, days=[0] * len(period.days))
         shown = Wanted(since=period.since, until=period.until, partner=key)
         return self._frame.page(
             "partner.html",
             period=period,
-            args={**period_args(period), "key": key},
+            args={
+                **period_args(period),
+                "key": key,
+                **({"place": SUB_IDS[place]} if place else {}),
+            },
             line=line,
-            subs=self._frame.model.sub_ids(key, period),
+            subs=self._frame.model.sub_ids(key, period, place),
+            nth=place,
+            sub_ids=SUB_IDS,
             latest=self._frame.model.queries.page(shown, 10),
             currencies=currencies([line]),
         )

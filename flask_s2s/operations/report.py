@@ -142,14 +142,18 @@ def _add_days(
         line.days = [daily.get((line.name, day), 0) for day in days]
 
 
-def sub_ids(sums: Sums, partner: str | None, period: Period) -> list[Line]:
-    """Return one partner's part by the first sub ID, most sign-ups first."""
+def sub_ids(sums: Sums, partner: str | None, period: Period, place: int = 0) -> list[Line]:
+    """Return one partner's part by the sub ID in one place, most sign-ups first.
+
+    By any but the first: clicks and sign-ups alone.
+    """
     since, until = period.since, period.until
-    lines = _lines(
-        sums.sub_ids(partner, since, until),
-        sums.clicks_by_sub_id(partner, since, until),
-        sums.paying_by_sub_id(partner, since, until),
-    )
+    if place:
+        shares, paying = sums.signups_by_sub_id(partner, since, until, place), {}
+    else:
+        shares = sums.sub_ids(partner, since, until)
+        paying = sums.paying_by_sub_id(partner, since, until)
+    lines = _lines(shares, sums.clicks_by_sub_id(partner, since, until, place), paying)
     for line in lines:
         line.partner = partner
     return lines

@@ -7,6 +7,7 @@ period are the caller's.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +29,9 @@ from sqlalchemy import (
 from ..conversion import Signup, Transaction
 from ..rules.states import ALARMING, CREDITED, Status
 from .schema import Tables, microseconds
+
+#: How many rows are read at once, where each is looked into.
+_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,19 +249,40 @@ class Sums:
             }
 
     def clicks_by_sub_id(
-        self, partner: str | None, since: datetime, until: datetime
+        self, partner: str | None, since: datetime, until: datetime, place: int = 0
     ) -> dict[str | None, int]:
-        """Count one partner's clicks of a period by their first sub ID."""
+        """Count one partner's clicks of a period by their sub ID in one place."""
         clicks = self._clicks
         found = select(clicks.c.sub_ids).where(
             *_within(clicks.c.at, since, until), clicks.c.partner_key == partner
         )
-        numbers: dict[str | None, int] = {}
         with self._engine().connect() as connection:
-            for sub_ids in connection.execution_options(yield_per=1000).scalars(found):
-                first = sub_ids[0] if sub_ids else None
-                numbers[first] = numbers.get(first, 0) + 1
-        return numbers
+            listed = connection.execution_options(yield_per=_AT_ONCE).scalars(found)
+            return Counter(_in_place(sub_ids, place) for sub_ids in listed)
+
+    def signups_by_sub_id(
+        self, partner: str | None, since: datetime, until: datetime, place: int
+    ) -> list[Share]:
+        """Count one partner's credited sign-ups of a period by their click's sub ID in one place.
+
+        Only the first has a column, because only by that rows of money add up.
+        """
+        rows = self._rows
+        theirs = (rows.c.partner_key == partner, rows.c.kind == Signup.kind)
+        found = select(rows.c.click, rows.c.status).where(
+            *_within(rows.c.created_at, since, until), *theirs, rows.c.status.in_(CREDITED)
+        )
+        with self._engine().connect() as connection:
+            listed = connection.execution_options(yield_per=_AT_ONCE).execute(found)
+            counted = Counter(
+                (_in_place((click or {}).get("sub_ids"), place), status == Status.CONFIRMED.value)
+                for click, status in listed
+            )
+        none = dict.fromkeys(("payments", "paid", "refunded"), 0)
+        return [
+            Share(name=name, kind=Signup.kind, confirmed=on_record, currency=None, number=n, **none)
+            for (name, on_record), n in counted.items()
+        ]
 
     def paying(
         self, since: datetime, until: datetime, partner: str | None = None
@@ -321,6 +346,10 @@ class Sums:
                 for row in connection.execute(found).mappings()
             ]
         return sorted(causes, key=lambda cause: (-cause.customers, -cause.number))
+
+
+def _in_place(sub_ids: Sequence[str] | None, place: int) -> str | None:
+    return sub_ids[place] if sub_ids and len(sub_ids) > place else None
 
 
 def _within(

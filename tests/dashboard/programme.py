@@ -58,13 +58,18 @@ class Programme:
     # -- what happens ---------------------------------------------------------------------------
 
     def signs_up(
-        self, key: str, partner: str | None = None, reason: Reason | None = None, **fields: Any
+        self,
+        key: str,
+        partner: str | None = None,
+        reason: Reason | None = None,
+        sub_ids: tuple[str, ...] = ("newsletter",),
+        **fields: Any,
     ) -> None:
         click = None
         if reason is None:
             xid = "click-of-" + re.sub(r"\W", "", key)
             click = Click(click_id=xid, at=self.clock.now(), partner_key=partner)
-            click = replace(click, sub_ids=("newsletter",))
+            click = replace(click, sub_ids=sub_ids)
             self._lands(click)
         found = Attribution(click, reason or Reason.COOKIE)
         assert self.services.recorder.alone(Signup(customer_key=key, **fields), found)

@@ -83,7 +83,16 @@ def test_what_failed_is_sent_again_after_a_preview(programme: Programme) -> None
         client.post(path, data={"token": token, "count": "13", "why": "mended"}).status_code == 303
     )
     programme.services.drain()
-    assert "Nothing failed in this period" in programme.read("/failed")
+    assert "Nothing failed from 3 Dec to 1 Jan. Nothing ever did" in programme.read("/failed")
+
+
+def test_where_nothing_failed_lately_the_last_that_did_is_named(programme: Programme) -> None:
+    programme.line.instead = refuse
+    programme.signs_up("41", "ada")
+    programme.services.drain()
+    programme.after(days=40)
+    said = programme.read("/failed")
+    assert "The last that did was recorded 1 Jan, 00:00 : Sign-up , number 1." in said
 
 
 def test_one_is_sent_again_from_its_own_page(programme: Programme) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from datetime import timedelta
 
 from sqlalchemy import update
 
+from flask_s2s.cli import s2s
 from flask_s2s.operations.lanes import queries_of, sums_of
 from flask_s2s.operations.period import Period
 from flask_s2s.operations.report import overview, partners, sub_ids, total
@@ -15,6 +17,7 @@ from flask_s2s.operations.words import CREDITED, Group
 from flask_s2s.rules.attribution import Reason
 from flask_s2s.store.queries import Queries, Wanted
 from flask_s2s.store.sums import Sums
+from tests.cli.runner import cli_runner
 from tests.dashboard.programme import Programme
 
 
@@ -73,6 +76,37 @@ def test_an_overview_adds_up(any_programme: Programme) -> None:
     assert (ada.signups, ada.paying, ada.net("USD"), ada.net("EUR")) == (6, 2, 4900, 1900)
     parts = total(sub_ids(asked, "ada", period))
     assert (parts.clicks, parts.signups, parts.money) == (ada.clicks, ada.signups, ada.money)
+
+
+def test_a_partner_is_split_by_the_sub_id_in_each_place(any_programme: Programme) -> None:
+    programme = any_programme
+    programme.signs_up("1", "ada", sub_ids=("newsletter", "march", "top"))
+    programme.signs_up("2", "ada", sub_ids=("newsletter", "march"))
+    programme.signs_up("3", "ada", sub_ids=("blog", "april"))
+    programme.signs_up("4", "ada", sub_ids=())
+    programme.signs_up("5", "fern", sub_ids=("newsletter", "march"))
+    programme.services.drain()
+    period = Period.named("today", programme.clock.now())
+    (whole,) = partners(sums(programme), period, "ada")
+    for place, names in enumerate(
+        (
+            {"newsletter": 2, "blog": 1, None: 1},
+            {"march": 2, "april": 1, None: 1},
+            {"top": 1, None: 3},
+        )
+    ):
+        lines = sub_ids(sums(programme), "ada", period, place)
+        assert {line.name: line.signups for line in lines} == names
+        assert {line.name: line.clicks for line in lines} == names
+        parts = total(lines)
+        assert (parts.signups, parts.clicks) == (whole.signups, whole.clicks) == (4, 4)
+        assert parts.confirmed == whole.confirmed
+    second = programme.read("/partner?key=ada&place=second&period=today")
+    assert (
+        "march 2 2 100.0 % 0 april 1 1 100.0 % 0 No second sub ID 1 1 100.0 % 0 All 4 4" in second
+    )
+    assert "Paying" in programme.read("/partner?key=ada")
+    assert "place= is one of" in programme.read("/partner?key=ada&place=tenth", status=400)
 
 
 def test_the_tabs_count_what_the_lists_show(any_programme: Programme) -> None:
@@ -142,6 +176,20 @@ def test_a_text_finds_what_it_names_exactly(any_programme: Programme) -> None:
     assert kinds("maya@example.com") == ["signup"]
     assert kinds("aya@example.com") == []
     assert kinds("\u0000' or 1=1") == []
+
+
+def test_the_command_line_finds_what_the_search_finds(programme: Programme) -> None:
+    programme.signs_up("41", "ada", email="maya@example.com")
+    programme.pays("41", 4900, "in_1")
+    run = cli_runner(programme.app).invoke
+    for text in ("41", "in_1", "maya@example.com", "click-of-41", "2"):
+        found = run(s2s, ["find", text, "--json"])
+        assert found.exit_code == 0
+        numbers = [one["id"] for one in json.loads(found.stdout)]
+        assert numbers == [one.id for one in queries(programme).find(text)] != []
+    assert "49.00 USD in_1" in run(s2s, ["find", "in_1"]).stdout
+    nothing = run(s2s, ["find", "in_2"])
+    assert (nothing.exit_code, nothing.stdout) == (1, "Nothing is recorded under that.\n")
 
 
 def test_a_day_is_counted_where_it_was(any_programme: Programme) -> None:
