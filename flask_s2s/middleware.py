@@ -176,9 +176,9 @@ class S2SMiddleware:
         self._services = services
         self._expose = expose
         self._formats = services.visitors.formats
-        self._sign = services.visitors.formats.sign
-        #: Whether every request is looked at: its visitor may withdraw, or its app ask for the click.
-        self._looks = expose or services.visitors.asks
+        #: What an address must have to be looked at. Empty, which is in every text, where each request
+        #: is: its visitor may withdraw, or its app ask for the click.
+        self._sign = "" if expose or services.visitors.asks else self._formats.sign
         if services.settings.cookie_domain == "auto":
             read_suffixes()
 
@@ -186,10 +186,8 @@ class S2SMiddleware:
         if self._services.serving_pid != getpid():
             self._services.start_serving()
         # Written out, because a call would cost an ordinary request as much as all the rest here.
-        if (
-            self._looks
-            or self._sign in (environ.get("QUERY_STRING") or "").lower()
-            or self._sign in environ.get("HTTP_REFERER", "").lower()
+        if self._sign in (environ.get("QUERY_STRING") or "").lower() or (
+            "HTTP_REFERER" in environ and self._sign in environ["HTTP_REFERER"].lower()
         ):
             return self._look(environ, start_response)
         return self.app(environ, start_response)

@@ -12,7 +12,7 @@ import pytest
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.test import create_environ, run_wsgi_app
 
-from flask_s2s import ConfigError, Settings
+from flask_s2s import ConfigError, S2SMiddleware, Settings
 from tests.capture.sites import MakeSite, Site, cookie_of, visit
 
 
@@ -58,8 +58,9 @@ def test_proxy_fix_outside_of_the_middleware(site: Site) -> None:
 
 
 def test_proxy_fix_inside_of_the_middleware(site: Site) -> None:
-    middleware = site.app.wsgi_app
-    middleware.app = ProxyFix(middleware.app, x_host=1)  # type: ignore[attr-defined]
+    middleware = site.app.wsgi_app.__self__  # type: ignore[attr-defined]
+    assert isinstance(middleware, S2SMiddleware)
+    middleware.app = ProxyFix(middleware.app, x_host=1)
     attributes = visit(middleware, "ps_xid=abc", **FORWARDED).attributes
     assert "secure" in attributes
     assert attributes["domain"] == "shop.example"

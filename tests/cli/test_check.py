@@ -97,7 +97,7 @@ def test_check_sees_proxyfix_wherever_it_is(
 ) -> None:
     assert checked(site)["proxy"][0] == "note"
     if inside is not None:
-        ours = site.app.wsgi_app
+        ours = site.app.wsgi_app.__self__  # type: ignore[attr-defined]
         assert isinstance(ours, S2SMiddleware)
         ours.app = inside(ours.app)
     if outside is not None:

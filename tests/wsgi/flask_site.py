@@ -19,5 +19,5 @@ def landing() -> str:
     return f"click: {click and click.click_id}"
 
 
-application = site.wsgi_app
+application = site.wsgi_app.__self__  # type: ignore[attr-defined]
 assert isinstance(application, S2SMiddleware)

@@ -150,7 +150,7 @@ def _proxy(wsgi_app: Any) -> Iterator[Finding]:
         if type(app).__name__ == "ProxyFix":
             yield Finding.ok("proxy", "ProxyFix is in place")
             return
-        app = getattr(app, "app", None)
+        app = getattr(getattr(app, "__self__", app), "app", None)
     yield Finding.note(
         "proxy",
         "ProxyFix is not in place",
