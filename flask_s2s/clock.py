@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import partial
 from typing import Protocol
 
 
@@ -22,12 +23,9 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own clock."""
 
-    def now(self) -> datetime:
-        return datetime.now(timezone.utc)
-
-    def monotonic(self) -> float:
-        """Return the seconds counted since some moment; nobody can set that clock."""
-        return time.monotonic()
+    now = staticmethod(partial(datetime.now, timezone.utc))
+    #: The seconds counted since some moment; nobody can set that clock.
+    monotonic = staticmethod(time.monotonic)
 
 
 def counting(clock: Clock) -> Callable[[], float]:

@@ -25,6 +25,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 
+#: The module that a process has loaded whose threads gevent has patched.
+GEVENT = "gevent.monkey"
+
 
 def start(run: Callable[[], object], name: str) -> Waker:
     """Run it in a daemon thread; return what is stopped once that has ended.
@@ -70,7 +73,7 @@ def in_turn(name: str, write: Callable[[T], None]) -> InThread[T]:
 
 def patched() -> Any | None:
     """Return gevent's module that has patched this process's threads, if it has."""
-    monkey = sys.modules.get("gevent.monkey")
+    monkey = sys.modules.get(GEVENT)
     return monkey if monkey is not None and monkey.is_module_patched("threading") else None
 
 

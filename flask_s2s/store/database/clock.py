@@ -44,6 +44,8 @@ class DatabaseClock:
 
     def __init__(self, machine: Machine, engine: Callable[[], Engine]) -> None:
         self._machine = machine
+        #: The seconds that the machine has counted, whatever its clock was set to.
+        self.monotonic = machine.monotonic
         self._engine = engine
         #: What the server said, and what the machine's two clocks said then.
         self._said: tuple[datetime, datetime, float] | None = None
@@ -53,11 +55,7 @@ class DatabaseClock:
         if said is None:
             return self._machine.now()
         theirs, _, counted = said
-        return theirs + timedelta(seconds=self._machine.monotonic() - counted)
-
-    def monotonic(self) -> float:
-        """Return the seconds that the machine has counted, whatever its clock was set to."""
-        return self._machine.monotonic()
+        return theirs + timedelta(seconds=self.monotonic() - counted)
 
     def measure(self) -> None:
         """Ask the database for its time. Raises what the database raises."""
@@ -74,14 +72,14 @@ class DatabaseClock:
         if self._said is None:
             return False
         _, ours, counted = self._said
-        since = self._machine.monotonic() - counted
+        since = self.monotonic() - counted
         slept = self._machine.now() - ours - timedelta(seconds=since)
         return since < _GOOD_FOR and slept < _SLEPT
 
     def _ask(self, connection: Connection) -> None:
-        before = self._machine.monotonic()
+        before = self.monotonic()
         theirs = EPOCH + timedelta(microseconds=microseconds(connection))
-        after = self._machine.monotonic()
+        after = self.monotonic()
         halfway = timedelta(seconds=(after - before) / 2)
         self._said = theirs + halfway, self._machine.now(), after
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -94,8 +95,9 @@ class Storage:
 
     def engine(self) -> Engine:
         """Return the engine; one that was made before a fork gets a new pool first."""
-        thread = threads.apart()
-        return self._shared() if thread is None else self._engine_of(thread)
+        if threads.GEVENT in sys.modules and (thread := threads.apart()) is not None:
+            return self._engine_of(thread)
+        return self._shared()
 
     def _engine_of(self, thread: int) -> Engine:
         """Return the engine of a real thread under gevent: like the pages', with its own pool."""

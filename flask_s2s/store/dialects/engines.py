@@ -17,12 +17,13 @@ from typing import Any, Protocol
 from sqlalchemy import URL, Connection, Engine, create_engine, event, pool
 from sqlalchemy.pool import QueuePool, SingletonThreadPool, StaticPool
 
-from .names import Bind, is_sqlite
+from .names import SQLITE, Bind
 
 
 def is_local(bind: Bind | URL) -> bool:
     """Say whether the database is a file or memory of this machine: no server can be dead."""
-    return is_sqlite(bind)
+    name = bind.get_backend_name() if isinstance(bind, URL) else bind.dialect.name
+    return name == SQLITE
 
 
 def in_memory(url: URL) -> bool:

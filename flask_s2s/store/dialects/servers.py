@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from .engines import begin_immediately
 from .errors import is_transient
-from .names import Bind, is_mariadb, is_postgresql, is_sqlite
+from .names import MARIADB, POSTGRESQL, SQLITE, Bind
 
 _PID = "SELECT pg_backend_pid()"
 # In UTC, whatever the session's time zone is: where clocks are put back, MariaDB takes the hour that
@@ -27,12 +27,12 @@ _MARIADB_TIME = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6
 
 def has_a_clock(bind: Bind) -> bool:
     """Say whether it has a clock of its own: what is on this machine has the machine's."""
-    return not is_sqlite(bind)
+    return bind.dialect.name != SQLITE
 
 
 def microseconds(connection: Connection) -> int:
     """Ask a server for its time: microseconds since 1970."""
-    asked = _POSTGRESQL_TIME if is_postgresql(connection) else _MARIADB_TIME
+    asked = _POSTGRESQL_TIME if connection.dialect.name == POSTGRESQL else _MARIADB_TIME
     return int(connection.exec_driver_sql(asked).scalar() or 0)
 
 
@@ -54,7 +54,7 @@ def prepares(connection: Connection) -> bool:
 
 def can_notify(bind: Bind) -> bool:
     """Say whether it has notifications, which a transaction sends with its commit: PostgreSQL has."""
-    return is_postgresql(bind)
+    return bind.dialect.name == POSTGRESQL
 
 
 def may_notify(connection: Connection) -> bool:
@@ -71,7 +71,7 @@ def has_one_writer(bind: Bind) -> bool:
     So there are no rows for others to hold; and a second connection of the same thread would wait
     for the first for ever.
     """
-    return is_sqlite(bind)
+    return bind.dialect.name == SQLITE
 
 
 def begin_writing(connection: Connection, table: Table) -> None:
@@ -98,7 +98,7 @@ def by_key(changing: Update, rows: Table) -> Update:
 
     MariaDB reads a small table whole instead, and waits for each row of it that somebody has locked.
     """
-    for dialect in ("mysql", "mariadb"):
+    for dialect in MARIADB:
         changing = changing.with_hint("FORCE INDEX (PRIMARY)", rows, dialect)
     return changing
 
@@ -109,7 +109,7 @@ def as_committed(found: S, bind: Bind) -> S:
     On MariaDB an ordinary one sees the transaction's snapshot, in which a row that was in the way of
     an insert may be missing.
     """
-    return found.with_for_update(read=True) if is_mariadb(bind) else found
+    return found.with_for_update(read=True) if bind.dialect.name in MARIADB else found
 
 
 def commit_each_statement(connection: Connection) -> None:
@@ -118,7 +118,7 @@ def commit_each_statement(connection: Connection) -> None:
     A server is then spared the beginning and the end: PostgreSQL. MariaDB's drivers would tell it of
     the setting, before and after, and SQLite begins nothing for a statement that reads.
     """
-    if is_postgresql(connection):
+    if connection.dialect.name == POSTGRESQL:
         connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
@@ -136,14 +136,14 @@ def shielded(connection: Connection) -> AbstractContextManager[Any]:
     PostgreSQL needs a savepoint: there an error spoils the whole transaction. SQLite has none that
     would be of use: its driver may commit with it.
     """
-    return connection.begin_nested() if is_postgresql(connection) else nullcontext()
+    return connection.begin_nested() if connection.dialect.name == POSTGRESQL else nullcontext()
 
 
 def ends_the_transaction(error: Exception, connection: Connection) -> bool:
     """Say whether an error took the whole transaction with it: MariaDB rolls back a deadlock's."""
     if not isinstance(error, DBAPIError):
         return False
-    rolled_back = is_mariadb(connection) and is_transient(error.orig)
+    rolled_back = connection.dialect.name in MARIADB and is_transient(error.orig)
     return error.connection_invalidated or rolled_back
 
 
@@ -165,11 +165,11 @@ def defining(connection: Connection) -> Iterator[None]:
     gives the lock back with the transaction; in MariaDB each definition ends one, and a cluster may
     refuse such locks.
     """
-    if is_sqlite(connection):
+    if connection.dialect.name == SQLITE:
         if not getattr(connection.connection.dbapi_connection, "in_transaction", False):
             begin_immediately(connection)
         yield
-    elif is_postgresql(connection):
+    elif connection.dialect.name == POSTGRESQL:
         connection.execute(select(func.pg_advisory_xact_lock(_DEFINING)))
         yield
     else:
@@ -200,9 +200,9 @@ _DAMAGING = ("synchronous = 0", "fsync = off", "full_page_writes = off")
 def forgetful_settings(connection: Connection) -> dict[str, bool]:
     """Return the settings that let a power cut cost something; True: it may be the whole database."""
     asked = _INNODB
-    if is_sqlite(connection):
+    if connection.dialect.name == SQLITE:
         asked = _SQLITE
-    elif is_postgresql(connection):
+    elif connection.dialect.name == POSTGRESQL:
         asked = _POSTGRESQL
     found = connection.exec_driver_sql(asked).scalars()
     return {setting: setting in _DAMAGING for setting in found}
@@ -214,13 +214,13 @@ def how_to_erase(bind: Bind) -> str:
     SQLite leaves what was deleted in free pages, and what was changed in the write-ahead log, until
     other rows need the room.
     """
-    if is_sqlite(bind):
+    if bind.dialect.name == SQLITE:
         return (
             "This file is the app's own, and what was erased may still be read in it: run `VACUUM`"
             " and then `PRAGMA wal_checkpoint(TRUNCATE)` on it"
         )
     name, command = "MariaDB", "OPTIMIZE TABLE"
-    if is_postgresql(bind):
+    if bind.dialect.name == POSTGRESQL:
         name, command = "PostgreSQL", "VACUUM FULL"
     return (
         f"{name} keeps what was erased in its files until the room is used again: run"

@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Dialect
 
-from .names import Bind, is_mariadb, is_postgresql
+from .names import MARIADB, POSTGRESQL, SQLITE, Bind
 
 
 def inserting_once(bind: Bind, table: Table) -> Any:
@@ -40,7 +40,7 @@ def inserting_once(bind: Bind, table: Table) -> Any:
 
     Not every driver says afterwards how many rows it has added.
     """
-    if is_mariadb(bind):
+    if bind.dialect.name in MARIADB:
         return table.insert().prefix_with("IGNORE")
     return inserting(bind)(table).on_conflict_do_nothing()
 
@@ -51,7 +51,7 @@ def inserting(bind: Bind) -> Any:
     Not imported above: the three dialects together take longer to load than all of this package,
     and an engine has loaded its own already.
     """
-    name = "mysql" if is_mariadb(bind) else bind.dialect.name
+    name = "mysql" if bind.dialect.name in MARIADB else bind.dialect.name
     return import_module(f"sqlalchemy.dialects.{name}").insert
 
 
@@ -72,7 +72,7 @@ def upsert(
     adding = inserting(bind)(table)
     if values is not None:
         adding = adding.values(dict(values))
-    if is_mariadb(bind):
+    if bind.dialect.name in MARIADB:
         given = adding.inserted
         changed, its = where(given), table.c
         return adding.on_duplicate_key_update(
@@ -89,7 +89,7 @@ def returning(bind: Bind, statement: Any, *columns: Any) -> Any:
 
     MariaDB has it for an insert and not for an update, MySQL for none.
     """
-    return statement if is_mariadb(bind) else statement.returning(*columns)
+    return statement if bind.dialect.name in MARIADB else statement.returning(*columns)
 
 
 def in_order(changing: Update, *assigned: tuple[Any, Any]) -> Update:
@@ -106,7 +106,7 @@ def chains_writes(bind: Bind) -> bool:
 
     What each part sees is older than the locks that the others take.
     """
-    return is_postgresql(bind)
+    return bind.dialect.name == POSTGRESQL
 
 
 def counts_batches(bind: Bind) -> bool:
@@ -116,7 +116,7 @@ def counts_batches(bind: Bind) -> bool:
 
 def has_lateral(bind: Bind) -> bool:
     """Say whether a recursive query can look into an index at each step (`LATERAL`): PostgreSQL's."""
-    return is_postgresql(bind)
+    return bind.dialect.name == POSTGRESQL
 
 
 def by_index(
@@ -129,7 +129,7 @@ def by_index(
     is that of no other index.
     """
     first, second = columns
-    if not is_postgresql(bind):
+    if bind.dialect.name != POSTGRESQL:
         return found.where(first == one)
     within = (first >= one, tuple_(first, second) <= tuple_(one, most))
     return found.where(*within).order_by(None).order_by(first, second)
@@ -206,22 +206,19 @@ def _processor(dialect: Dialect, table: Table, name: str) -> Any:
     return table.c[name].type.dialect_impl(dialect).bind_processor(dialect)
 
 
-_MARIADB = ("mysql", "mariadb")
-
-
 def exact(length: int) -> String:
     """Return text that compares byte by byte: by default MariaDB's takes capitals for small letters."""
-    return String(length).with_variant(_Utf8(length), *_MARIADB)
+    return String(length).with_variant(_Utf8(length), *MARIADB)
 
 
 def words() -> Text:
     """Return text of somebody else's, whatever characters the host's database holds by itself."""
-    return Text().with_variant(_Utf8Text(), *_MARIADB)
+    return Text().with_variant(_Utf8Text(), *MARIADB)
 
 
 def key() -> Column[int]:
     """Return a key that counts up: of 64 bits, which every integer of SQLite's has."""
-    return Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    return Column("id", BigInteger().with_variant(Integer, SQLITE), primary_key=True)
 
 
 def index_of_the_set(name: str, column: str, *more: str) -> Index:
