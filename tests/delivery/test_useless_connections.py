@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from threading import Barrier, Event
+from time import monotonic
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, create_engine, select, update
+from sqlalchemy import Connection, Engine, create_engine, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from flask_s2s import Click, Services, Settings
+from flask_s2s.store.dialects.engines import RESTED
 from flask_s2s.store.dialects.errors import is_transient, is_useless
 from flask_s2s.store.transactions import write
 from flask_s2s.testing import ManualClock, ScriptedTransport
 from tests.delivery.shop import CONFIG, Shop
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.service
 
@@ -147,3 +150,44 @@ def test_an_errors_code_is_found_with_each_driver() -> None:
     assert not is_useless(Exception("1290"))
     assert not is_useless(Exception())
     assert not is_useless(None)
+
+
+def rest(began: float) -> None:
+    """Leave the pool's connections alone for so long that they are tried before their next use."""
+    wait_until(lambda: monotonic() - began > RESTED, 10, what="they have rested")
+
+
+def test_only_a_connection_that_has_rested_is_asked_whether_it_lives(postgresql_url: str) -> None:
+    with closing(Shop(postgresql_url)) as shop, closing(Shop(postgresql_url)) as watcher:
+        engine = shop.services.storage.engine()
+        asked = text("SELECT query FROM pg_stat_activity WHERE pid = :pid")
+
+        def last_statement() -> str:
+            with watcher.services.storage.engine().connect() as connection:
+                return str(connection.scalar(asked, {"pid": pid}))
+
+        with engine.connect() as connection:
+            pid = connection.scalar(text("SELECT pg_backend_pid()"))
+        before = last_statement()
+        with engine.connect():
+            assert last_statement() == before
+        rest(monotonic())
+        with engine.connect():
+            assert last_statement() != before
+
+
+def test_a_connection_that_the_server_ended_while_it_rested_is_replaced(
+    shop: Shop, server_url: str
+) -> None:
+    engine, elsewhere = shop.services.storage.engine(), create_engine(server_url)
+    number, ending = "SELECT CONNECTION_ID()", "KILL :number"
+    if engine.dialect.name == "postgresql":
+        number, ending = "SELECT pg_backend_pid()", "SELECT pg_terminate_backend(:number)"
+    with engine.connect() as connection:
+        ended = connection.scalar(text(number))
+    with elsewhere.begin() as connection:
+        connection.execute(text(ending), {"number": ended})
+    elsewhere.dispose()
+    rest(monotonic())
+    with engine.connect() as connection:
+        assert connection.scalar(text(number)) != ended

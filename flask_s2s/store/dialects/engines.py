@@ -15,7 +15,9 @@ from functools import partial
 from typing import Any, Protocol
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, pool
-from sqlalchemy.pool import QueuePool, SingletonThreadPool, StaticPool
+from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool, SingletonThreadPool, StaticPool
 
 from .names import SQLITE, Bind
 
@@ -153,7 +155,37 @@ def make_engine(url: URL, options: Mapping[str, Any]) -> Engine:
     """Make an engine; `options` go before what we choose ourselves. Raises what SQLAlchemy raises."""
     if is_local(url):
         return make_file_engine(url, options)
-    return create_engine(url, **_with_options(url, options))
+    engine = create_engine(url, **_with_options(url, options))
+    if "pool_pre_ping" not in options:
+        event.listen(engine, "checkin", _rest)
+        event.listen(engine, "checkout", partial(_try_rested, engine.dialect))
+    return engine
+
+
+#: A connection that has rested for longer is tried before its use, in seconds: the server may be gone.
+RESTED = 1.0
+
+
+def _rest(_connection: Any, record: ConnectionPoolEntry) -> None:
+    record.info["rests_since"] = time.monotonic()
+
+
+def _try_rested(
+    dialect: Dialect, connection: Any, record: ConnectionPoolEntry, _proxy: object
+) -> None:
+    """Throw a connection away that came back long ago and answers no more.
+
+    A worker that is busy comes back within milliseconds: asked each time (`pool_pre_ping`), a quarter
+    of its round trips would be that question. One that dies in between fails what it is used for, and
+    that is tried once more (`transactions.write`).
+    """
+    since = record.info.get("rests_since")
+    if since is None or time.monotonic() - since < RESTED:
+        return
+    try:
+        dialect.do_ping(connection)
+    except dialect.loaded_dbapi.Error as error:
+        raise InvalidatePoolError from error
 
 
 def with_pool_of_its_own(engine: Engine) -> Engine:
@@ -202,7 +234,7 @@ def _with_options(url: URL, options: Mapping[str, Any]) -> dict[str, Any]:
     psycopg prepares what it runs often, under names of its own, on the connection. A pooler gives
     each transaction another server, where such a name is unknown, or somebody else's.
     """
-    chosen = {"pool_pre_ping": True, **options, "hide_parameters": True}
+    chosen = {**options, "hide_parameters": True}
     if "poolclass" not in options:
         chosen.setdefault("pool_use_lifo", True)  # an idle worker goes on using one connection
     if isinstance(named := chosen.get("poolclass"), str):
