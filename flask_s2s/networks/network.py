@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlencode
 
@@ -65,13 +66,19 @@ class Response:
     @property
     def date(self) -> datetime | None:
         """The time by the network's clock (`Date`); None where no readable one came."""
-        try:
-            said = parsedate_to_datetime(self.headers["date"])
-            return (said if said.tzinfo else said.replace(tzinfo=timezone.utc)).astimezone(
-                timezone.utc
-            )
-        except (LookupError, TypeError, ValueError, OverflowError):
-            return None
+        return _moment(self.headers.get("date", ""))
+
+
+@lru_cache(maxsize=8)
+def _moment(said: str) -> datetime | None:
+    """Read a date; those of one second's answers are alike."""
+    try:
+        moment = parsedate_to_datetime(said)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).astimezone(
+            timezone.utc
+        )
+    except (LookupError, TypeError, ValueError, OverflowError):
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

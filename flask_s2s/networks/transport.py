@@ -19,7 +19,9 @@ from __future__ import annotations
 
 import os
 import ssl
+import sys
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -68,7 +70,7 @@ _Place = tuple[int, "int | None"]
 
 
 def _place() -> _Place:
-    return os.getpid(), threads.apart()
+    return os.getpid(), threads.apart() if threads.GEVENT in sys.modules else None
 
 
 class HttpTransport:
@@ -111,9 +113,14 @@ class HttpTransport:
 
     def _send(self, request: Request, seconds: float) -> Response:
         session = self._get_session()
+        # As `prepare` does, but for cookies, of which there are none.
         prepared = requests.PreparedRequest()
+        prepared.prepare_method(request.method)
+        prepared.url = _address(request.url)
         headers = {**session.headers, "Content-Type": request.content_type, **request.headers}
-        prepared.prepare(request.method, request.url, headers=headers, data=request.content)
+        prepared.prepare_headers(headers)
+        prepared.prepare_body(request.content, None)
+        prepared.prepare_auth("")
         # A total: a pair of time-outs would give the answer its own, however long connecting took.
         bound: Any = Timeout(connect=seconds / 2, total=seconds)
         # Straight to the adapter: cookies, redirects and hooks, which a session would look for each
@@ -199,6 +206,14 @@ class WsgiTransport:
             raise TransportError("no answer", sent=True) from error
         headers = {name.lower(): value for name, value in answer.headers.items()}
         return Response(status=answer.status_code, headers=headers, body=answer.get_data())
+
+
+@lru_cache(maxsize=32)
+def _address(url: str) -> str | None:
+    """Return an address as it is sent. Most reports of a network go to one and the same."""
+    prepared = requests.PreparedRequest()
+    prepared.prepare_url(url, None)
+    return prepared.url
 
 
 def _read(raw: Any) -> bytes:
