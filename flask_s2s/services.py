@@ -13,10 +13,10 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from blinker import NamedSignal
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -121,6 +121,7 @@ class Services:
         self.settings = settings
         #: Whose signals are sent: the app's, or this object's own.
         self.sender: Any = sender or self
+        self._tell = partial(tell, self.sender)
         self._static_path = static_path
         self._at_first_request = at_first_request
         self.storage = storage
@@ -262,9 +263,6 @@ class Services:
             session_in_use=session_in_use,
             at_first_request=at_first_request,
         )
-
-    def _tell(self, signal: NamedSignal, **facts: Any) -> None:
-        tell(signal, self.sender, **facts)
 
     def _visitors(self) -> Visitors:
         settings = self.settings

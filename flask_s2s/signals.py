@@ -86,7 +86,7 @@ lane_opened = _signals.signal("lane-opened")
 verification_done = _signals.signal("verification-done")
 
 
-def tell(signal: NamedSignal, sender: Any, **facts: Any) -> None:
+def tell(sender: Any, signal: NamedSignal, **facts: Any) -> None:
     """Send a signal; a receiver's failure is its own."""
     if not signal.receivers:
         return

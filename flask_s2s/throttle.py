@@ -89,13 +89,10 @@ class Throttle:
         self._resting = {lane: end for lane, end in self._resting.items() if now < end <= latest}
         return self._resting
 
-    def full_lanes(self) -> list[str]:
-        """Return the lanes that have all in flight that they may."""
-        return [lane for lane, count in self._in_flight.items() if count >= self._lane_limit]
-
-    def shut_lanes(self, now: datetime) -> list[str]:
-        """Return the lanes that rest, or are full."""
-        return [*self.rests(now), *self.full_lanes()]
+    def shut(self, now: datetime) -> tuple[dict[str, datetime], list[str]]:
+        """Return the lanes that rest, until when, and those that have all in flight that they may."""
+        full = [lane for lane, count in self._in_flight.items() if count >= self._lane_limit]
+        return self.rests(now), full
 
     def limit(self, now: datetime) -> int:
         """Return how many deliveries may be claimed now, whichever open lane they are of."""

@@ -26,6 +26,6 @@ def test_nothing_else_asks_which_database_it_is() -> None:
     } == {}
 
 
-@pytest.mark.parametrize("file", ["names.py", "engines.py"])
+@pytest.mark.parametrize("file", ["servers.py", "engines.py"])
 def test_what_asks_is_seen(file: str) -> None:
     assert _asked(_ALONE / file)

@@ -505,7 +505,7 @@ FAILURES: dict[str, list[Protection]] = {
     ],
     "a worker waits for a row that a host holds, and the database ends the host's page": [
         Protection(
-            where="Claims._build",
+            where="_Way._build",
             code="by_key(leasing.where(these), rows)",
             without="leasing.where(these)",
             test="delivery/test_held_rows.py"
@@ -572,8 +572,8 @@ FAILURES: dict[str, list[Protection]] = {
     ],
     "a backup that was restored without a word has its payments posted again": [
         Protection(
-            where="Outbox.settle",
-            code="self.memory.miss(lost.id, lost.attempts, lost.lease_token, now)",
+            where="Settling.settle",
+            code="self._memory.miss(lost.id, lost.attempts, lost.lease_token, now)",
             without="pass",
             test="verification/test_restores.py"
             "::test_a_backup_that_is_restored_while_the_first_payment_goes_out_is_noticed[sqlite]",
@@ -595,9 +595,16 @@ FAILURES: dict[str, list[Protection]] = {
     ],
     "what is done beside delivering stops it, or takes more than it should": [
         Protection(
+            where="_try_rested",
+            code="if since is None or",
+            without="if True or",
+            test="delivery/test_useless_connections.py"
+            "::test_a_connection_that_the_server_ended_while_it_rested_is_replaced[postgresql]",
+        ),
+        Protection(
             where="Housekeeping.__call__",
-            code="_try(self._on_alive, now)",
-            without="self._on_alive(now)",
+            code="_try(lambda: self._on_alive(now, throttle))",
+            without="self._on_alive(now, throttle)",
             test="delivery/test_worker.py"
             "::test_a_drain_goes_on_where_the_database_refuses_what_is_done_now_and_then"
             "[UPDATE s2s_meta]",

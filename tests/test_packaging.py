@@ -136,7 +136,9 @@ APART = (
         "delivery.worker",
         "rules.dependencies",
         "rules.verification",
-        "runtime.maintenance",
+        "delivery.housekeeping",
+        "store.outbox.claims",
+        "store.outbox.settling",
         "store.outbox.retention",
     }
 )

@@ -1,15 +1,11 @@
-"""The completer: it settles sent deliveries, tells of each, and opens or closes its lane.
-
-`send` runs in many threads at once and touches no database; `parents`, `settle` and the telling run in
-the worker's own.
-"""
+"""The completer: it settles sent deliveries, tells of each, and opens or closes its lane."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy.exc import DataError, SQLAlchemyError
 
@@ -21,12 +17,11 @@ from ..rules.delivery import Delivery, Settlement, expire, settle
 from ..rules.dependencies import Stop
 from ..rules.retry import FailureRule, RetryPolicy
 from ..rules.states import Status
+from ..signals import attempt_finished, delivery_settled
 from ..store.database.clock import Witness
 from ..store.outbox.lanes import PAUSED, CircuitBreakers
-from ..store.outbox.outbox import Outbox
-from ..store.outbox.rows import Settled
-from ..store.restores import Inherited
-from .executor import Executor, Later, Sent, Unsent
+from ..store.outbox.settling import Settled, Settling
+from .executor import Later, Sent, Unsent
 
 log = logging.getLogger("flask_s2s.worker")
 
@@ -40,8 +35,6 @@ _NOT_TAKEN = (SQLAlchemyError, ValueError)
 
 #: What a sender says of a delivery that it has not sent.
 Unsendable = Later | Stop | Unsent
-OnAttempt = Callable[[Delivery, Settlement, Exchanged, datetime], None]
-OnSettled = Callable[[Delivery, Status], None]
 
 
 def _without_words(settled: Settled) -> Settled:
@@ -57,66 +50,37 @@ def _not_after(deadline: datetime, due: datetime, now: datetime) -> datetime:
 
 
 class Completer:
-    """Sends and settles one app's deliveries."""
+    """Settles one app's deliveries."""
 
     def __init__(
         self,
         *,
-        outbox: Outbox,
+        settling: Settling,
         breakers: CircuitBreakers,
         exchanges: Mapping[str, Exchange],
         readers: Mapping[str, Reader],
         clock: Clock,
         policy: RetryPolicy,
         jitter: Callable[[], float],
-        on_settled: OnSettled,
+        tell: Callable[..., None],
         on_test: Callable[[datetime], None],
-        production: bool,
         witness: Witness,
-        inherited: Inherited,
-        attempt: timedelta = timedelta(0),
-        on_attempt: OnAttempt = lambda delivery, settlement, exchanged, now: None,
     ) -> None:
-        """`attempt` is how long one may take: none begins with less than that left of its lease.
-
-        `on_test` is called when something is on record as a test, in `production`.
-        """
-        self._outbox = outbox
+        """`tell` sends a signal; `on_test` hears when something is on record as an unexpected test."""
+        self._settling = settling
         self._breakers = breakers
         self._exchanges = exchanges
         self._readers = readers
         self._clock = clock
         self._policy = policy
         self._jitter = jitter
-        self._on_settled = on_settled
-        self._on_attempt = on_attempt
+        self._signal = tell
         self._on_test = on_test
-        self._sender = Executor(
-            exchanges=exchanges,
-            readers=readers,
-            clock=clock,
-            attempt=attempt,
-            production=production,
-            witness=witness,
-            inherited=inherited,
-        )
         self._witness = witness
         self._failures = FailureRule()
         #: What could not be settled yet, because somebody else held its row.
         self._late: list[Settled] = []
         self._late_unsent: list[tuple[Delivery, Unsendable]] = []
-
-    def prepare(self, batch: Sequence[Delivery]) -> dict[str, Delivery]:
-        """Return the deliveries that these wait for, as far as they are here.
-
-        What else their sending needs of the database is remembered.
-        """
-        self._sender.gather(batch)
-        return self._outbox.parents(batch)
-
-    def send(self, delivery: Delivery, parents: Mapping[str, Delivery]) -> Sent:
-        """Send one delivery, or say why not. Never raises."""
-        return self._sender.send(delivery, parents)
 
     @property
     def behind(self) -> bool:
@@ -160,7 +124,7 @@ class Completer:
                     due_at=now,
                     read_to=delivery.read_to,
                 )
-        became = self._outbox.put_back(delivery, next_, now, parent)
+        became = self._settling.put_back(delivery, next_, now, parent)
         if became is None:
             return False
         if became and isinstance(result, Stop):
@@ -170,7 +134,9 @@ class Completer:
         return True
 
     def _settle_sent(self, sent: Sequence[tuple[Delivery, Exchanged]], now: datetime) -> None:
-        settled = [(d, self._next(d, e, now), e) for d, e in sent]
+        passed = self._witness.passed(now)
+        able = {name for name, reader in self._readers.items() if reader.able}
+        settled = [(d, self._next(d, e, now, passed, able), e) for d, e in sent]
         for delivery, settlement, exchanged in settled:
             if isinstance(exchanged.outcome, Unauthorised):
                 self._hold(delivery.lane, settlement.detail, now)
@@ -187,7 +153,7 @@ class Completer:
             raise
 
     def _settle_all(self, settled: Sequence[Settled], now: datetime) -> None:
-        ours = self._outbox.settle(settled, now)
+        ours = self._settling.settle(settled, now)
         for (delivery, settlement, exchanged), mine in zip(settled, ours, strict=True):
             if mine is None:
                 self._late.append((delivery, settlement, exchanged))
@@ -209,17 +175,21 @@ class Completer:
         if failure is not None:
             raise failure
 
-    def _next(self, delivery: Delivery, exchanged: Exchanged, now: datetime) -> Settlement:
+    def _next(
+        self,
+        delivery: Delivery,
+        exchanged: Exchanged,
+        now: datetime,
+        passed: datetime,
+        able: Container[str],
+    ) -> Settlement:
+        """Return its next state; what the networks in `able` accept is looked for later."""
         final = isinstance(exchanged.outcome, Accepted | Duplicate)
-        if delivery.deadline_at <= self._witness.passed(now) and not final:
+        if delivery.deadline_at <= passed and not final:
             return expire(delivery)
-        reader, exchange = (
-            self._readers.get(delivery.network),
-            self._exchanges.get(delivery.network),
-        )
+        exchange, verify_at = self._exchanges.get(delivery.network), None
         traits = None if exchange is None else exchange.network.traits.get(delivery.kind)
-        verify_at = None
-        if traits is not None and traits.verified_by and reader is not None and reader.able:
+        if traits is not None and traits.verified_by and delivery.network in able:
             verify_at = now + traits.absent_after
         next_ = settle(delivery, exchanged.outcome, now, self._policy, self._jitter(), verify_at)
         if exchanged.found:
@@ -234,7 +204,15 @@ class Completer:
     ) -> None:
         self._watch_lane(delivery, exchanged, now)
         self._tell(delivery, settlement, exchanged.http_status)
-        self._on_attempt(delivery, settlement, exchanged, now)
+        self._signal(
+            attempt_finished,
+            delivery=delivery,
+            status=settlement.status,
+            outcome=exchanged.outcome.word,
+            http_status=exchanged.http_status,
+            duration=exchanged.duration_ms / 1000,
+            age=now - delivery.created_at,
+        )
         if exchanged.test:
             log.error(
                 "s2s.verification.test_record: delivery %d: %s",
@@ -257,7 +235,7 @@ class Completer:
                 "http_status": http_status,
             },
         )
-        self._on_settled(delivery, settlement.status)
+        self._signal(delivery_settled, delivery=delivery, status=settlement.status)
 
     def _watch_lane(self, delivery: Delivery, exchanged: Exchanged, now: datetime) -> None:
         """Resume a lane that works again, and pause one whose network fails again and again."""

@@ -32,6 +32,7 @@ from ..rules.dependencies import PROOF, Ask, Go, Stop, Wait, decide, is_undone, 
 from ..rules.states import Status
 from ..rules.verification import listed_between
 from ..store.database.clock import Witness
+from ..store.outbox.claims import Claims
 from ..store.restores import Inherited
 from ..store.schema import READ_TO
 
@@ -81,6 +82,7 @@ class Executor:
     def __init__(
         self,
         *,
+        claims: Claims,
         exchanges: Mapping[str, Exchange],
         readers: Mapping[str, Reader],
         clock: Clock,
@@ -93,6 +95,7 @@ class Executor:
 
         In `production` nothing should be on record as a test.
         """
+        self._claims = claims
         self._exchanges = exchanges
         self._readers = readers
         self._clock = clock
@@ -101,8 +104,11 @@ class Executor:
         self._witness = witness
         self._inherited = inherited
 
-    def gather(self, batch: Sequence[Delivery]) -> None:
-        """Gather what the database may have forgotten: for many of them one look will do."""
+    def prepare(self, batch: Sequence[Delivery]) -> Mapping[str, Delivery]:
+        """Return the deliveries that these wait for, by their `dedupe`, as far as they are here.
+
+        What the database may have forgotten of them is gathered: for many of them one look will do.
+        """
         for delivery in batch:
             exchange = self._exchanges.get(delivery.network)
             if exchange is None or delivery.conversion is None:
@@ -114,6 +120,7 @@ class Executor:
                 and not traits.repeat_is_harmless
             ):
                 self._inherited.gather(delivery, traits.absent_after)
+        return self._claims.parents(batch)
 
     def send(self, delivery: Delivery, parents: Mapping[str, Delivery]) -> Sent:
         """Send one delivery, or say why not. Never raises."""

@@ -37,6 +37,7 @@ from ..rules.verification import (
     judge,
     listed_between,
 )
+from ..signals import delivery_settled, verification_done
 from ..store.database.clock import Witness
 from ..store.outbox.verification_queue import Chosen, VerificationQueue
 from ..store.schema import READ_TO
@@ -80,19 +81,17 @@ class Verifier:
         clock: Clock,
         production: bool,
         witness: Witness,
-        on_settled: Callable[[Delivery, Status], None],
+        tell: Callable[..., None],
         poll: float = _POLL,
-        on_verified: Callable[[Delivery, str, str], None] = lambda delivery, result, detail: None,
     ) -> None:
-        """`traits` are what a delivery's network says of its kind."""
+        """`traits` are what a delivery's network says of its kind; `tell` sends a signal."""
         self._verification_queue = verification_queue
         self._readers = readers
         self._traits = traits
         self._clock = clock
         self._production = production
         self._witness = witness
-        self._on_settled = on_settled
-        self._on_verified = on_verified
+        self._signal = tell
         self._poll = poll
 
     @property
@@ -273,9 +272,9 @@ class Verifier:
             verdict.detail,
             extra={"action": f"verification.{word}", "delivery_id": delivery.id},
         )
-        self._on_verified(delivery, word, verdict.detail)
+        self._signal(verification_done, delivery=delivery, result=word, detail=verdict.detail)
         if status is not None:
-            self._on_settled(delivery, status)
+            self._signal(delivery_settled, delivery=delivery, status=status)
 
 
 def _between(delivery: Delivery, now: datetime) -> tuple[datetime, datetime]:

@@ -11,7 +11,7 @@ and its lease runs out.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from datetime import datetime, timedelta
 
@@ -21,13 +21,14 @@ from ..clock import Clock
 from ..networks.exchange import Exchanged
 from ..networks.network import Unauthorised
 from ..rules.delivery import Delivery
-from ..store.database.clock import Witness
+from ..store.outbox.claims import Claims
 from ..store.outbox.lanes import CircuitBreakers, Closed
-from ..store.outbox.outbox import Outbox
+from ..store.outbox.settling import Settling
+from ..store.restores import Memory
 from ..threads import POLL, Waker
 from ..throttle import Throttle
 from .completer import Completer
-from .executor import Senders, Sent, Unsent
+from .executor import Executor, Senders, Sent, Unsent
 from .housekeeping import Housekeeping
 
 log = logging.getLogger("flask_s2s.worker")
@@ -56,21 +57,26 @@ class Worker:
     def __init__(
         self,
         *,
-        outbox: Outbox,
+        claims: Claims,
+        settling: Settling,
+        memory: Memory,
         breakers: CircuitBreakers,
+        executor: Executor,
         completer: Completer,
+        housekeeping: Housekeeping,
         clock: Clock,
         lease: timedelta,
-        witness: Witness,
-        pulling: Sequence[Callable[[datetime], int]] = (),
         concurrency: int = 8,
         poll: float = POLL,
         throttle: Throttle | None = None,
-        on_alive: Callable[[datetime], None] = lambda now: None,
     ) -> None:
-        self._outbox = outbox
+        self._claims = claims
+        self._settling = settling
+        self._memory = memory
         self._breakers = breakers
+        self._executor = executor
         self._completer = completer
+        self._housekeeping = housekeeping
         self._clock = clock
         # What a worker leaves that dies right after its claim has its turn within one lease.
         self._hold = lease * 3 / 4
@@ -78,8 +84,6 @@ class Worker:
         self._concurrency = concurrency
         self._poll = poll
         self._throttle = throttle or Throttle(concurrency)
-        pulls = (lambda now: outbox.pull_in(now, lease), breakers.pull_in, *pulling)
-        self._housekeeping = Housekeeping(outbox, clock, on_alive, witness, pulls)
         #: When orphans were looked for.
         self._looked: datetime | None = None
         #: How often in a row the loop broke off.
@@ -108,7 +112,7 @@ class Worker:
                     self._leave(error)
                     return
                 self._failures += 1
-                self._outbox.memory.doubt()
+                self._memory.doubt()
                 self._complain(error, seconds := _pause(self._failures))
                 waker.look()
                 waker.wait(seconds)
@@ -118,12 +122,14 @@ class Worker:
 
         One at a time: a lease must not run out while its delivery waits for another's answer.
         """
-        tried = 0
-        while batch := self._claim(1, self._breakers.closed()):
-            parents = self._completer.prepare(batch)
-            self._completer.settle([(one, self._completer.send(one, parents)) for one in batch])
+        tried, breakers = 0, self._breakers.closed(self._clock.now())
+        while batch := self._claim(1, breakers):
+            parents = self._executor.prepare(batch)
+            self._completer.settle([(one, self._executor.send(one, parents)) for one in batch])
             tried += len(batch)
-        self._catch_up(Waker())
+            breakers = self._breakers.lately_closed(self._clock.now())
+        if self._completer.behind:
+            self._catch_up(Waker())
         return tried
 
     def _leave(self, error: Exception) -> None:
@@ -213,7 +219,7 @@ class Worker:
         waker.wait(self._idle_seconds(breakers, poll))
         while not (busy or breakers or waker.stirred):
             self._failures = 0
-            self._housekeeping()
+            self._housekeeping(self._throttle)
             seconds = self._idle_seconds(breakers, poll)
             if seconds <= 0:
                 return
@@ -227,13 +233,13 @@ class Worker:
         waker: Waker,
     ) -> None:
         """Send a batch, each in a thread of its own; where none can be had, give it back."""
-        parents = self._completer.prepare(batch)
+        parents = self._executor.prepare(batch)
         for number, delivery in enumerate(batch):
             try:
                 said = self._throttle.heard(delivery.lane)
                 future = senders.submit(delivery.lane, self._send, delivery, parents, said)
             except RuntimeError:
-                self._outbox.give_back(batch[number:], self._clock.now())
+                self._settling.give_back(batch[number:], self._clock.now())
                 raise
             under_way[future] = delivery
             self._throttle.started(delivery.lane)
@@ -243,7 +249,7 @@ class Worker:
         """Send one, unless the network has said something of its lane while it waited its turn."""
         if self._throttle.heard(delivery.lane) is not said:
             return Unsent()
-        sent = self._completer.send(delivery, parents)
+        sent = self._executor.send(delivery, parents)
         if _is_refused(sent) or (isinstance(sent, Exchanged) and sent.asked_for_rest):
             self._throttle.hear(delivery.lane)
         return sent
@@ -254,7 +260,7 @@ class Worker:
         for delivery in recalled:
             self._throttle.finished(delivery.lane, asked=False)
         try:
-            self._outbox.give_back(recalled, self._clock.now())
+            self._settling.give_back(recalled, self._clock.now())
         except SQLAlchemyError as error:
             log.warning(
                 "s2s.worker.kept: %s; %d unsent deliveries are due when their lease has run out",
@@ -299,12 +305,11 @@ class Worker:
         if not self._throttle.free:
             return longest
         now = self._clock.now()
-        shut = self._throttle.shut_lanes(now)
-        rests = self._throttle.rests(now)
+        rests, full = self._throttle.shut(now)
         moments = [max(breaker.probe_at, rests.get(breaker.lane, now)) for breaker in breakers]
         moments += rests.values()
-        closed = [breaker.lane for breaker in breakers] + shut
-        due = self._outbox.next_due(closed)
+        closed = [*(breaker.lane for breaker in breakers), *rests, *full]
+        due = self._claims.next_due(closed)
         if due is not None:
             moments.append(due)
         token = self._throttle.next_token()
@@ -315,9 +320,8 @@ class Worker:
 
     def _claim(self, limit: int, breakers: list[Closed], *, orphans: bool = True) -> list[Delivery]:
         """Claim what is due in open lanes, and one probe for each closed lane whose time it is."""
-        self._housekeeping()
-        now = self._clock.now()  # perhaps another one: housekeeping compares clocks
-        rests = self._throttle.rests(now)
+        now = self._housekeeping(self._throttle)
+        rests, full = self._throttle.shut(now)
         for breaker in breakers:
             if breaker.lane in rests or breaker.probe_at > now:
                 continue
@@ -325,20 +329,21 @@ class Worker:
                 self._breakers.lapse(breaker, now)
                 continue
             if self._breakers.may_probe(breaker, now):
-                probe = self._outbox.probe(breaker.lane, now=now, lease=self._hold)
+                probe = self._claims.probe(breaker.lane, now=now, lease=self._hold)
                 if probe:
                     return probe
                 self._breakers.open(breaker.lane, now)
         closed = [breaker.lane for breaker in breakers]
         if orphans and (self._looked is None or abs(now - self._looked) >= self._look_every):
             # They have waited for a lease, and are few: they wait for no rest as well.
-            shut = closed + self._throttle.full_lanes()
-            left = self._outbox.reclaim(limit=limit, now=now, lease=self._hold, closed=shut)
+            left = self._claims.reclaim(
+                limit=limit, now=now, lease=self._hold, closed=closed + full
+            )
             if left:
                 return left
             self._looked = now
-        closed += self._throttle.shut_lanes(now)
-        return self._outbox.claim(limit=limit, now=now, lease=self._hold, closed=closed)
+        closed += [*rests, *full]
+        return self._claims.claim(limit=limit, now=now, lease=self._hold, closed=closed)
 
 
 def _is_refused(sent: Sent) -> bool:

@@ -37,6 +37,9 @@ class Credentials:
         self.lanes = {name: lane for one in networks for name, lane in one.lanes.items()}
         #: What was handed out: all forms of it, and whom it belongs to.
         self._owners: dict[str, tuple[frozenset[str], set[Origin]]] = {}
+        self._origins = {name: origin_of(lane.base_url) for name, lane in self.lanes.items()}
+        #: What the settings hold as text, by lane: it is the same for every attempt.
+        self._set: dict[str, tuple[Secret, ...]] = {}
 
     def for_lane(self, name: str) -> tuple[Secret, ...]:
         """Return what may open a lane; nothing for one that is not known.
@@ -46,10 +49,13 @@ class Credentials:
         lane = self.lanes.get(name)
         if lane is None:
             return ()
-        found = _read(lane)
+        if (found := self._set.get(name)) is None:
+            found = tuple(map(Secret, _read(lane)))
+            if lane.file is None and not callable(lane.source):
+                self._set[name] = found
         for secret in found:
-            self._own(secret, origin_of(lane.base_url))
-        return tuple(map(Secret, found))
+            self._own(secret.value, self._origins[name])
+        return found
 
     def _own(self, secret: str, origin: Origin) -> None:
         owned = self._owners.get(secret)

@@ -84,7 +84,8 @@ class Exchange:
         self._credentials = credentials
         self._seconds = seconds
         self._monotonic = monotonic
-        self._worked: Secret | None = None
+        #: The token that worked last.
+        self._worked = Secret("")
 
     def send(self, conversion: Conversion, click: Click | None) -> Exchanged:
         """Send once (once per token of a rotation) and return what happened.
@@ -98,7 +99,9 @@ class Exchange:
             return Exchanged(outcome=Unauthorised(detail=str(error)))
         exchanged = Exchanged(outcome=Unauthorised(detail=self._credentials.missing(lane)))
         until = self._monotonic() + self._seconds
-        for token in sorted(tokens, key=lambda token: token != self._worked):
+        if self._worked in tokens[1:]:
+            tokens = (self._worked, *(one for one in tokens if one != self._worked))
+        for token in tokens:
             seconds = until - self._monotonic()
             if seconds <= 0:
                 break
@@ -169,6 +172,8 @@ def _tell_broken(conversion: Conversion, redacted: Redaction) -> None:
 
 def _one_line(text: str) -> str:
     """Return a network's words in one line, without escapes: logs, terminals and databases get them."""
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 

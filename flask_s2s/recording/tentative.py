@@ -29,7 +29,7 @@ from ..rules.attribution import Attribution
 from ..rules.delivery import Delivery, Late, NotStored
 from ..rules.states import Status
 from ..store.background import Write
-from ..store.outbox.outbox import new_token
+from ..store.outbox.rows import new_token
 from .joining import LEFT_OUT
 from .recorder import Make, Recorder
 from .session import End, commits, dismiss, follow, has_writes, register

@@ -31,7 +31,8 @@ from ..store.background import Background, Write, why_lost
 from ..store.database.storage import Storage, tables_missing
 from ..store.dialects.errors import lacks_a_table
 from ..store.dialects.servers import ends_the_transaction, shielded
-from ..store.outbox.outbox import Outbox, new_token
+from ..store.outbox.outbox import Outbox
+from ..store.outbox.rows import new_token
 from ..store.transactions import write
 from .draft import Drafts, cleaned, is_of_the_same, other_amount, taken_key
 from .joining import Joining

@@ -1,1 +1,1 @@
-"""The parts of a process that start and stop: workers, stall alarm and maintenance."""
+"""The parts of a process that start and stop: workers and the stall alarm."""

@@ -12,20 +12,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..delivery.completer import Completer as Completer
+    from ..delivery.executor import Executor as Executor
+    from ..delivery.housekeeping import Housekeeping as Housekeeping
+    from ..delivery.housekeeping import Maintenance as Maintenance
     from ..delivery.verifier import Verifier as Verifier
     from ..delivery.worker import Worker as Worker
     from ..networks.readback import ReadBack as ReadBack
+    from ..store.outbox.claims import Claims as Claims
     from ..store.outbox.lanes import CircuitBreakers as CircuitBreakers
     from ..store.outbox.ledger import Ledger as Ledger
+    from ..store.outbox.overdue import Overdue as Overdue
     from ..store.outbox.retention import Retention as Retention
+    from ..store.outbox.settling import Settling as Settling
     from ..store.outbox.verification_queue import VerificationQueue as VerificationQueue
     from ..throttle import Throttle as Throttle
-    from .maintenance import Maintenance as Maintenance
 
 _SENDING = {
+    "Claims": "..store.outbox.claims",
     "Completer": "..delivery.completer",
     "CircuitBreakers": "..store.outbox.lanes",
-    "Maintenance": ".maintenance",
+    "Executor": "..delivery.executor",
+    "Housekeeping": "..delivery.housekeeping",
+    "Maintenance": "..delivery.housekeeping",
+    "Overdue": "..store.outbox.overdue",
+    "Settling": "..store.outbox.settling",
     "Throttle": "..throttle",
     "ReadBack": "..networks.readback",
     "Retention": "..store.outbox.retention",

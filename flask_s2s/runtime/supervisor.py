@@ -11,28 +11,27 @@ import random
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from datetime import datetime
+from functools import cached_property
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from .. import signals
 from ..clock import Clock
 from ..config.settings import Settings
 from ..errors import S2SError
 from ..networks.credentials import Credentials, OwnHostOnly
-from ..networks.exchange import Exchange, Exchanged
+from ..networks.exchange import Exchange
 from ..networks.network import Network, Traits, read_back_kinds, verifies
 from ..networks.reading import NoReader, Reader
 from ..networks.transport import LoopbackOnly
-from ..rules.delivery import Delivery, Settlement
+from ..rules.delivery import Delivery
 from ..rules.retry import RetryPolicy
-from ..rules.states import Status
 from ..store.database.clock import DatabaseClock, Heard, Witness
 from ..store.database.storage import Storage
 from ..store.dialects.errors import own_words
 from ..store.outbox.heartbeat import Heartbeat, Summary, Workers
 from ..store.outbox.outbox import Outbox
 from ..store.privacy.keyring import Keyring
-from ..store.restores import Inherited
+from ..store.restores import Inherited, Memory
 from ..threads import POLL, Waker
 from . import deferred
 from .embedded import EmbeddedWorker, StallAlarm, threads_are_suspended, warn_of_suspended_threads
@@ -82,7 +81,7 @@ class Supervisor:
             for name, network in networks.items()
         }
         self._inherited = Inherited(clock.now(), storage.engine, storage.tables)
-        self._breakers: deferred.CircuitBreakers | None = None
+        self.memory = Memory(storage.engine, storage.tables)
         self._readers: Mapping[str, Reader] | None = None
         self.embedded = EmbeddedWorker(self._work_embedded)
         self._embeds = settings.worker == "embedded" and not settings.testing
@@ -101,17 +100,46 @@ class Supervisor:
         #: Called every 20 seconds by a worker that lives, and whose database answers.
         self.on_alive: list[Callable[[], None]] = []
         self._prepared = False
+        #: Workers that drained, and what they remember: no thread is in them.
+        self._drainers: list[deferred.Worker] = []
 
     # -- who delivers -------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def breakers(self) -> deferred.CircuitBreakers:
         """The closed lanes, as this process has seen them last."""
-        if self._breakers is None:
-            self._breakers = deferred.CircuitBreakers(
-                self._storage.engine, self._storage.tables, self._moved
-            )
-        return self._breakers
+        return deferred.CircuitBreakers(self._storage.engine, self._storage.tables, self._tell)
+
+    @cached_property
+    def claims(self) -> deferred.Claims:
+        """Leases what is due."""
+        return deferred.Claims(self._storage.engine, self._storage.tables)
+
+    @cached_property
+    def settling(self) -> deferred.Settling:
+        """Ends the leases."""
+        add, memory = self._outbox.add, self.memory
+        return deferred.Settling(self._storage.engine, self._storage.tables, add, memory)
+
+    @cached_property
+    def overdue(self) -> deferred.Overdue:
+        """Finds what is overdue, or was put off by a clock that was ahead."""
+        return deferred.Overdue(self._storage.engine, self._storage.tables.delivery)
+
+    @cached_property
+    def _housekeeping(self) -> deferred.Housekeeping:
+        lease = self._settings.lease
+        pulling = [lambda now: self.overdue.pull_in(now, lease), self.breakers.pull_in]
+        if self._verifies:
+            pulling.append(self.verification_queue.pull_in)
+        return deferred.Housekeeping(
+            overdue=self.overdue,
+            memory=self.memory,
+            clock=self._clock,
+            witness=self.witness,
+            pulling=pulling,
+            on_alive=self._alive,
+        )
 
     @property
     def readers(self) -> Mapping[str, Reader]:
@@ -130,7 +158,7 @@ class Supervisor:
         sending = (self._heard, self._credentials)
         return deferred.ReadBack(records, lane, *sending, seconds=self._seconds)
 
-    @property
+    @cached_property
     def verification_queue(self) -> deferred.VerificationQueue:
         """The accepted deliveries that are still to be confirmed."""
         read_back = [(name, read_back_kinds(one)) for name, one in self._networks.items()]
@@ -155,34 +183,40 @@ class Supervisor:
             lanes=self._lanes_in_use(),
             rate=settings.rate,
         )
-        completer = deferred.Completer(
-            outbox=self._outbox,
-            breakers=breakers,
-            exchanges=self.exchanges,
-            readers=self.readers,
-            clock=self._clock,
-            policy=RetryPolicy(),
-            jitter=random.random,
-            on_settled=self._settled,
-            on_attempt=self._attempted,
-            on_test=self._note_test,
-            production=self._production,
-            witness=self.witness,
-            inherited=self._inherited,
-            attempt=settings.attempt,
-        )
+        clock, readers = self._clock, self.readers
         return deferred.Worker(
-            outbox=self._outbox,
+            claims=self.claims,
+            settling=self.settling,
+            memory=self.memory,
             breakers=breakers,
-            completer=completer,
-            clock=self._clock,
+            executor=deferred.Executor(
+                claims=self.claims,
+                exchanges=self.exchanges,
+                readers=readers,
+                clock=clock,
+                attempt=settings.attempt,
+                production=self._production,
+                witness=self.witness,
+                inherited=self._inherited,
+            ),
+            completer=deferred.Completer(
+                settling=self.settling,
+                breakers=breakers,
+                exchanges=self.exchanges,
+                readers=readers,
+                clock=clock,
+                policy=RetryPolicy(),
+                jitter=random.random,
+                tell=self._tell,
+                on_test=lambda now: self.verification_queue.note_test(now),
+                witness=self.witness,
+            ),
+            housekeeping=self._housekeeping,
+            clock=clock,
             lease=settings.lease,
-            witness=self.witness,
-            pulling=[self.verification_queue.pull_in] if self._verifies else [],
             concurrency=settings.concurrency,
             poll=poll,
             throttle=throttle,
-            on_alive=lambda now: self._alive(now, throttle),
         )
 
     def verifier(self) -> deferred.Verifier:
@@ -194,36 +228,8 @@ class Supervisor:
             clock=self._clock,
             production=self._production,
             witness=self.witness,
-            on_settled=self._settled,
-            on_verified=self._verified,
+            tell=self._tell,
         )
-
-    # -- what is told -------------------------------------------------------------------------
-
-    def _settled(self, delivery: Delivery, status: Status) -> None:
-        self._tell(signals.delivery_settled, delivery=delivery, status=status)
-
-    def _attempted(
-        self, delivery: Delivery, settlement: Settlement, exchanged: Exchanged, now: datetime
-    ) -> None:
-        self._tell(
-            signals.attempt_finished,
-            delivery=delivery,
-            status=settlement.status,
-            outcome=exchanged.outcome.word,
-            http_status=exchanged.http_status,
-            duration=exchanged.duration_ms / 1000,
-            age=now - delivery.created_at,
-        )
-
-    def _verified(self, delivery: Delivery, result: str, detail: str) -> None:
-        self._tell(signals.verification_done, delivery=delivery, result=result, detail=detail)
-
-    def _moved(self, lane: str, reason: str | None) -> None:
-        if reason is None:
-            self._tell(signals.lane_opened, lane=lane)
-        else:
-            self._tell(signals.lane_closed, lane=lane, reason=reason)
 
     def _traits(self, delivery: Delivery) -> Traits | None:
         network = self._networks.get(delivery.network)
@@ -237,10 +243,13 @@ class Supervisor:
     def drain(self) -> int:
         """Send, then verify, all that is due now, in this thread; return how many were tried."""
         self.prepare()
-        worker = self.worker()
+        # Each thread that drains has one of its own, and leaves it for the next one.
+        worker = self._drainers.pop() if self._drainers else self.worker()
         tried = worker.run_once()
-        verified = self._verifies and self.verifier().run_once()
-        return tried + (worker.run_once() if verified else 0)
+        if self._verifies and self.verifier().run_once():
+            tried += worker.run_once()
+        self._drainers.append(worker)
+        return tried
 
     def work(self, waker: Waker, *, poll: float = POLL) -> None:
         """Deliver, and verify beside it, until the waker says stop."""
@@ -314,9 +323,6 @@ class Supervisor:
                 return True
             seconds = min(seconds * 2, 30.0)
         return False
-
-    def _note_test(self, now: datetime) -> None:
-        self.verification_queue.note_test(now)
 
     def _work_embedded(self, waker: Waker) -> None:
         if not self._prepare_patiently(waker) and self._embeds:

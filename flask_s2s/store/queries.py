@@ -28,10 +28,10 @@ from sqlalchemy import (
 from ..conversion import Action, Reversal, Signup, Transaction
 from ..rules.delivery import Delivery
 from ..rules.states import OPEN, TROUBLED
+from .dialects.servers import whole
 from .outbox.ledger import Attempt, attempt_of
 from .outbox.rows import delivery_of
 from .schema import Tables
-from .transactions import whole
 
 #: How many deliveries a text names at most.
 _NAMED = 50

@@ -23,10 +23,11 @@ from sqlalchemy import Connection, Engine, and_, case, event, func, literal, nul
 from ..networks.reading import Reading, Unknown
 from ..rules.delivery import Delivery
 from ..rules.states import OPEN, Status
+from .dialects.servers import whole
 from .dialects.statements import in_order
 from .outbox.rows import delivery_of
 from .schema import Tables
-from .transactions import whole, write
+from .transactions import write
 
 _EVERY = timedelta(seconds=20)
 #: What is older may have been pruned.
@@ -52,6 +53,7 @@ class Memory:
 
     def __init__(self, engine: Callable[[], Engine], tables: Tables) -> None:
         self._engine = engine
+        self._tables = tables
         self._rows, self._attempts = tables.delivery, tables.attempt
         self._last: tuple[int, int, str | None] | None = None
         self._at: datetime | None = None
@@ -63,7 +65,6 @@ class Memory:
     def keep(self, delivery_id: int, number: int, token: str | None, now: datetime) -> None:
         """Remember an attempt that was closed."""
         self._last, self._at, self._closed = (delivery_id, number, token), now, True
-        self._watch()
 
     def miss(self, delivery_id: int, number: int, token: str | None, now: datetime) -> None:
         """Remember one that could not be closed: if it is not even open, it was forgotten."""
@@ -87,6 +88,10 @@ class Memory:
         self._adopt(now)
         self._looked, self._doubtful = now, False
         return False
+
+    def mark(self, now: datetime) -> Marked:
+        """It has: mark what is open."""
+        return mark_open(self._engine(), self._tables, now)
 
     def _adopt(self, now: datetime) -> None:
         """Remember what is the last one by now: another process may have closed it, and be gone."""

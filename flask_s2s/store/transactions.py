@@ -13,8 +13,8 @@ own that writes several rows takes those that are free, and leaves the others fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Table, Update, event, select
@@ -22,7 +22,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 
 from .dialects.errors import is_transient, is_useless
-from .dialects.servers import by_key, commit_each_statement, has_one_writer, skip_locked
+from .dialects.servers import by_key, has_one_writer, skip_locked
 
 T = TypeVar("T")
 
@@ -58,17 +58,6 @@ def write(
         return work(connection)
 
 
-@contextmanager
-def whole(engine: Engine) -> Iterator[Connection]:
-    """Yield a connection on which each statement is a transaction by itself.
-
-    For one that is asked all the time: a server is spared the beginning and the end.
-    """
-    with engine.connect() as connection:
-        commit_each_statement(connection)
-        yield connection
-
-
 def _judge(context: ExceptionContext) -> None:
     connection = context.connection
     if connection is None or not connection.get_execution_options().get(_OURS):
@@ -78,7 +67,7 @@ def _judge(context: ExceptionContext) -> None:
 
 
 #: Rows that one statement names.
-_AT_ONCE = 1000
+AT_ONCE = 1000
 
 
 def take_free(connection: Connection, rows: Table, ids: Sequence[int], *still: Any) -> list[int]:
@@ -99,6 +88,6 @@ def update_free(connection: Connection, rows: Table, changing: Update, *which: A
         return connection.execute(changing.where(*which)).rowcount
     found = select(rows.c.id).where(*which)
     free = list(connection.scalars(skip_locked(found)))
-    parts = [free[at : at + _AT_ONCE] for at in range(0, len(free), _AT_ONCE)]
+    parts = [free[at : at + AT_ONCE] for at in range(0, len(free), AT_ONCE)]
     named = by_key(changing, rows)
     return sum(connection.execute(named.where(rows.c.id.in_(ids))).rowcount for ids in parts)

@@ -85,7 +85,7 @@ def statements_of(services: Services, act: Callable[[], object]) -> list[Stateme
 def claim(services: Services, closed: Sequence[str] = ()) -> None:
     """Claim what is due, as a worker does that leaves the closed lanes alone."""
     now = services.clock.now()
-    services.outbox.claim(limit=8, now=now, lease=timedelta(seconds=60), closed=closed)
+    services.supervisor.claims.claim(limit=8, now=now, lease=timedelta(seconds=60), closed=closed)
 
 
 def add(services: Services) -> None:
@@ -102,7 +102,7 @@ def plans_of(services: Services) -> dict[str, str]:
     """Return, for claiming, asking when the next is due, and adding, what the database reads."""
     return {
         "claim": reads(services, lambda: claim(services)),
-        "next due": reads(services, services.outbox.next_due),
+        "next due": reads(services, services.supervisor.claims.next_due),
         "add": f"finds what is there already by {finds_the_same_by(services)}",
     }
 

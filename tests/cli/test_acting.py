@@ -115,7 +115,7 @@ def test_retry_of_one_says_why_there_is_nothing_to_send(site: Site) -> None:
     site.drain()
     site.services.track_signup(customer_key="lost")
     site.sign_up("new")
-    site.services.outbox.claim(limit=1, now=site.clock.now(), lease=timedelta(minutes=1))
+    site.services.supervisor.claims.claim(limit=1, now=site.clock.now(), lease=timedelta(minutes=1))
     for number, says in (
         (1, "Delivery 1 is delivered: there is nothing to send."),
         (2, "Delivery 2 is unattributed: there is nothing to send."),

@@ -114,7 +114,7 @@ def test_what_was_discarded_is_sent_again_by_hand(site: Site) -> None:
 def test_what_is_on_its_way_is_not_discarded(site: Site) -> None:
     sign_up(site, "a", "ada")
     services = site.services
-    services.outbox.claim(limit=1, now=site.clock.now(), lease=services.settings.lease)
+    services.supervisor.claims.claim(limit=1, now=site.clock.now(), lease=services.settings.lease)
     assert site.run("discard", "--id", "1", "--yes").exit_code == 1
     assert statuses(site) == {"a signup": "sending"}
 

@@ -18,12 +18,14 @@ TAKEN = Exchanged(outcome=Accepted(detail="empty answer"), http_status=200, answ
 
 
 def claim(shop: Shop, services: Services | None = None, limit: int = 10) -> list[Delivery]:
-    outbox = (services or shop.services).outbox
-    return outbox.claim(limit=limit, now=shop.clock.now(), lease=LEASE)
+    claims = (services or shop.services).supervisor.claims
+    return claims.claim(limit=limit, now=shop.clock.now(), lease=LEASE)
 
 
 def settle(shop: Shop, delivery: Delivery, settlement: Settlement = DONE) -> bool | None:
-    (ours,) = shop.services.outbox.settle([(delivery, settlement, TAKEN)], shop.clock.now())
+    (ours,) = shop.services.supervisor.settling.settle(
+        [(delivery, settlement, TAKEN)], shop.clock.now()
+    )
     return ours
 
 

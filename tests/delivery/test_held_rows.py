@@ -64,16 +64,16 @@ def test_a_batch_leaves_out_the_row_that_a_host_holds(server_shop: Shop) -> None
     for key in "abc":
         server_shop.sign_up(key)
     done = [(one, DONE, TAKEN) for one in claim(server_shop)]
-    outbox, now = server_shop.services.outbox, server_shop.clock.now()
+    settling, now = server_shop.services.supervisor.settling, server_shop.clock.now()
     with reporting(server_shop, "b"):
-        ended = outbox.settle(done, now)
+        ended = settling.settle(done, now)
         assert dict(zip([one.customer_key for one, _, _ in done], ended, strict=True)) == {
             "a": True,
             "b": None,
             "c": True,
         }
         assert server_shop.statuses() == {"delivered": 2, "sending": 1}
-    assert outbox.settle(done, now).count(True) == 1
+    assert settling.settle(done, now).count(True) == 1
     assert server_shop.statuses() == {"delivered": 3}
 
 
@@ -83,7 +83,9 @@ def test_a_stale_lease_is_told_from_a_row_that_is_held(server_shop: Shop) -> Non
     server_shop.clock.advance(timedelta(seconds=60))
     claim(server_shop)
     with reporting(server_shop, "a"):
-        ended = server_shop.services.outbox.settle([(stale, DONE, TAKEN)], server_shop.clock.now())
+        ended = server_shop.services.supervisor.settling.settle(
+            [(stale, DONE, TAKEN)], server_shop.clock.now()
+        )
         assert ended == [False]
 
 
@@ -94,9 +96,9 @@ def test_no_order_of_reporting_meets_a_settle_in_a_deadlock(server_shop: Shop) -
     done = [(one, DONE, TAKEN) for one in claim(server_shop)]
     for held, wanted in ("ab", "ba"):
         with reporting(server_shop, held) as session:
-            server_shop.services.outbox.settle(done, server_shop.clock.now())
+            server_shop.services.supervisor.settling.settle(done, server_shop.clock.now())
             again(server_shop, session, wanted)
-    server_shop.services.outbox.settle(done, server_shop.clock.now())
+    server_shop.services.supervisor.settling.settle(done, server_shop.clock.now())
     assert server_shop.statuses() == {"delivered": 2}
 
 
@@ -138,12 +140,12 @@ def test_a_worker_settles_a_held_row_when_the_host_commits_and_sends_it_once(
 def test_what_waits_unsent_is_put_back_when_the_host_commits(server_shop: Shop) -> None:
     server_shop.sign_up("a")
     (held,) = claim(server_shop)
-    outbox, now = server_shop.services.outbox, server_shop.clock.now()
+    settling, now = server_shop.services.supervisor.settling, server_shop.clock.now()
     later = Settlement(status=Status.WAITING, detail="waits", due_at=now + timedelta(hours=1))
     with reporting(server_shop, "a"):
-        assert outbox.put_back(held, later, now, None) is None
+        assert settling.put_back(held, later, now, None) is None
         assert server_shop.status() is Status.SENDING
-    assert outbox.put_back(held, later, now, None) is True
+    assert settling.put_back(held, later, now, None) is True
     assert server_shop.status() is Status.WAITING
 
 
@@ -152,10 +154,10 @@ def test_a_child_whose_parent_a_host_holds_is_looked_at_again_shortly(server_sho
     server_shop.drain()
     server_shop.services.track(Action(customer_key="a", type="activated"))
     (child,) = claim(server_shop)
-    (known,) = server_shop.services.outbox.parents([child]).values()
+    (known,) = server_shop.services.supervisor.claims.parents([child]).values()
     assert known.id == parent.id
     now = server_shop.clock.now()
     later = Settlement(status=Status.WAITING, detail="waits", due_at=now + timedelta(hours=1))
     with reporting(server_shop, "a"):
-        assert server_shop.services.outbox.put_back(child, later, now, known) is False
+        assert server_shop.services.supervisor.settling.put_back(child, later, now, known) is False
     assert server_shop.row(child).due_at == now + timedelta(seconds=1)

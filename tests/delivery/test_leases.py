@@ -13,7 +13,7 @@ from flask_s2s import Delivery, Services, Signup, Status
 from flask_s2s.networks.exchange import Exchanged
 from flask_s2s.networks.network import Ambiguous, Request, Response
 from flask_s2s.rules.delivery import Settlement
-from flask_s2s.store.outbox.outbox import new_token
+from flask_s2s.store.outbox.rows import new_token
 from flask_s2s.testing import ScriptedTransport
 from tests.delivery.shop import Shop
 from tests.delivery.steps import DONE, LEASE, TAKEN, claim, draft, settle
@@ -37,7 +37,7 @@ def sent_first(shop: Shop) -> object:
 
 
 def reclaim(shop: Shop, limit: int = 10, closed: Sequence[str] = ()) -> list[Delivery]:
-    return shop.services.outbox.reclaim(
+    return shop.services.supervisor.claims.reclaim(
         limit=limit, now=shop.clock.now(), lease=LEASE, closed=closed
     )
 
@@ -133,7 +133,7 @@ def test_claimers_at_once_never_share_a_row_and_miss_none(any_shop: Shop) -> Non
             done = [(delivery, DONE, TAKEN) for delivery in batch]
             while done:
                 # On MariaDB another's claim may be looking at a row that is ours.
-                ended = services.outbox.settle(done, any_shop.clock.now())
+                ended = services.supervisor.settling.settle(done, any_shop.clock.now())
                 assert False not in ended
                 done = [one for one, mine in zip(done, ended, strict=True) if mine is None]
         return mine
@@ -179,14 +179,14 @@ def test_an_attempt_is_closed_exactly_once(any_shop: Shop) -> None:
     any_shop.clock.advance(seconds=5)
     later = Exchanged(outcome=Ambiguous(detail="late"), http_status=504)
     again = (claimed, Settlement(status=Status.REFUSED, detail="late"), later)
-    assert any_shop.services.outbox.settle([again], any_shop.clock.now()) == [False]
+    assert any_shop.services.supervisor.settling.settle([again], any_shop.clock.now()) == [False]
     assert (any_shop.row(), any_shop.attempts()) == before
 
 
 def test_what_is_given_back_has_used_no_attempt(any_shop: Shop) -> None:
     any_shop.sign_up()
     (claimed,) = claim(any_shop)
-    any_shop.services.outbox.give_back([claimed], any_shop.clock.now())
+    any_shop.services.supervisor.settling.give_back([claimed], any_shop.clock.now())
     row = any_shop.row()
     assert (row.status, row.attempts, row.due_at) == (Status.PENDING, 0, any_shop.clock.now())
     assert any_shop.attempts() == []
@@ -200,7 +200,7 @@ def test_a_stale_worker_gives_nothing_back(any_shop: Shop) -> None:
     any_shop.clock.advance(LEASE)
     claim(any_shop)
     before = any_shop.row(), any_shop.attempts()
-    any_shop.services.outbox.give_back([stale], any_shop.clock.now())
+    any_shop.services.supervisor.settling.give_back([stale], any_shop.clock.now())
     assert (any_shop.row(), any_shop.attempts()) == before
 
 
@@ -255,7 +255,7 @@ def test_a_withdrawn_customer_who_comes_again_is_sent(any_shop: Shop) -> None:
 
 def expire_overdue(shop: Shop) -> int:
     now = shop.clock.now()
-    return shop.services.outbox.expire_overdue(now, now)
+    return shop.services.supervisor.overdue.expire(now, now)
 
 
 def test_what_passed_its_deadline_expires_unless_somebody_holds_it(any_shop: Shop) -> None:
@@ -263,7 +263,7 @@ def test_what_passed_its_deadline_expires_unless_somebody_holds_it(any_shop: Sho
         any_shop.sign_up(key)
         any_shop.clock.advance(seconds=1)
     arm(any_shop, "is held by a view")
-    row = any_shop.services.outbox.claim(limit=1, now=any_shop.clock.now(), lease=LEASE)
+    row = any_shop.services.supervisor.claims.claim(limit=1, now=any_shop.clock.now(), lease=LEASE)
     assert [delivery.customer_key for delivery in row] == ["waits"]
     any_shop.clock.advance(days=120)
     assert expire_overdue(any_shop) == 1

@@ -60,20 +60,22 @@ def looked_up(site: Services, act: Callable[[Services], object]) -> set[str]:
 def reclaim(site: Services) -> object:
     """Take up what a worker held that died, one lease later."""
     later = site.clock.now() + site.settings.lease
-    taken = site.outbox.reclaim(limit=5, now=later, lease=site.settings.lease)
+    taken = site.supervisor.claims.reclaim(limit=5, now=later, lease=site.settings.lease)
     assert len(taken) == 5
     return taken
 
 
 def leave_orphans(site: Services) -> None:
-    assert site.outbox.claim(limit=5, now=site.clock.now(), lease=site.settings.lease / 2)
+    assert site.supervisor.claims.claim(
+        limit=5, now=site.clock.now(), lease=site.settings.lease / 2
+    )
 
 
 @pytest.mark.parametrize(
     "act",
     [
         pytest.param(claim, id="claim"),
-        pytest.param(lambda site: site.outbox.next_due(), id="when the next is due"),
+        pytest.param(lambda site: site.supervisor.claims.next_due(), id="when the next is due"),
     ],
 )
 def test_only_what_is_due_is_looked_at(
@@ -84,8 +86,8 @@ def test_only_what_is_due_is_looked_at(
 
 def wake_children(site: Services) -> object:
     now = site.clock.now()
-    taken = site.outbox.claim(limit=5, now=now, lease=site.settings.lease)
-    return site.outbox.settle([(delivery, DONE, TAKEN) for delivery in taken], now)
+    taken = site.supervisor.claims.claim(limit=5, now=now, lease=site.settings.lease)
+    return site.supervisor.settling.settle([(delivery, DONE, TAKEN) for delivery in taken], now)
 
 
 def test_what_settles_looks_for_no_child_where_there_is_none(busy_site: Services) -> None:
@@ -99,16 +101,20 @@ def test_an_orphan_is_found_without_looking_at_what_is_settled(busy_site: Servic
 
 
 def test_a_parent_is_found_without_looking_at_what_is_settled(busy_site: Services) -> None:
-    due = busy_site.outbox.claim(limit=1, now=busy_site.clock.now(), lease=timedelta(minutes=1))
+    due = busy_site.supervisor.claims.claim(
+        limit=1, now=busy_site.clock.now(), lease=timedelta(minutes=1)
+    )
     child = [replace(due[0], parent=due[0].dedupe)]
-    found = looked_up(busy_site, lambda site: site.outbox.parents(child))
+    found = looked_up(busy_site, lambda site: site.supervisor.claims.parents(child))
     assert found <= {"uq_s2s_delivery", "sqlite_autoindex_s2s_delivery_1"}
-    assert busy_site.outbox.parents(child).keys() == {due[0].dedupe}
+    assert busy_site.supervisor.claims.parents(child).keys() == {due[0].dedupe}
 
 
 def test_siblings_are_found_without_looking_at_what_is_settled(busy_site: Services) -> None:
     """Those of an undone payment; and of a part of one."""
-    due = busy_site.outbox.claim(limit=2, now=busy_site.clock.now(), lease=timedelta(minutes=1))
+    due = busy_site.supervisor.claims.claim(
+        limit=2, now=busy_site.clock.now(), lease=timedelta(minutes=1)
+    )
     undone: list[Conversion] = [
         Reversal(customer_key="42", transaction_key="inv-1"),
         Transaction(customer_key="42", amount=-1, currency="USD", key="part-1", refunds="inv-1"),
@@ -117,14 +123,16 @@ def test_siblings_are_found_without_looking_at_what_is_settled(busy_site: Servic
         (replace(one, parent="a payment's", conversion=what), DONE, TAKEN)
         for one, what in zip(due, undone, strict=True)
     ]
-    looks = reads(busy_site, lambda: busy_site.outbox.settle(settled, busy_site.clock.now()))
+    looks = reads(
+        busy_site, lambda: busy_site.supervisor.settling.settle(settled, busy_site.clock.now())
+    )
     assert "ix_s2s_delivery_parent" in looks
     assert "SCANS" not in looks
 
 
 def test_a_claim_takes_what_is_due_among_very_many(busy_site: Services) -> None:
     now = busy_site.clock.now()
-    taken = busy_site.outbox.claim(limit=5, now=now, lease=busy_site.settings.lease)
+    taken = busy_site.supervisor.claims.claim(limit=5, now=now, lease=busy_site.settings.lease)
     assert len(taken) == 5
     assert {(one.customer_key or "")[:7] for one in taken} == {"waiting"}
 
@@ -137,7 +145,9 @@ def test_an_add_finds_the_one_that_is_there_by_the_unique_index(busy_site: Servi
     "act",
     [
         pytest.param(lambda site: claim(site, closed=[API]), id="claim"),
-        pytest.param(lambda site: site.outbox.next_due([API]), id="when the next is due"),
+        pytest.param(
+            lambda site: site.supervisor.claims.next_due([API]), id="when the next is due"
+        ),
     ],
 )
 def test_what_is_due_in_a_closed_lane_is_not_looked_at(
@@ -151,19 +161,19 @@ def test_what_is_due_in_a_closed_lane_is_not_looked_at(
 def test_a_claim_takes_what_is_due_beside_a_closed_lane(held_site: Services) -> None:
     now = held_site.clock.now()
     lease = held_site.settings.lease
-    taken = held_site.outbox.claim(limit=5, now=now, lease=lease, closed=[API])
+    taken = held_site.supervisor.claims.claim(limit=5, now=now, lease=lease, closed=[API])
     assert len(taken) == 5
     assert {(one.customer_key or "")[:7] for one in taken} == {"waiting"}
-    assert held_site.outbox.next_due([API]) == now
-    assert held_site.outbox.next_due() == now - timedelta(minutes=1)
+    assert held_site.supervisor.claims.next_due([API]) == now
+    assert held_site.supervisor.claims.next_due() == now - timedelta(minutes=1)
 
 
 def test_beside_a_closed_lane_the_oldest_goes_first(held_site: Services) -> None:
     now, lease = held_site.clock.now(), held_site.settings.lease
-    taken = held_site.outbox.claim(limit=1, now=now, lease=lease, closed=["other/lane"])
+    taken = held_site.supervisor.claims.claim(limit=1, now=now, lease=lease, closed=["other/lane"])
     assert [one.lane for one in taken] == [API]
     early = now - timedelta(seconds=30)
-    assert held_site.outbox.claim(limit=1, now=early, lease=lease, closed=[API]) == []
+    assert held_site.supervisor.claims.claim(limit=1, now=early, lease=lease, closed=[API]) == []
 
 
 def test_an_orphan_is_found_without_looking_at_what_is_due(held_site: Services) -> None:

@@ -125,7 +125,9 @@ def fill(world: World, shop: Shop) -> str:
     with shop.app.app_context():
         services = shop.s2s.services
         lease = services.settings.lease
-        assert len(services.outbox.claim(limit=1, now=world.clock.now(), lease=lease)) == 1
+        assert (
+            len(services.supervisor.claims.claim(limit=1, now=world.clock.now(), lease=lease)) == 1
+        )
 
     def refuse(_: Any) -> Response:
         return answered(401)

@@ -43,4 +43,6 @@ def posts(site: Site) -> int:
 
 
 def claim(services: Services, site: Site) -> list[Delivery]:
-    return services.outbox.claim(limit=8, now=site.clock.now(), lease=timedelta(seconds=60))
+    return services.supervisor.claims.claim(
+        limit=8, now=site.clock.now(), lease=timedelta(seconds=60)
+    )

@@ -163,11 +163,12 @@ def test_an_attempt_that_nobody_closed_is_judged_like_a_lost_answer(
 def test_a_worker_that_wakes_up_after_its_lease_sends_nothing(customer: Site) -> None:
     delivery = customer.track(PAYMENT)
     (claimed,) = claim(customer.services, customer)
-    completer = customer.services.supervisor.worker()._completer
+    worker = customer.services.supervisor.worker()
+    executor = worker._executor
     customer.clock.advance(seconds=59)
-    sent = completer.send(claimed, completer.prepare([claimed]))
+    sent = executor.send(claimed, executor.prepare([claimed]))
     assert posts(customer) == 0
-    completer.settle([(claimed, sent)])
+    worker._completer.settle([(claimed, sent)])
     customer.services.drain()
     assert (customer.status(delivery), posts(customer)) == (Status.DELIVERED, 1)
 

@@ -137,7 +137,9 @@ def test_what_arrived_after_a_look_that_was_cut_short_is_not_overlooked(busy: Si
     slow.after(minutes=16)
     assert busy.row(delivery).read_to is not None
     busy.clock.advance(minutes=5)
-    busy.services.outbox.claim(limit=8, now=busy.clock.now(), lease=timedelta(seconds=60))
+    busy.services.supervisor.claims.claim(
+        limit=8, now=busy.clock.now(), lease=timedelta(seconds=60)
+    )
     busy.services.supervisor.exchanges["partnerstack"].send(PAYMENT, None)
     slow.until_settled(delivery, 50)
     assert busy.status(delivery) is Status.CONFIRMED

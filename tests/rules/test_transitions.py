@@ -105,7 +105,7 @@ class Walk:
 
     def expire(self) -> None:
         now = self.shop.clock.advance(YEARS)
-        assert self.services.outbox.expire_overdue(now, now)
+        assert self.services.supervisor.overdue.expire(now, now)
 
     def retry(self, kind: str | None = None) -> None:
         now, give_up = self.shop.clock.now(), self.services.settings.give_up

@@ -64,7 +64,7 @@ def test_what_was_being_sent_when_the_process_froze_for_good_is_sent_by_another(
     key = visit(shop, frozen)
     # Claimed, and never settled: the process is not thawed again.
     now, over = shop.services.clock.now(), timedelta(microseconds=1)
-    assert shop.services.outbox.claim(limit=1, now=now, lease=over)
+    assert shop.services.supervisor.claims.claim(limit=1, now=now, lease=over)
     other = shop.serve("waitress", S2S_WORKER="external")
     with thawed(other) as session:
         assert session.post(f"{other.url}/drain", timeout=PATIENCE).text == "1"

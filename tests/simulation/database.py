@@ -19,8 +19,11 @@ from sqlalchemy.engine import Engine
 
 from flask_s2s.rules.states import Status
 from flask_s2s.store.database.storage import Storage
+from flask_s2s.store.outbox.claims import Claims
 from flask_s2s.store.outbox.outbox import Outbox
+from flask_s2s.store.outbox.settling import Settling
 from flask_s2s.store.privacy.keyring import Keyring
+from flask_s2s.store.restores import Memory
 from flask_s2s.store.schema import Tables
 from tests.simulation.world import World
 
@@ -170,6 +173,7 @@ class Database:
         self.tables: Tables = self.storage.tables
         self.keyring = Keyring(lambda: self.engine, self.tables.meta, ["a-key-for-tests-only"])
         self._outbox = Outbox(lambda: self.engine, self.tables, self.keyring)
+        self._claims = Claims(lambda: self.engine, self.tables)
         #: What a caller's own transaction wrote: the customers that really exist.
         self.truth = Table(
             "sim_truth",
@@ -213,6 +217,12 @@ class Database:
         self.raw.execute("COMMIT")
         _Connection.changes += 1
         self.engine.dispose()
+
+    def deliveries(self) -> tuple[Claims, Settling, Memory]:
+        """Return a worker's view of the deliveries, as `outbox` does."""
+        memory = Memory(lambda: self.engine, self.tables)
+        settling = Settling(lambda: self.engine, self.tables, self._outbox.add, memory)
+        return copy(self._claims), settling, memory
 
     def outbox(self) -> Outbox:
         """Return an outbox that knows nothing yet, but whose statements are compiled."""

@@ -130,7 +130,7 @@ PLANTS = {
     ),
     "restores-are-not-noticed": Plant(
         where="Housekeeping.__call__",
-        code="if self._outbox.memory.forgot(now):",
+        code="if self._memory.forgot(now):",
         without="if False:",
         shows=("rewarded twice",),
     ),

@@ -13,6 +13,8 @@ from flask_s2s.click import Click
 from flask_s2s.config.settings import Settings
 from flask_s2s.conversion import Action, Conversion, Reversal, Signup, Transaction
 from flask_s2s.delivery.completer import Completer
+from flask_s2s.delivery.executor import Executor
+from flask_s2s.delivery.housekeeping import Housekeeping
 from flask_s2s.delivery.verifier import Verifier
 from flask_s2s.delivery.worker import Worker
 from flask_s2s.networks.credentials import Credentials
@@ -31,6 +33,7 @@ from flask_s2s.store.background import Background
 from flask_s2s.store.bindings import Bindings
 from flask_s2s.store.database.clock import DatabaseClock, Heard, Witness
 from flask_s2s.store.outbox.lanes import CircuitBreakers
+from flask_s2s.store.outbox.overdue import Overdue
 from flask_s2s.store.outbox.verification_queue import VerificationQueue
 from flask_s2s.store.restores import Inherited
 from flask_s2s.store.schema import EPOCH
@@ -112,43 +115,64 @@ class WorkerProcess:
         timed: dict[str, Any] = {"seconds": seconds, "monotonic": world.monotonic}
         exchange = Exchange(NETWORK, heard, credentials, **timed)
         readers = {NETWORK.name: ReadBack(Records(NETWORK), API, heard, credentials, **timed)}
-        outbox = database.outbox()
+        claims, settling, memory = database.deliveries()
         breakers = CircuitBreakers(lambda: engine, database.tables)
 
         def jitter() -> float:
             world.seam("jitter")
             return world.random.random()
 
+        executor = Executor(
+            claims=claims,
+            exchanges={NETWORK.name: exchange},
+            readers=readers,
+            clock=clock,
+            attempt=LEASE / 4,
+            production=True,
+            witness=witness,
+            inherited=Inherited(clock.now(), lambda: engine, database.tables),
+        )
         completer = Completer(
-            outbox=outbox,
+            settling=settling,
             breakers=breakers,
             exchanges={NETWORK.name: exchange},
             readers=readers,
             clock=clock,
             policy=RetryPolicy(),
             jitter=jitter,
-            on_settled=lambda delivery, status: None,
+            tell=lambda signal, **facts: None,
             on_test=lambda now: None,
-            production=True,
             witness=witness,
-            inherited=Inherited(clock.now(), lambda: engine, database.tables),
-            attempt=LEASE / 4,
         )
         self.process = process
         self.waker = SimulatedWaker(world)
         verification_queue = VerificationQueue(
             lambda: engine, database.tables, [(NETWORK.name, read_back_kinds(NETWORK))]
         )
+        overdue = Overdue(lambda: engine, database.tables.delivery)
+        housekeeping = Housekeeping(
+            overdue=overdue,
+            memory=memory,
+            clock=clock,
+            witness=witness,
+            pulling=[
+                lambda now: overdue.pull_in(now, LEASE),
+                breakers.pull_in,
+                verification_queue.pull_in,
+            ],
+            on_alive=lambda now, throttle: clock.measure(),
+        )
         worker = Worker(
-            outbox=outbox,
+            claims=claims,
+            settling=settling,
+            memory=memory,
             breakers=breakers,
+            executor=executor,
             completer=completer,
+            housekeeping=housekeeping,
             clock=clock,
             lease=LEASE,
-            witness=witness,
-            pulling=[verification_queue.pull_in],
             concurrency=3,
-            on_alive=lambda now: clock.measure(),
         )
         verifier = Verifier(
             verification_queue=verification_queue,
@@ -157,7 +181,7 @@ class WorkerProcess:
             clock=clock,
             production=True,
             witness=witness,
-            on_settled=lambda delivery, status: None,
+            tell=lambda signal, **facts: None,
         )
         beside: Any = Beside(world, self.waker)
 

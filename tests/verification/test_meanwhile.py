@@ -78,9 +78,9 @@ def test_a_child_is_not_put_back_while_its_parent_is_being_moved(any_site: Site)
     any_site.services.drain()
     now = any_site.clock.advance(minutes=15)
     other = any_site.another()
-    (child,) = other.outbox.claim(limit=8, now=now, lease=LEASE)
+    (child,) = other.supervisor.claims.claim(limit=8, now=now, lease=LEASE)
     assert (child.id, child.due_at) == (action.id, now + LEASE)
-    (parent,) = other.outbox.parents([child]).values()
+    (parent,) = other.supervisor.claims.parents([child]).values()
     (probed,) = any_site.services.supervisor.verification_queue.claim(limit=8, now=now, lease=LEASE)
 
     putting = threading.Thread(target=put_back, args=(other, child, parent, now))
@@ -102,4 +102,4 @@ def test_a_child_is_not_put_back_while_its_parent_is_being_moved(any_site: Site)
 
 def put_back(services: Services, child: Delivery, parent: Delivery, now: datetime) -> None:
     later = Settlement(status=Status.WAITING, detail="waits", due_at=now + timedelta(minutes=5))
-    services.outbox.put_back(child, later, now, parent)
+    services.supervisor.settling.put_back(child, later, now, parent)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Select, Table, Update, delete, false, func, select
+from sqlalchemy import Connection, Engine, Select, Table, Update, delete, false, func, select
 from sqlalchemy.engine import TwoPhaseTransaction
 from sqlalchemy.exc import DBAPIError
 
@@ -112,14 +112,21 @@ def as_committed(found: S, bind: Bind) -> S:
     return found.with_for_update(read=True) if bind.dialect.name in MARIADB else found
 
 
-def commit_each_statement(connection: Connection) -> None:
-    """Make each statement a transaction by itself, where that is a setting of the driver alone.
+def whole(engine: Engine) -> Connection:
+    """Open a connection on which each statement is a transaction by itself.
 
-    A server is then spared the beginning and the end: PostgreSQL. MariaDB's drivers would tell it of
-    the setting, before and after, and SQLite begins nothing for a statement that reads.
+    For one that is asked all the time, and where that is a setting of the driver alone: PostgreSQL is
+    then spared the beginning and the end. MariaDB's drivers would tell it of the setting, before and
+    after, and SQLite begins nothing for a statement that reads.
     """
-    if connection.dialect.name == POSTGRESQL:
-        connection.execution_options(isolation_level="AUTOCOMMIT")
+    connection = engine.connect()
+    if engine.dialect.name == POSTGRESQL:
+        try:
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+        except BaseException:
+            connection.close()
+            raise
+    return connection
 
 
 def commits_each_statement(connection: Connection) -> bool:

@@ -9,10 +9,10 @@ time around.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import (
     BigInteger,
@@ -32,12 +32,12 @@ from sqlalchemy import (
 
 from ...rules.delivery import Delivery
 from ...rules.states import LEASED, Status
-from ..dialects.engines import name_of
-from ..dialects.servers import by_key, has_one_writer, skip_locked
-from ..dialects.statements import by_index, chains_writes, in_order
+from ..dialects.servers import by_key, has_one_writer, skip_locked, whole
+from ..dialects.statements import by_index, chains_writes, in_order, least
 from ..schema import Tables
-from ..transactions import whole, write
-from .rows import delivery_of
+from ..transactions import write
+from .lanes import Lanes
+from .rows import delivery_of, new_token
 
 #: What came of an attempt whose lease ran out: nobody knows.
 _ABANDONED = "ambiguous"
@@ -49,39 +49,55 @@ _IDS: Any = bindparam("its_ids", expanding=True)
 _LATEST, _CANDIDATES = 200, 3
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The stamp of a claim on the rows that it takes: whose they are, and until when."""
-
-    token: str
-    until: datetime
-
-
 class Claims:
     """Leases the due deliveries of one database."""
 
-    def __init__(self, tables: Tables) -> None:
-        self._rows = tables.delivery
+    def __init__(self, engine: Callable[[], Engine], tables: Tables) -> None:
+        self._engine = engine
+        rows = self._rows = tables.delivery
         self._attempts = tables.attempt
+        self._lanes = Lanes(rows)
+        self._next = least(rows.c.due_at)
+        self._parents = select(rows).where(
+            # By the unique index, which begins with the network.
+            rows.c.network.in_(bindparam("networks", expanding=True)),
+            rows.c.dedupe.in_(bindparam("wanted", expanding=True)),
+        )
         self._opening = insert(tables.attempt)
         self._left_open, self._abandoning = _abandoned(tables.attempt)
-        self._orphans = [_orphans(tables.delivery, status) for status in LEASED]
-        #: By the database's name, and what is taken.
-        self._built: dict[tuple[str, str], tuple[Any, ...]] = {}
+        self._orphans = [_orphans(rows, status) for status in LEASED]
+        self._ways: WeakKeyDictionary[Engine, _Way] = WeakKeyDictionary()
 
     def claim(
-        self, engine: Engine, lease: Lease, *, limit: int, now: datetime, only: str | None
+        self, *, limit: int, now: datetime, lease: timedelta, closed: Sequence[str] = ()
     ) -> list[Delivery]:
-        """Lease what is due, oldest first, and open its attempts; return it as it is then."""
+        """Lease up to `limit` due deliveries and open an attempt for each, in one transaction.
+
+        They are the oldest ones, as they are then. Lanes in `closed` are left alone; then what is
+        claimed is all of one lane, that whose oldest is the oldest.
+        """
+        engine = self._engine()
         found = {"its_now": now, "its_limit": limit}
-        if only is None:
+        if not closed:
             return self._claim(engine, "any", found, lease)
-        return self._claim(engine, "lane", {**found, "its_only": only}, lease)
+        with whole(engine) as connection:
+            soonest = self._lanes.soonest(connection, closed)
+        for due, lane in soonest:
+            # Of the first lane others may hold all that is due.
+            if due <= now and (
+                claimed := self._claim(engine, "lane", {**found, "its_only": lane}, lease)
+            ):
+                return claimed
+        return []
 
     def reclaim(
-        self, engine: Engine, lease: Lease, *, limit: int, now: datetime, closed: Sequence[str]
+        self, *, limit: int, now: datetime, lease: timedelta, closed: Sequence[str] = ()
     ) -> list[Delivery]:
-        """Lease in the same way, but only that whose lease has run out."""
+        """Claim only what somebody held whose lease has run out, however much else is due.
+
+        An ordinary claim takes that as well, but in its turn.
+        """
+        engine = self._engine()
         found = {"its_now": now, "its_limit": limit}
         with whole(engine) as connection:
             # Without locks (see `skip_locked`): they would be of the place where others' claims go.
@@ -89,63 +105,79 @@ class Claims:
             ids = [id for look in self._orphans for id in connection.scalars(look, of_these)]
         return self._claim(engine, "orphans", {**found, "its_ids": ids}, lease) if ids else []
 
-    def probe(self, engine: Engine, lease: Lease, *, now: datetime, lane: str) -> list[Delivery]:
-        """Lease one of a lane: the newest of those that were tried least, of what came due last."""
-        look = self._latest(engine)
+    def probe(self, lane: str, *, now: datetime, lease: timedelta) -> list[Delivery]:
+        """Claim one delivery of a closed lane: of what came due last, the newest tried least.
+
+        It tells most of the network; what failed before may do so wherever it is sent.
+        """
+        engine = self._engine()
+        latest = self._way(engine).latest
         with whole(engine) as connection:
-            found = connection.execute(look, {"its_only": lane, "its_now": now}).all()
+            found = connection.execute(latest, {"its_only": lane, "its_now": now}).all()
         for one in sorted(found, key=lambda one: (one.attempts, -one.id))[:_CANDIDATES]:
             this = {"its_now": now, "its_limit": 1, "its_ids": [one.id]}
             if claimed := self._claim(engine, "these", this, lease):
                 return claimed
         return []
 
-    def _latest(self, engine: Engine) -> Select[Any]:
-        key = (name_of(engine), "latest")
-        if key not in self._built:
-            rows = self._rows
-            lane: Any = bindparam("its_only")
-            due_at = rows.c.due_at
-            due = select(rows.c.id, rows.c.attempts).where(due_at <= _NOW)
-            found = by_index(due, engine, (rows.c.lane, due_at), lane, _NOW).order_by(None)
-            backwards = (rows.c.lane.desc(), rows.c.due_at.desc())
-            self._built[key] = (found.order_by(*backwards).limit(_LATEST),)
-        latest: Select[Any] = self._built[key][0]
-        return latest
+    def next_due(self, closed: Sequence[str] = ()) -> datetime | None:
+        """Return when the next delivery is due, leaving out closed lanes."""
+        with whole(self._engine()) as connection:
+            if closed:
+                soonest = self._lanes.soonest(connection, closed)
+                return soonest[0][0] if soonest else None
+            due: datetime | None = connection.scalar(self._next)
+            return due
+
+    def parents(self, deliveries: Sequence[Delivery]) -> dict[str, Delivery]:
+        """Return the deliveries that these wait for, by their `dedupe`, as far as they are here."""
+        wanted = {delivery.parent for delivery in deliveries if delivery.parent is not None}
+        if not wanted:
+            return {}
+        theirs = {"networks": list({one.network for one in deliveries}), "wanted": list(wanted)}
+        with whole(self._engine()) as connection:
+            found = connection.execute(self._parents, theirs).mappings()
+            return {row["dedupe"]: delivery_of(row) for row in found}
 
     def _claim(
-        self, engine: Engine, which: str, found: dict[str, Any], lease: Lease
+        self, engine: Engine, which: str, found: dict[str, Any], lease: timedelta
     ) -> list[Delivery]:
-        stamp = {"its_token": lease.token, "its_until": lease.until}
-        statements = self._statements(engine, which)
-        given = {**found, **stamp}
+        """Lease some and open their attempts; each transaction has a token of its own."""
+        token, now, way = new_token(), found["its_now"], self._way(engine)
+        stamp = {"its_token": token, "its_until": now + lease}
+        statements = way.statements(which)
 
         def at_once(connection: Connection) -> list[Delivery]:
-            return _read(connection.execute(statements[0], given))
+            return _read(connection.execute(statements[0], {**found, **stamp}))
 
         def in_steps(connection: Connection) -> list[Delivery]:
-            if has_one_writer(engine):
+            if way.one_writer:
                 claimed = at_once(connection)
             else:
                 claimed = self._locked_first(connection, statements, found, stamp)
             if claimed:
-                self._close_abandoned(connection, claimed, found["its_now"])
+                self._close_abandoned(connection, claimed, now)
                 opened = [
                     {
                         "delivery_id": d.id,
                         "number": d.attempts,
                         "lane": d.lane,
-                        "lease_token": lease.token,
-                        "opened_at": found["its_now"],
+                        "lease_token": token,
+                        "opened_at": now,
                     }
                     for d in claimed
                 ]
                 connection.execute(self._opening, opened)
             return claimed
 
-        if chains_writes(engine):
+        if way.chained:
             return write(engine, at_once, opened=whole)
         return write(engine, in_steps)
+
+    def _way(self, engine: Engine) -> _Way:
+        if (way := self._ways.get(engine)) is None:
+            way = self._ways[engine] = _Way(engine, self._rows, self._attempts)
+        return way
 
     def _close_abandoned(
         self, connection: Connection, claimed: Sequence[Delivery], now: datetime
@@ -173,27 +205,48 @@ class Claims:
         connection.execute(leasing, {**ids, **stamp})
         return _read(connection.execute(reading, ids))
 
-    def _statements(self, engine: Engine, which: str) -> tuple[Any, ...]:
-        key = (name_of(engine), which)
-        if key not in self._built:
-            due = _due(self._rows)
-            if which == "these":
-                due = due.where(self._rows.c.id.in_(_IDS))
-            elif which == "orphans":
-                due = due.where(self._rows.c.status.in_(LEASED), self._rows.c.id.in_(_IDS))
-            elif which == "lane":
-                lane: Any = bindparam("its_only")
-                columns = (self._rows.c.lane, self._rows.c.due_at)
-                due = by_index(due, engine, columns, lane, _NOW)
-            self._built[key] = self._build(engine, due)
-        return self._built[key]
 
-    def _build(self, engine: Engine, due: Select[Any]) -> tuple[Any, ...]:
+class _Way:
+    """The statements of one engine's database, each built when it is first asked for."""
+
+    def __init__(self, engine: Engine, rows: Table, attempts: Table) -> None:
+        self.one_writer = has_one_writer(engine)
+        self.chained = chains_writes(engine)
+        self._rows = rows
+        self._attempts = attempts
+        lane: Any = bindparam("its_only")
+        columns = (rows.c.lane, rows.c.due_at)
+        due = _due(rows)
+        self._due = {
+            "any": due,
+            "these": due.where(rows.c.id.in_(_IDS)),
+            "orphans": due.where(rows.c.status.in_(LEASED), rows.c.id.in_(_IDS)),
+            "lane": by_index(due, engine, columns, lane, _NOW),
+        }
+        latest = by_index(
+            select(rows.c.id, rows.c.attempts).where(rows.c.due_at <= _NOW),
+            engine,
+            columns,
+            lane,
+            _NOW,
+        )
+        backwards = (rows.c.lane.desc(), rows.c.due_at.desc())
+        #: What came due last in a lane.
+        self.latest = latest.order_by(None).order_by(*backwards).limit(_LATEST)
+        self._built: dict[str, tuple[Any, ...]] = {}
+
+    def statements(self, which: str) -> tuple[Any, ...]:
+        """Return the statements that claim what is due of these."""
+        if which not in self._built:
+            self._built[which] = self._build(self._due[which])
+        return self._built[which]
+
+    def _build(self, due: Select[Any]) -> tuple[Any, ...]:
         rows, leasing = self._rows, _leasing(self._rows)
-        if has_one_writer(engine):
+        if self.one_writer:
             return (leasing.where(rows.c.id.in_(due)).returning(*rows.c),)
         locking = skip_locked(due)
-        if chains_writes(engine):
+        if self.chained:
             return (self._at_once(locking, leasing),)
         these = rows.c.id.in_(_IDS)
         return locking, by_key(leasing.where(these), rows), select(rows).where(these)
@@ -208,7 +261,7 @@ class Claims:
             "lease_token": leased.c.lease_token,
             "opened_at": bindparam("its_now", type_=self._attempts.c.opened_at.type),
         }
-        opening = self._opening.from_select(list(attempt), select(*attempt.values()))
+        opening = insert(self._attempts).from_select(list(attempt), select(*attempt.values()))
         attempts = self._attempts
         left_open = (attempts.c.delivery_id == leased.c.id, attempts.c.closed_at.is_(None))
         abandoned = (

@@ -48,9 +48,9 @@ from ...conversion import Reversal, Signup, Transaction
 from ...rules.attribution import Reason
 from ...rules.delivery import Delivery, is_same_customer
 from ...rules.states import ACCEPTED, DROPPED, LISTENING, Status
-from ..dialects.servers import begin_writing, has_one_writer, skip_locked
+from ..dialects.servers import begin_writing, skip_locked
 from ..dialects.statements import in_order
-from ..transactions import take_free
+from ..transactions import AT_ONCE, take_free
 from .rows import delivery_of
 
 #: Kinds that others wait for.
@@ -59,6 +59,25 @@ _PARENTS = ("signup", "transaction")
 _REVIVED = timedelta(days=30)
 #: How soon a dependent looks again whose dependency somebody holds.
 _HELD = timedelta(seconds=1)
+
+
+def tell_dependents(
+    connection: Connection, rows: Table, settled: Sequence[Delivery], now: datetime
+) -> None:
+    """Tell those that wait for these, which are settled now; and those among these what they inherit."""
+    inherit(connection, rows, settled)
+    parents = [one.dedupe for one in settled if one.kind in _PARENTS]
+    # Most have none: one look does for all that would be asked of them.
+    if parents and connection.scalar(_any(rows), {"its_parents": parents}) is not None:
+        call_dependents(connection, rows, settled, now)
+        pass_on(connection, rows, settled)
+
+
+@lru_cache(maxsize=8)
+def _any(rows: Table) -> Select[Any]:
+    """Return what says whether anything waits, or waited, for some of these."""
+    theirs = rows.c.parent.in_(bindparam("its_parents", expanding=True))
+    return select(rows.c.id).where(theirs).limit(1)
 
 
 def call_dependents(
@@ -72,21 +91,18 @@ def call_dependents(
     called = [parent.dedupe for parent in parents if parent.kind in _PARENTS]
     if not called:
         return
-    values: dict[str, Any] = {"its_parents": called}
-    finding, calling, freely = _calling(rows)
-    if not has_one_writer(connection):
-        # Most have none (and see `skip_locked`).
-        found = list(connection.scalars(finding, values))
-        values["its_ids"] = take_free(connection, rows, found)
-        if not values["its_ids"]:
-            return
-        calling = freely
-    connection.execute(calling, {**values, "its_due": now, "its_deadline": now + _REVIVED})
+    finding, calling = _calling(rows)
+    # Most have none (and see `skip_locked`).
+    found = list(connection.scalars(finding, {"its_parents": called}))
+    free = take_free(connection, rows, found)
+    due = {"its_parents": called, "its_due": now, "its_deadline": now + _REVIVED}
+    for at in range(0, len(free), AT_ONCE):
+        connection.execute(calling, {**due, "its_ids": free[at : at + AT_ONCE]})
 
 
 @lru_cache(maxsize=8)
-def _calling(rows: Table) -> tuple[Select[Any], Update, Update]:
-    """Return what finds them, what calls them all, and what calls those of some ids."""
+def _calling(rows: Table) -> tuple[Select[Any], Update]:
+    """Return what finds them, and what calls those of some ids."""
     # A reversal may have asked before it was refused: there was nothing to undo.
     unasked = or_(rows.c.attempts == 0, rows.c.kind == "reversal")
     given_up = and_(rows.c.status == Status.REFUSED.value, unasked)
@@ -96,15 +112,14 @@ def _calling(rows: Table) -> tuple[Select[Any], Update, Update]:
     soonest = bindparam("its_deadline", type_=rows.c.deadline_at.type)
     short = and_(rows.c.status != Status.WAITING.value, rows.c.deadline_at < soonest)
     calling = in_order(
-        update(rows).where(*these),
+        update(rows).where(*these, rows.c.id.in_(bindparam("its_ids", expanding=True))),
         (rows.c.deadline_at, case((short, soonest), else_=rows.c.deadline_at)),
         (rows.c.reason, credited_again(rows)),
         (rows.c.status, Status.WAITING.value),
         (rows.c.due_at, bindparam("its_due", type_=rows.c.due_at.type)),
         (rows.c.settled_at, null()),
     )
-    some = calling.where(rows.c.id.in_(bindparam("its_ids", expanding=True)))
-    return select(rows.c.id).where(*these), calling, some
+    return select(rows.c.id).where(*these), calling
 
 
 def look_again(connection: Connection, rows: Table, parent: Delivery) -> timedelta | None:
@@ -130,26 +145,18 @@ log = logging.getLogger("flask_s2s.worker")
 Add = Callable[[Connection, Delivery, tuple[str, ...], tuple[str, ...]], Delivery]
 
 
-def undoes_parts(delivery: Delivery, status: Status) -> bool:
-    """Say whether `undo_parts` may have something to do for what is settled so."""
-    conversion = delivery.conversion
-    undoes = isinstance(conversion, Reversal) or getattr(conversion, "refunds", None) is not None
-    return undoes and status is Status.DELIVERED
-
-
 def undo_parts(
-    connection: Connection, rows: Table, add: Add, taken: Iterable[Delivery], now: datetime
+    connection: Connection, rows: Table, add: Add, taken: Delivery, now: datetime
 ) -> None:
-    """Record what is to be undone because the network has taken these, which are settled now."""
-    for delivery in taken:
-        match delivery.conversion:
-            case Reversal():
-                for part in _siblings(connection, rows, delivery, Transaction.kind):
-                    if not part.status.absent:
-                        _undo(connection, rows, add, part, now)
-            case Transaction(refunds=str()):
-                if _is_undone(connection, rows, delivery):
-                    _undo(connection, rows, add, delivery, now)
+    """Record what is to be undone because the network has taken this one, which is settled now."""
+    match taken.conversion:
+        case Reversal():
+            for part in _siblings(connection, rows, taken, Transaction.kind):
+                if not part.status.absent:
+                    _undo(connection, rows, add, part, now)
+        case Transaction(refunds=str()):
+            if _is_undone(connection, rows, taken):
+                _undo(connection, rows, add, taken, now)
 
 
 def _siblings(

@@ -32,7 +32,7 @@ from ...rules.states import ACCEPTED, ALARMING, OPEN, QUEUED, Status
 from ..dialects.statements import least, unindexed, upsert
 from ..schema import Tables
 from ..transactions import write
-from .misdated import looked_at_too_late, sent_too_late
+from .overdue import looked_at_too_late, sent_too_late
 
 #: How long before its deadline an undelivered conversion raises the alarm.
 EXPIRING = timedelta(days=5)

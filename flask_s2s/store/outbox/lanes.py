@@ -41,9 +41,11 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from ...rules.states import QUEUED, Status
+from ...signals import lane_closed, lane_opened
+from ..dialects.servers import whole
 from ..dialects.statements import has_lateral, least, unindexed
 from ..schema import Tables
-from ..transactions import update_free, whole, write
+from ..transactions import update_free, write
 
 
 class Lanes:
@@ -143,10 +145,10 @@ class CircuitBreakers:
         self,
         engine: Callable[[], Engine],
         tables: Tables,
-        moved: Callable[[str, str | None], None] = lambda lane, reason: None,
+        tell: Callable[..., None] = lambda signal, **facts: None,
     ) -> None:
-        """`moved` hears of each lane that is closed here, and why; of one that is opened, None."""
-        self._moved = moved
+        """`tell` sends a signal: of each lane that is closed or opened here."""
+        self._signal = tell
         self._engine = engine
         self._breakers = tables.breaker
         self._rows = tables.delivery
@@ -155,21 +157,19 @@ class CircuitBreakers:
         #: When all lanes were seen open.
         self._all_open_at: datetime | None = None
 
-    def closed(self) -> list[Closed]:
-        """Return the closed lanes, oldest first."""
+    def closed(self, now: datetime | None = None) -> list[Closed]:
+        """Return the closed lanes, oldest first; with `now`, `lately_closed` remembers if none is."""
         with whole(self._engine()) as connection:
             closed = [Closed(**row) for row in connection.execute(self._closed).mappings()]
-        self._seen_closed = {breaker.lane: breaker.reason for breaker in closed}
-        self._all_open_at = None
+        self._seen_closed = {one.lane: one.reason for one in closed} if closed else {}
+        self._all_open_at = None if closed else now
         return closed
 
     def lately_closed(self, now: datetime) -> list[Closed]:
         """Return the same, half a second late at most where no lane was closed."""
         if self._all_open_at is not None and abs(now - self._all_open_at) < _LATE:
             return []
-        closed = self.closed()
-        self._all_open_at = None if closed else now
-        return closed
+        return self.closed(now)
 
     def why_closed(self, lane: str) -> str | None:
         """Say why the lane was closed when last looked at: without asking the database."""
@@ -186,7 +186,7 @@ class CircuitBreakers:
             )
         except IntegrityError:
             return False
-        self._moved(lane, reason)
+        self._signal(lane_closed, lane=lane, reason=reason)
         return True
 
     def may_probe(self, closed: Closed, now: datetime) -> bool:
@@ -260,7 +260,7 @@ class CircuitBreakers:
 
         was_closed = write(self._engine(), opening)
         if was_closed:
-            self._moved(lane, None)
+            self._signal(lane_opened, lane=lane)
         return was_closed
 
     def _own(self) -> Update:

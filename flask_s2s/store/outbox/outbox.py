@@ -1,10 +1,8 @@
-"""The outbox: it adds, claims and settles deliveries, and releases those that a view has armed.
+"""The outbox: it adds deliveries, finds those that are there, and releases those that a view has armed.
 
-Decisions. *Marker and effect are one row*: the UNIQUE constraint on (network, dedupe) is the only
-de-duplication, and `add` is one upsert, never a read and then an insert. *A lease with a fence*:
-`claim` stamps a token and every settle filters on it; an expired lease is claimed by the ordinary
-claim, because a leased row's `due_at` is the end of its lease. Given a connection, nothing here begins,
-commits or rolls back.
+Marker and effect are one row: the UNIQUE constraint on (network, dedupe) is the only de-duplication,
+and `add` is one upsert, never a read and then an insert. Given a connection, nothing here begins,
+commits or rolls back. Workers claim (`claims`) and settle (`settling`).
 """
 
 from __future__ import annotations
@@ -12,47 +10,26 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
-from itertools import compress
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Engine,
-    and_,
-    bindparam,
-    case,
-    func,
-    literal,
-    select,
-    update,
-)
+from sqlalchemy import Connection, Engine, and_, bindparam, select, update
 
-from ...rules.delivery import Delivery, Settlement
+from ...rules.delivery import Delivery
 from ...rules.identity import email_of, keyed_hash
-from ...rules.states import LEASED, OPEN, Status
+from ...rules.states import Status
 from ..database.listener import notification
 from ..dialects.servers import as_committed, can_notify, may_notify
-from ..dialects.statements import CompiledOnce, least
+from ..dialects.statements import CompiledOnce
 from ..privacy.keyring import Installation, Keyring
 from ..privacy.seals import Seals
-from ..restores import Marked, Memory, mark_open
 from ..schema import Tables
-from ..transactions import update_free, whole, write
-from .claims import Claims, Lease
-from .dependents import has_reversal, undo_parts, undone_at
+from ..transactions import write
+from .dependents import has_reversal, undone_at
 from .insertion import delivery_upsert
-from .lanes import Lanes
-from .misdated import sent_too_late
-from .rows import Settled, delivery_of, row_of
-from .settling import Settling
+from .rows import delivery_of, row_of
 
 Identity = tuple[str, ...]
-
-
-def new_token() -> str:
-    """Return a lease token that nobody else has."""
-    return secrets.token_hex(16)
 
 
 class Outbox:
@@ -63,18 +40,12 @@ class Outbox:
         self.keyring = keyring
         self.seals = Seals(tables, keyring)
         self._rows = tables.delivery
-        self._next = least(tables.delivery.c.due_at)
-        self._lanes = Lanes(tables.delivery)
         rows = tables.delivery
-        self._parents = select(rows).where(
+        self._told = select(rows).where(
             # By the unique index, which begins with the network.
             rows.c.network.in_(bindparam("networks", expanding=True)),
-            rows.c.dedupe.in_(bindparam("wanted", expanding=True)),
+            rows.c.dedupe == bindparam("its_dedupe"),
         )
-        self._tables = tables
-        self.memory = Memory(engine, tables)
-        self._claims = Claims(tables)
-        self._settling = Settling(tables, self._undo_parts)
         self._installation = Installation(engine, tables.meta)
         self._upserts = CompiledOnce(tables.delivery, self._upsert)
 
@@ -116,8 +87,8 @@ class Outbox:
         self, connection: Connection, identity: Identity, networks: Sequence[str]
     ) -> Delivery | None:
         """Return the delivery of a conversion at any of these networks: the newest with a click."""
-        these = {"networks": networks, "wanted": [self.hashed(connection, identity)]}
-        found = connection.execute(self._parents, these).mappings()
+        these = {"networks": networks, "its_dedupe": self.hashed(connection, identity)}
+        found = connection.execute(self._told, these).mappings()
         every = sorted(map(delivery_of, found), key=lambda one: one.id, reverse=True)
         return next((one for one in every if one.click is not None), next(iter(every), None))
 
@@ -169,151 +140,6 @@ class Outbox:
             return left
 
         return write(self._engine(), leave)
-
-    # -- claiming -----------------------------------------------------------------------------
-
-    def claim(
-        self,
-        *,
-        limit: int,
-        now: datetime,
-        lease: timedelta,
-        closed: Sequence[str] = (),
-    ) -> list[Delivery]:
-        """Lease up to `limit` due deliveries and open an attempt for each, in one transaction.
-
-        They are the oldest ones. Lanes in `closed` are left alone; then what is claimed is all of
-        one lane, that whose oldest is the oldest.
-        """
-        engine = self._engine()
-
-        def claim(lane: str | None) -> list[Delivery]:
-            held = Lease(new_token(), now + lease)
-            return self._claims.claim(engine, held, limit=limit, now=now, only=lane)
-
-        if not closed:
-            return claim(None)
-        with whole(engine) as connection:
-            soonest = self._lanes.soonest(connection, closed)
-        # Of the first lane others may hold all that is due.
-        return next(filter(None, (claim(lane) for due, lane in soonest if due <= now)), [])
-
-    def probe(self, lane: str, *, now: datetime, lease: timedelta) -> list[Delivery]:
-        """Claim one delivery of a closed lane: of what came due last, the newest tried least.
-
-        It tells most of the network; what failed before may do so wherever it is sent.
-        """
-        held = Lease(new_token(), now + lease)
-        return self._claims.probe(self._engine(), held, now=now, lane=lane)
-
-    def reclaim(
-        self, *, limit: int, now: datetime, lease: timedelta, closed: Sequence[str] = ()
-    ) -> list[Delivery]:
-        """Claim only what somebody held whose lease has run out, however much else is due.
-
-        An ordinary claim takes that as well, but in its turn.
-        """
-        held = Lease(new_token(), now + lease)
-        return self._claims.reclaim(self._engine(), held, limit=limit, now=now, closed=closed)
-
-    def next_due(self, closed: Sequence[str] = ()) -> datetime | None:
-        """Return when the next delivery is due, leaving out closed lanes."""
-        with whole(self._engine()) as connection:
-            if closed:
-                soonest = self._lanes.soonest(connection, closed)
-                return soonest[0][0] if soonest else None
-            due: datetime | None = connection.scalar(self._next)
-            return due
-
-    # -- settling -----------------------------------------------------------------------------
-
-    def settle(self, settled: Sequence[Settled], now: datetime) -> list[bool | None]:
-        """Write what became of claimed deliveries, in one transaction.
-
-        Returns, for each, whether the lease was still ours: a stale worker changes nothing. None:
-        somebody else holds its row (a host that reports it again); it is to be settled later.
-        """
-        ours = self._settling.settle(self._engine(), settled, now)
-        if closed := list(compress(settled, ours)):
-            last = closed[-1][0]
-            self.memory.keep(last.id, last.attempts, last.lease_token, now)
-        if False in ours:
-            # Taken over by another, or forgotten with the database.
-            lost = settled[ours.index(False)][0]
-            self.memory.miss(lost.id, lost.attempts, lost.lease_token, now)
-        return ours
-
-    def may_have_arrived(self, now: datetime) -> Marked:
-        """The database forgot: mark what is open."""
-        return mark_open(self._engine(), self._tables, now)
-
-    def _undo_parts(self, connection: Connection, taken: Sequence[Delivery], now: datetime) -> None:
-        undo_parts(connection, self._rows, self.add, taken, now)
-
-    def give_back(self, deliveries: Sequence[Delivery], now: datetime) -> None:
-        """Return claimed deliveries that were not sent, without having used an attempt."""
-        for delivery in deliveries:
-            self._settling.give_back(self._engine(), delivery, now)
-
-    def put_back(
-        self, delivery: Delivery, next_: Settlement, now: datetime, parent: Delivery | None
-    ) -> bool | None:
-        """Let a claimed delivery wait, or end, unsent and without having used an attempt.
-
-        `parent` is what that was decided on: where it has moved since, the delivery is due at once.
-        Returns whether it became what was decided; None: somebody else holds its row.
-        """
-        return self._settling.put_back(self._engine(), delivery, next_, now, parent)
-
-    def parents(self, deliveries: Sequence[Delivery]) -> dict[str, Delivery]:
-        """Return the deliveries that these wait for, by their `dedupe`, as far as they are here."""
-        wanted = {delivery.parent for delivery in deliveries if delivery.parent is not None}
-        if not wanted:
-            return {}
-        theirs = {"networks": list({one.network for one in deliveries}), "wanted": list(wanted)}
-        with whole(self._engine()) as connection:
-            found = connection.execute(self._parents, theirs).mappings()
-            return {row["dedupe"]: delivery_of(row) for row in found}
-
-    def expire_overdue(self, now: datetime, passed: datetime) -> int:
-        """Expire what nobody holds and whose deadline is not after `passed`; return how many."""
-        rows = self._rows
-        overdue = and_(
-            rows.c.due_at.is_not(None), rows.c.deadline_at <= passed, rows.c.status.not_in(LEASED)
-        )
-        expired = update(rows).values(status=Status.EXPIRED.value, due_at=None, settled_at=now)
-        with whole(self._engine()) as connection:
-            # Ordinarily there is none, and looking with locks meets those of a claim (`skip_locked`).
-            if connection.scalar(select(rows.c.id).where(overdue).limit(1)) is None:
-                return 0
-        return write(
-            self._engine(), lambda connection: update_free(connection, rows, expired, overdue)
-        )
-
-    def pull_in(self, now: datetime, lease: timedelta) -> int:
-        """Bring near what lies further ahead than any wait of ours; return how many.
-
-        A clock that was ahead put it there. A lease gets its whole time again: who holds it may
-        still be sending.
-        """
-        rows = self._rows
-        put_off = sent_too_late(rows, now)
-        with whole(self._engine()) as connection:
-            if connection.scalar(select(rows.c.id).where(put_off).limit(1)) is None:
-                return 0
-        soon, at_once = (literal(at, rows.c.due_at.type) for at in (now + lease, now))
-        held = rows.c.status.in_(LEASED)
-        near = update(rows).where(put_off).values(due_at=case((held, soon), else_=at_once))
-        return write(self._engine(), lambda connection: connection.execute(near).rowcount)
-
-    def count_expiring(self, before: datetime) -> int:
-        """Count what is not delivered and whose deadline passes before `before`."""
-        rows = self._rows
-        soon = and_(rows.c.status.in_(OPEN), rows.c.deadline_at <= before)
-        with self._engine().connect() as connection:
-            return connection.scalar(select(func.count()).select_from(rows).where(soon)) or 0
-
-    # -----------------------------------------------------------------------------------------
 
     def person(self, connection: Connection, email: str) -> str | None:
         """Return the hash by which a delivery is found when its person asks to be forgotten."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import secrets
 from typing import Any
 
 from sqlalchemy import RowMapping
@@ -10,26 +10,14 @@ from sqlalchemy import RowMapping
 from ...click import Click, dump_click, load_click
 from ...conversion import Conversion, dump_conversion, load_conversion
 from ...errors import InvalidConversion
-from ...networks.exchange import Exchanged
 from ...rules.attribution import UNPROVED
-from ...rules.delivery import Delivery, Settlement
+from ...rules.delivery import Delivery
 from ...rules.states import Status
 
-Settled = tuple[Delivery, Settlement, Exchanged]
 
-#: What `settling` gives anew, but for the token, which it takes away.
-MOVED = (
-    "status",
-    "detail",
-    "due_at",
-    "ambiguous_at",
-    "settled_at",
-    "verify_at",
-    "checks",
-    "read_to",
-)
-#: What `closing` gives.
-CLOSED = ("closed_at", "outcome", "http_status", "duration_ms", "request", "answer")
+def new_token() -> str:
+    """Return a lease token that nobody else has."""
+    return secrets.token_hex(16)
 
 
 def row_of(draft: Delivery, dedupe: str) -> dict[str, Any]:
@@ -66,45 +54,10 @@ def row_of(draft: Delivery, dedupe: str) -> dict[str, Any]:
     }
 
 
-def settling(
-    delivery: Delivery, settlement: Settlement, _: Exchanged, now: datetime
-) -> dict[str, Any]:
-    """Return the parameters that settle the row; `its_` are those that find it."""
-    return {
-        "its_id": delivery.id,
-        "its_token": delivery.lease_token,
-        "status": settlement.status.value,
-        "detail": told(delivery, settlement.detail),
-        "due_at": settlement.due_at,
-        "ambiguous_at": settlement.ambiguous_at,
-        "settled_at": now if settlement.settled else None,
-        "verify_at": settlement.verify_at,
-        "checks": 0,
-        "read_to": settlement.read_to,
-        "lease_token": None,
-    }
-
-
 def told(delivery: Delivery, detail: str) -> str:
     """Return a row's next detail: that nobody proved the binding which credits it stays in front."""
     kept = (delivery.detail or "").startswith(UNPROVED) and not detail.startswith(UNPROVED)
     return (f"{UNPROVED}; {detail}" if kept else detail)[:255]
-
-
-def closing(
-    delivery: Delivery, _: Settlement, exchanged: Exchanged, now: datetime
-) -> dict[str, Any]:
-    """Return the parameters that close the attempt; `its_` are those that find it."""
-    return {
-        "its_id": delivery.id,
-        "its_number": delivery.attempts,
-        "closed_at": now,
-        "outcome": exchanged.outcome.word,
-        "http_status": exchanged.http_status,
-        "duration_ms": exchanged.duration_ms,
-        "request": exchanged.request,
-        "answer": exchanged.answer,
-    }
 
 
 def delivery_of(row: RowMapping) -> Delivery:

@@ -4,16 +4,22 @@ PostgreSQL takes a whole batch as one statement and says which leases were still
 rows are locked first. Both leave out a row that somebody else holds, which is settled later. On SQLite
 a batch is written as if all leases were ours, and taken back if one was not: then each is settled by
 itself. Every statement is built once.
+
+A lease has a fence: each claim stamps a token of its own, and whatever ends it filters on that. One
+that has run out is claimed by the ordinary claim, because a leased row's `due_at` is its end.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import partial
 from itertools import compress
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import (
     JSON,
@@ -35,17 +41,39 @@ from sqlalchemy import (
     update,
 )
 
+from ...conversion import Reversal
+from ...networks.exchange import Exchanged
 from ...rules.attribution import Reason
 from ...rules.delivery import Delivery, Settlement
 from ...rules.states import Status
 from ..dialects.servers import has_one_writer, skip_locked
 from ..dialects.statements import chains_writes, counts_batches
+from ..restores import Memory
 from ..schema import Tables, microseconds
 from ..transactions import take_free, write
-from .dependents import call_dependents, inherit, look_again, pass_on, undoes_parts
-from .rows import CLOSED, MOVED, Settled, closing, settling, told
+from .dependents import Add, look_again, tell_dependents, undo_parts
+from .rows import told
 
-UndoParts = Callable[[Connection, Sequence[Delivery], datetime], None]
+#: A delivery, what becomes of it, and how its attempt went.
+Settled = tuple[Delivery, Settlement, Exchanged]
+
+#: What `_moved` gives anew, but for the token, which it takes away.
+MOVED = (
+    "status",
+    "detail",
+    "due_at",
+    "ambiguous_at",
+    "settled_at",
+    "verify_at",
+    "checks",
+    "read_to",
+)
+#: What `_closed` gives.
+CLOSED = ("closed_at", "outcome", "http_status", "duration_ms", "request", "answer")
+
+
+_Batch = Callable[[Connection, Sequence[Settled], datetime], Sequence[bool | None]]
+_Way = tuple[_Batch, Callable[[Engine], AbstractContextManager[Connection]]]
 
 
 class _Held:
@@ -59,9 +87,13 @@ class _Held:
 class Settling:
     """Ends the leases of one database."""
 
-    def __init__(self, tables: Tables, undo_parts: UndoParts) -> None:
-        """`undo_parts` is told, within the transaction, what the network has taken."""
-        self._undo_parts = undo_parts
+    def __init__(
+        self, engine: Callable[[], Engine], tables: Tables, add: Add, memory: Memory
+    ) -> None:
+        """`add` records what is to be undone with what the network has taken."""
+        self._engine = engine
+        self._add = add
+        self._memory = memory
         rows, attempts = tables.delivery, tables.attempt
         self._rows = rows
         self._moving = update(rows).where(*_fence(rows, _Held))
@@ -70,51 +102,72 @@ class Settling:
             attempts.c.delivery_id == _Held.id, attempts.c.lease_token == _Held.lease_token
         )
         self._at_once = _at_once(rows, attempts)
+        self._ways: WeakKeyDictionary[Engine, _Way] = WeakKeyDictionary()
 
-    def settle(
-        self, engine: Engine, settled: Sequence[Settled], now: datetime
-    ) -> list[bool | None]:
+    def settle(self, settled: Sequence[Settled], now: datetime) -> list[bool | None]:
         """Write what became of claimed deliveries, in one transaction.
 
-        Returns, for each, whether the lease was still ours; None where somebody else holds the row
-        now, and nothing was written. What takes others along has a transaction of its own.
+        Returns, for each, whether the lease was still ours: a stale worker changes nothing. None:
+        somebody else holds its row (a host that reports it again); it is to be settled later. What
+        takes others along has a transaction of its own.
         """
-        apart = [one for one in settled if undoes_parts(one[0], one[1].status)]
-        together = [one for one in settled if one not in apart]
-        ours: dict[int, bool | None] = {}
+        engine = self._engine()
+        apart = [one for one in settled if _undoes_parts(*one)]
+        together = [one for one in settled if one not in apart] if apart else settled
+        ended: dict[int, bool | None] = {}
         for batch in (together, *([one] for one in apart)):
             if batch:
                 kept = zip(batch, self._settle_batch(engine, batch, now), strict=True)
-                ours |= {delivery.id: mine for (delivery, _, _), mine in kept}
-        return [ours[delivery.id] for delivery, _, _ in settled]
+                ended |= {delivery.id: mine for (delivery, _, _), mine in kept}
+        ours = [ended[delivery.id] for delivery, _, _ in settled]
+        if closed := list(compress(settled, ours)):
+            last = closed[-1][0]
+            self._memory.keep(last.id, last.attempts, last.lease_token, now)
+        if False in ours:
+            # Taken over by another, or forgotten with the database.
+            lost = settled[ours.index(False)][0]
+            self._memory.miss(lost.id, lost.attempts, lost.lease_token, now)
+        return ours
 
     def _settle_batch(
         self, engine: Engine, settled: Sequence[Settled], now: datetime
     ) -> Sequence[bool | None]:
-        if has_one_writer(engine):
-            return write(
-                engine,
-                lambda connection: self._settle_in_steps(connection, settled, now),
-                opened=Engine.connect,
-            )
-        settle = self._settle_locked
-        if chains_writes(engine):
-            settle = self._settle_at_once
-        return write(engine, lambda connection: settle(connection, settled, now))
+        if (way := self._ways.get(engine)) is None:
+            way = self._ways[engine] = self._way(engine)
+        settle, opened = way
+        return write(engine, lambda connection: settle(connection, settled, now), opened)
 
-    def _settle_in_steps(
+    def _way(self, engine: Engine) -> _Way:
+        """Return how a batch is settled there, and how a connection is opened for that."""
+        if not has_one_writer(engine):
+            settle = self._settle_at_once if chains_writes(engine) else self._settle_locked
+            return settle, Engine.begin
+        if counts_batches(engine):
+            return self._settle_all_or_each, Engine.connect
+        return self._settle_each, Engine.begin
+
+    def _settle_all_or_each(
         self, connection: Connection, settled: Sequence[Settled], now: datetime
-    ) -> list[bool]:
-        if counts_batches(connection) and self._settle_all(connection, settled, now):
-            return [True] * len(settled)
+    ) -> Sequence[bool | None]:
+        """Settle all if every lease is still ours; which is not, only each by itself tells."""
+        with connection.begin() as transaction:
+            if self._settle(connection, settled, now):
+                self._tell_others(connection, settled, now)
+                return [True] * len(settled)
+            transaction.rollback()
         with connection.begin():
-            ours = [self._settle(connection, [one], now) for one in settled]
-            self._tell_others(connection, list(compress(settled, ours)), now)
+            return self._settle_each(connection, settled, now)
+
+    def _settle_each(
+        self, connection: Connection, settled: Sequence[Settled], now: datetime
+    ) -> Sequence[bool | None]:
+        ours = [self._settle(connection, [one], now) for one in settled]
+        self._tell_others(connection, list(compress(settled, ours)), now)
         return ours
 
     def _settle_locked(
         self, connection: Connection, settled: Sequence[Settled], now: datetime
-    ) -> list[bool | None]:
+    ) -> Sequence[bool | None]:
         ids = [delivery.id for delivery, _, _ in settled]
         free = set(take_free(connection, self._rows, ids, self._held_with(settled)))
         mine = [one for one in settled if one[0].id in free]
@@ -125,8 +178,8 @@ class Settling:
 
     def _settle_at_once(
         self, connection: Connection, settled: Sequence[Settled], now: datetime
-    ) -> list[bool | None]:
-        batch = [{**settling(*one, now), **closing(*one, now)} for one in settled]
+    ) -> Sequence[bool | None]:
+        batch = [{**_moved(*one, now), **_closed(*one, now)} for one in settled]
         told = {"batch": json.dumps(batch, default=microseconds)}
         ours = set(connection.scalars(self._at_once, told))
         # Not in the same statement: what it sees is older than the locks that it takes.
@@ -147,53 +200,39 @@ class Settling:
             locked = set(connection.scalars(select(self._rows.c.id).where(*still)))
         return [None if one.id in locked else one.id in ours for one, _, _ in settled]
 
-    def _settle_all(
-        self, connection: Connection, settled: Sequence[Settled], now: datetime
-    ) -> bool:
-        """Settle all if every lease is still ours, else none: which is not, only each by itself tells."""
-        with connection.begin() as transaction:
-            if self._settle(connection, settled, now):
-                self._tell_others(connection, settled, now)
-                return True
-            transaction.rollback()
-            return False
-
     def _settle(self, connection: Connection, batch: Sequence[Settled], now: datetime) -> bool:
         """Write a batch; say whether all of it was still ours. If not, part of it may be written."""
-        moving = [settling(*one, now) for one in batch]
+        moving = [_moved(*one, now) for one in batch]
         if connection.execute(self._moving, moving).rowcount != len(batch):
             return False
-        connection.execute(self._closing, [closing(*one, now) for one in batch])
+        connection.execute(self._closing, [_closed(*one, now) for one in batch])
         return True
 
     def _tell_others(
         self, connection: Connection, settled: Sequence[Settled], now: datetime
     ) -> None:
         moved = [delivery for delivery, settlement, _ in settled if settlement.settled]
-        inherit(connection, self._rows, moved)
-        call_dependents(connection, self._rows, moved, now)
-        pass_on(connection, self._rows, moved)
-        taken = [one for one, settlement, _ in settled if settlement.status.accepted]
-        self._undo_parts(connection, taken, now)
+        tell_dependents(connection, self._rows, moved, now)
+        for one in settled:
+            if _undoes_parts(*one):
+                undo_parts(connection, self._rows, self._add, one[0], now)
 
     # -- unsent -------------------------------------------------------------------------------
 
-    def give_back(self, engine: Engine, delivery: Delivery, now: datetime) -> None:
-        """Return a claimed delivery that was not sent, without having used an attempt."""
-        back = {"status": Status.PENDING.value, "due_at": now}
-        write(engine, lambda connection: self._return(connection, delivery, **back))
+    def give_back(self, deliveries: Sequence[Delivery], now: datetime) -> None:
+        """Return claimed deliveries that were not sent, without having used an attempt."""
+        back: dict[str, Any] = {"status": Status.PENDING.value, "due_at": now}
+        for one in deliveries:
+            write(self._engine(), partial(self._return, delivery=one, **back))
 
     def put_back(
-        self,
-        engine: Engine,
-        delivery: Delivery,
-        next_: Settlement,
-        now: datetime,
-        parent: Delivery | None,
+        self, delivery: Delivery, next_: Settlement, now: datetime, parent: Delivery | None
     ) -> bool | None:
-        """Let a claimed delivery wait, or end, unsent; return whether that is what became of it.
+        """Let a claimed delivery wait, or end, unsent and without having used an attempt.
 
-        None: somebody else holds its row, and nothing was written.
+        `parent` is what that was decided on: where it has moved since, the delivery is due at once.
+        Returns whether it became what was decided; None: somebody else holds its row, and nothing
+        was written.
         """
         values = {
             "status": next_.status.value,
@@ -217,11 +256,10 @@ class Settling:
             settled_at = now if next_.settled else None
             ours = self._return(connection, delivery, settled_at=settled_at, **values)
             if ours and next_.settled:
-                inherit(connection, self._rows, [delivery])
-                call_dependents(connection, self._rows, [delivery], now)
+                tell_dependents(connection, self._rows, [delivery], now)
             return ours
 
-        return write(engine, putting)
+        return write(self._engine(), putting)
 
     def _return(self, connection: Connection, delivery: Delivery, **values: Any) -> bool:
         this = {"its_id": delivery.id, "its_token": delivery.lease_token}
@@ -230,6 +268,48 @@ class Settling:
             return False
         connection.execute(self._unused, this)
         return True
+
+
+def _undoes_parts(delivery: Delivery, settlement: Settlement, _: Exchanged) -> bool:
+    """Say whether `undo_parts` may have something to do for it."""
+    conversion = delivery.conversion
+    undoes = isinstance(conversion, Reversal) or getattr(conversion, "refunds", None) is not None
+    return undoes and settlement.status.accepted
+
+
+def _moved(
+    delivery: Delivery, settlement: Settlement, _: Exchanged, now: datetime
+) -> dict[str, Any]:
+    """Return the parameters that settle the row; `its_` are those that find it."""
+    return {
+        "its_id": delivery.id,
+        "its_token": delivery.lease_token,
+        "status": settlement.status.value,
+        "detail": told(delivery, settlement.detail),
+        "due_at": settlement.due_at,
+        "ambiguous_at": settlement.ambiguous_at,
+        "settled_at": now if settlement.settled else None,
+        "verify_at": settlement.verify_at,
+        "checks": 0,
+        "read_to": settlement.read_to,
+        "lease_token": None,
+    }
+
+
+def _closed(
+    delivery: Delivery, _: Settlement, exchanged: Exchanged, now: datetime
+) -> dict[str, Any]:
+    """Return the parameters that close the attempt; `its_` are those that find it."""
+    return {
+        "its_id": delivery.id,
+        "its_number": delivery.attempts,
+        "closed_at": now,
+        "outcome": exchanged.outcome.word,
+        "http_status": exchanged.http_status,
+        "duration_ms": exchanged.duration_ms,
+        "request": exchanged.request,
+        "answer": exchanged.answer,
+    }
 
 
 def _fence(rows: Table, held: Any) -> tuple[Any, Any]:

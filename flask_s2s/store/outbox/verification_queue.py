@@ -46,7 +46,7 @@ from ..dialects.statements import inserting_once
 from ..schema import Tables
 from ..transactions import take_free, write
 from .dependents import call_dependents
-from .misdated import looked_at_too_late
+from .overdue import looked_at_too_late
 from .rows import delivery_of, told
 
 _TEST_SEEN = "test_seen"

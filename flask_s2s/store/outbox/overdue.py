@@ -1,0 +1,102 @@
+"""Overdue and misdated rows: their deadline has passed, or they lie further ahead than any wait of ours.
+
+A clock that was ahead put the latter there. A worker brings them near, and `status` and `check` tell
+of those that nobody has brought near yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from sqlalchemy import (
+    ColumnElement,
+    Engine,
+    Table,
+    and_,
+    case,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    update,
+)
+
+from ...config.parsing import LONGEST_LEASE
+from ...networks.reading import GRACE
+from ...rules.retry import LONGEST_WAIT, RetryPolicy
+from ...rules.states import LEASED, OPEN, Status
+from ..dialects.servers import whole
+from ..transactions import update_free, write
+
+#: The longest waits that are ever set: between two tries, for another delivery, and of a lease.
+_LONGEST_RETRY = max(RetryPolicy().maximum, RetryPolicy().longest_asked)
+_SHORTEST = min(_LONGEST_RETRY, LONGEST_WAIT, LONGEST_LEASE)
+#: What the clocks of those who set them may differ by.
+_MARGIN = timedelta(minutes=1)
+
+
+def sent_too_late(rows: Table, now: datetime) -> ColumnElement[bool]:
+    """Say whether a row is due later than it can have been put off."""
+    ahead = now + _MARGIN
+    held = rows.c.status.in_(LEASED)
+    waits = rows.c.status == Status.WAITING.value
+    far = or_(
+        and_(held, rows.c.due_at > ahead + LONGEST_LEASE),
+        and_(waits, rows.c.due_at > ahead + LONGEST_WAIT),
+        and_(not_(held), not_(waits), rows.c.due_at > ahead + _LONGEST_RETRY),
+    )
+    # By the index on `due_at`, from its far end.
+    return and_(rows.c.due_at > ahead + _SHORTEST, far)
+
+
+def looked_at_too_late(rows: Table, now: datetime) -> ColumnElement[bool]:
+    """Say whether a row is to be verified later than it can have been put off."""
+    return rows.c.verify_at > now + LONGEST_WAIT + GRACE
+
+
+class Overdue:
+    """The overdue and the misdated deliveries of one database."""
+
+    def __init__(self, engine: Callable[[], Engine], rows: Table) -> None:
+        self._engine = engine
+        self._rows = rows
+
+    def expire(self, now: datetime, passed: datetime) -> int:
+        """Expire what nobody holds and whose deadline is not after `passed`; return how many."""
+        rows = self._rows
+        overdue = and_(
+            rows.c.due_at.is_not(None), rows.c.deadline_at <= passed, rows.c.status.not_in(LEASED)
+        )
+        expired = update(rows).values(status=Status.EXPIRED.value, due_at=None, settled_at=now)
+        with whole(self._engine()) as connection:
+            # Ordinarily there is none, and looking with locks meets those of a claim (`skip_locked`).
+            if connection.scalar(select(rows.c.id).where(overdue).limit(1)) is None:
+                return 0
+        return write(
+            self._engine(), lambda connection: update_free(connection, rows, expired, overdue)
+        )
+
+    def pull_in(self, now: datetime, lease: timedelta) -> int:
+        """Bring near what lies further ahead than any wait of ours; return how many.
+
+        A clock that was ahead put it there. A lease gets its whole time again: who holds it may
+        still be sending.
+        """
+        rows = self._rows
+        put_off = sent_too_late(rows, now)
+        with whole(self._engine()) as connection:
+            if connection.scalar(select(rows.c.id).where(put_off).limit(1)) is None:
+                return 0
+        soon, at_once = (literal(at, rows.c.due_at.type) for at in (now + lease, now))
+        held = rows.c.status.in_(LEASED)
+        near = update(rows).where(put_off).values(due_at=case((held, soon), else_=at_once))
+        return write(self._engine(), lambda connection: connection.execute(near).rowcount)
+
+    def count_expiring(self, before: datetime) -> int:
+        """Count what is not delivered and whose deadline passes before `before`."""
+        rows = self._rows
+        soon = and_(rows.c.status.in_(OPEN), rows.c.deadline_at <= before)
+        with self._engine().connect() as connection:
+            return connection.scalar(select(func.count()).select_from(rows).where(soon)) or 0
