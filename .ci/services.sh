@@ -62,7 +62,7 @@ own_mariadb() { # folder, port
             --auth-root-authentication-method=normal >"$1/log" || return 1
     as mysql mariadbd --no-defaults --datadir="$1/data" --port="$2" --bind-address=127.0.0.1 \
         --socket="$1/data/socket" --character-set-server=utf8mb4 </dev/null >>"$1/log" 2>&1 &
-    wait_for_port "$2" 60 && echo "mariadb+pymysql://root@127.0.0.1:$2/?charset=utf8mb4"
+    wait_for_port "$2" 60 && echo "mariadb+pymysql://root@127.0.0.1:$2/?charset=utf8mb4&ssl_disabled=true"
 }
 
 start_redis() {

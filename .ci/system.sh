@@ -2,6 +2,7 @@
 
 declare -A debian_packages=(
     [chromium]=chromium
+    [chromium-headless-shell]=chromium-headless-shell
     [firefox-esr]=firefox-esr
     [valgrind]=valgrind
     [strace]=strace

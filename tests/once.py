@@ -2,9 +2,10 @@
 
 Whole programs, whose parts are tested on both, and what our own code or the database server alone
 decides. Everything else runs twice, the second time against the installed wheel with the oldest
-releases (`-m "not once"`). Where a test is for each database in turn, there it is for one of them, by
-its name: so each oldest driver meets a third of all tests, and each test one. The programs take longest,
-so they begin first: of several processes none is left alone with them at the end.
+releases (`-m "not once"`). There a test with many cases runs with one of them, chosen by its name: the
+others are values of ours, or another database, and each oldest driver meets a third of those. Where
+the cases are other packages (`EACH_CASE`), all run. The programs take longest, so they begin first: of
+several processes none is left alone with them at the end.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ ONCE = (
     "integrations/test_brokers.py",
     "simulation",
     "sandbox",
+    "hosts/test_browser.py",
     # Plans of the server's; rules, addresses and answers, which no other package reads.
     "dashboard/test_scale.py",
     "delivery/test_scale.py",
@@ -41,24 +43,34 @@ ONCE = (
 )
 
 
-#: The fixtures that give a test each database in turn, and those databases.
-_IN_TURN = ("database_url", "lasting_database_url")
-_DATABASES = ("sqlite", "postgresql", "mariadb")
+#: Where a test's cases are other packages, or the ways that those are used in.
+EACH_CASE = tuple(
+    _HERE / one
+    for one in (
+        "integrations",
+        "neighbours",
+        "wsgi",
+        "recording/test_binds.py",
+        "recording/test_matrix.py",
+        "recording/test_sessions.py",
+    )
+)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest chooses by mark
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    cases: dict[str, list[pytest.Item]] = {}
     for item in items:
-        if _place(item) < len(ONCE) or _is_of_another_turn(item):
+        if _place(item) < len(ONCE):
             item.add_marker("once")
+        elif not any(item.path.is_relative_to(one) for one in EACH_CASE):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for name, its in cases.items():
+        chosen = crc32(name.encode()) % len(its)
+        for number, item in enumerate(its):
+            if number != chosen:
+                item.add_marker("once")
     items.sort(key=_place)
-
-
-def _is_of_another_turn(item: pytest.Item) -> bool:
-    """Say whether the test is for a database that is not the one that its name chooses."""
-    given = item.callspec.params if hasattr(item, "callspec") else {}
-    its = {given[one] for one in _IN_TURN if one in given}
-    return bool(its - {_DATABASES[crc32(item.nodeid.partition("[")[0].encode()) % 3]})
 
 
 def _place(item: pytest.Item) -> int:

@@ -26,7 +26,11 @@ from tests.requiring import required
 #: name -> (variable, default address)
 ADDRESSES = {
     "postgresql": ("S2S_TEST_POSTGRESQL", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"),
-    "mariadb": ("S2S_TEST_MARIADB", "mariadb+pymysql://root@127.0.0.1:3306/?charset=utf8mb4"),
+    # Without TLS, for which PyMySQL reads all authorities' certificates at each connection.
+    "mariadb": (
+        "S2S_TEST_MARIADB",
+        "mariadb+pymysql://root@127.0.0.1:3306/?charset=utf8mb4&ssl_disabled=true",
+    ),
     "redis": ("S2S_TEST_REDIS", "redis://127.0.0.1:6379/0"),
     "rabbitmq": ("S2S_TEST_RABBITMQ", "amqp://guest:guest@127.0.0.1:5672/"),
 }
@@ -126,10 +130,10 @@ def rabbitmq_url() -> str:
     return reachable("rabbitmq").render_as_string(hide_password=False)
 
 
-def installed(name: str) -> str:
+def installed(name: str, *preferred: str) -> str:
     """The browser's executable; neither it nor Playwright is downloaded here."""
     variable, commands = BROWSERS[name]
-    candidates = [os.environ[variable]] if os.environ.get(variable) else list(commands)
+    candidates = [os.environ[variable]] if os.environ.get(variable) else [*preferred, *commands]
     for candidate in candidates:
         found = shutil.which(candidate)
         if found:
@@ -141,6 +145,12 @@ def installed(name: str) -> str:
 @pytest.fixture(scope="session")
 def chromium_path() -> str:
     return installed("chromium")
+
+
+@pytest.fixture(scope="session")
+def headless_chromium_path() -> str:
+    """Chromium for looking at pages: without profiles, extensions and windows, which cost a third."""
+    return installed("chromium", "chromium-headless-shell")
 
 
 @pytest.fixture(scope="session")

@@ -19,10 +19,10 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def browser(chromium_path: str) -> Iterator[Browser]:
+def browser(headless_chromium_path: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         flags = ["--no-sandbox", "--disable-gpu"]
-        browser = playwright.chromium.launch(executable_path=chromium_path, args=flags)
+        browser = playwright.chromium.launch(executable_path=headless_chromium_path, args=flags)
         yield browser
         browser.close()
 

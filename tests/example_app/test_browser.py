@@ -19,10 +19,10 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def browser(chromium_path: str) -> Iterator[Browser]:
+def browser(headless_chromium_path: str) -> Iterator[Browser]:
     """A Chromium."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_path, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=headless_chromium_path, args=FLAGS)
         yield browser
         browser.close()
 

@@ -18,10 +18,10 @@ PATHS = (
 
 
 @pytest.fixture(scope="module")
-def browser(chromium_path: str) -> Iterator[Browser]:
+def browser(headless_chromium_path: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         flags = ["--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP *.test 127.0.0.1"]
-        browser = playwright.chromium.launch(executable_path=chromium_path, args=flags)
+        browser = playwright.chromium.launch(executable_path=headless_chromium_path, args=flags)
         yield browser
         browser.close()
 
