@@ -229,24 +229,30 @@ class S2S:
         amount: int | Decimal | None = None,
         currency: str | None = None,
         key: Key | None = None,
+        created_at: datetime | int | None = None,
         session: Given = LEFT_OUT,
     ) -> Tracked:
         """Record that a transaction was paid back: as a whole, or `amount` of it.
 
         The whole reverses the transaction at the network, and what was paid back of it in parts. A
         part (a positive `amount`, with its `currency` and a `key` of its own) is a transaction with
-        a negative amount. Both wait until the transaction is accepted. Returns and raises like
-        `track_signup`.
+        a negative amount. Both wait until the transaction is accepted. One whose `created_at` is
+        before the payment came back is a repeat. Returns and raises like `track_signup`.
         """
 
         def refund() -> Conversion:
             if amount is None:
-                return Reversal(customer_key=customer_key, transaction_key=transaction_key)  # type: ignore[arg-type]
+                return Reversal(
+                    customer_key=customer_key,  # type: ignore[arg-type]
+                    transaction_key=transaction_key,  # type: ignore[arg-type]
+                    created_at=created_at,  # type: ignore[arg-type]
+                )
             return Transaction(
                 customer_key=customer_key,  # type: ignore[arg-type]
                 amount=paid_back(amount),
                 currency=currency,  # type: ignore[arg-type]
                 key=key,  # type: ignore[arg-type]
+                created_at=created_at,  # type: ignore[arg-type]
                 refunds=transaction_key,  # type: ignore[arg-type]
             )
 

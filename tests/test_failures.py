@@ -104,9 +104,16 @@ FAILURES: dict[str, list[Protection]] = {
         ),
         Protection(
             where="standing",
-            code="(at is None or at > undone.timestamp() * 1000)",
+            code="(at is None or at > undone)",
             without="True",
             test="revenue/test_coming_back.py::test_a_report_of_before_it_was_undone_is_a_repeat[sqlite]",
+        ),
+        Protection(
+            where="standing",
+            code="(at is None or at >= back)",
+            without="True",
+            test="revenue/test_coming_back.py"
+            "::test_a_refund_of_before_it_came_back_is_a_repeat[sqlite-of a time]",
         ),
         Protection(
             where="undone_at",

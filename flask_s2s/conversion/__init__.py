@@ -218,12 +218,20 @@ class Reversal:
     customer_key: str
     #: The key of the transaction.
     transaction_key: str
+    #: When it happened, as with a transaction; not sent.
+    created_at: int | None = None
+    #: As with a sign-up.
+    cleaned: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     @_telling
     def __post_init__(self) -> None:
         object.__setattr__(self, "customer_key", customer_key_of(self.customer_key))
         key = own_key("transaction_key", self.transaction_key, shortest=4)
         object.__setattr__(self, "transaction_key", key)
+        cleaning = Cleaning(self.cleaned)
+        moment = cleaning.milliseconds("created_at", self.created_at)
+        object.__setattr__(self, "created_at", moment)
+        object.__setattr__(self, "cleaned", tuple(cleaning.notes))
 
     @property
     def identity(self) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ so it is reported under a key of its own, `inv-1:again1`. From then on that is t
 it all or of a part, is of the newest report.
 
 The last word counts. A webhook that merely comes twice says the same, unless it says when it
-happened: a payment that was made before it was undone is a repeat.
+happened: a payment that was made before it was undone is a repeat, and so is a refund of before it came
+back.
 """
 
 from __future__ import annotations
@@ -23,20 +24,22 @@ from ..store.outbox.outbox import Outbox
 def standing(connection: Connection, outbox: Outbox, conversion: Conversion) -> Conversion:
     """Return the conversion as it is recorded: a payment, or what it undoes, by its newest key."""
 
-    def is_reported(_: str, after: str) -> bool:
-        return outbox.has(connection, (Transaction.kind, after))
+    at: int | None = getattr(conversion, "created_at", None)
+
+    def has_come_back(_: str, after: str) -> bool:
+        back = outbox.happened_at(connection, (Transaction.kind, after))
+        return back is not None and (at is None or at >= back)
 
     def is_undone(key: str, _: str) -> bool:
-        payment, at = (Transaction.kind, key), getattr(conversion, "created_at", None)
-        undone = outbox.undone_at(connection, payment, conversion.customer_key)
-        return undone is not None and (at is None or at > undone.timestamp() * 1000)
+        undone = outbox.undone_at(connection, (Transaction.kind, key), conversion.customer_key)
+        return undone is not None and (at is None or at > undone)
 
     match conversion:
         case Transaction(refunds=None, key=key) if (new := _newest(key, is_undone)) != key:
             return replace(conversion, key=new)
-        case Transaction(refunds=str() as paid) if (new := _newest(paid, is_reported)) != paid:
+        case Transaction(refunds=str() as paid) if (new := _newest(paid, has_come_back)) != paid:
             return replace(conversion, refunds=new)
-        case Reversal(transaction_key=paid) if (new := _newest(paid, is_reported)) != paid:
+        case Reversal(transaction_key=paid) if (new := _newest(paid, has_come_back)) != paid:
             return replace(conversion, transaction_key=new)
     return conversion
 

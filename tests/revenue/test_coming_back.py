@@ -120,3 +120,37 @@ def test_a_key_that_leaves_no_room_stays_a_repeat(customer: Site) -> None:
     customer.track(replace(REVERSAL, transaction_key=long.key))
     customer.services.drain()
     assert customer.track(long).id == first.id
+
+
+@pytest.mark.parametrize("dated", [True, False], ids=["of a time", "when it came"])
+def test_a_refund_of_before_it_came_back_is_a_repeat(any_customer: Site, dated: bool) -> None:
+    """A webhook that comes twice must not take from the partner what is there after all."""
+    site = any_customer
+
+    def now() -> int:
+        site.clock.advance(days=1)
+        return int(site.clock.now().timestamp() * 1000)
+
+    site.track(replace(PAYMENT, created_at=now()))
+    refund = replace(REVERSAL, created_at=now())
+    first = site.track(refund)
+    site.services.drain()
+    back = now()
+    site.track(replace(PAYMENT, created_at=back) if dated else PAYMENT)
+    site.clock.advance(days=1)
+    assert site.track(refund).id == first.id
+    assert site.track(replace(PART, created_at=refund.created_at)).id
+    assert balance(site)["inv-1:again1"] == 500
+    site.track(replace(REVERSAL, created_at=now()))
+    assert "inv-1:again1" not in balance(site)
+
+
+def test_money_that_came_back_before_its_refund_was_heard_of_is_there(any_customer: Site) -> None:
+    """What counts is when both happened, not which webhook was late."""
+    site = any_customer
+    site.track(PAYMENT)
+    site.services.drain()
+    site.clock.advance(days=3)
+    site.track(replace(REVERSAL, created_at=int(site.clock.now().timestamp() - 7200) * 1000))
+    site.track(replace(PAYMENT, created_at=int(site.clock.now().timestamp() - 3600) * 1000))
+    assert balance(site) == {"inv-1:again1": 500}

@@ -220,8 +220,13 @@ def has_reversal(connection: Connection, rows: Table, part: Delivery) -> bool:
     return connection.scalar(found.limit(1)) is not None
 
 
-def undone_at(connection: Connection, rows: Table, payment: str, customer: str) -> datetime | None:
-    """Return when the reversal of a customer's payment was recorded, unless it was kept back or given up.
+def happened_at(connection: Connection, rows: Table, dedupe: str) -> int | None:
+    """Return when a conversion was, in epoch milliseconds; None: it is not here."""
+    return _moment(connection, select(rows).where(rows.c.dedupe == dedupe))
+
+
+def undone_at(connection: Connection, rows: Table, payment: str, customer: str) -> int | None:
+    """Return when a customer's payment was undone, unless that was kept back or given up.
 
     One that has no customer's credit yet, or was refused with its payment, may be revived with it. One
     that was recorded before its payment was early: webhooks come in any order.
@@ -231,10 +236,16 @@ def undone_at(connection: Connection, rows: Table, payment: str, customer: str) 
     paid = rows.alias("payment")
     same = and_(paid.c.dedupe == rows.c.parent, paid.c.network == rows.c.network)
     later = (rows.c.id > paid.c.id, rows.c.status.not_in(DROPPED))
-    recorded: datetime | None = connection.scalar(
-        select(rows.c.created_at).join(paid, same).where(*its, *later).limit(1)
-    )
-    return recorded
+    return _moment(connection, select(rows).join(paid, same).where(*its, *later))
+
+
+def _moment(connection: Connection, found: Select[Any]) -> int | None:
+    """Return when the first of some was: as its report says, or else when it was recorded."""
+    row = connection.execute(found.limit(1)).mappings().first()
+    if row is None:
+        return None
+    own: int | None = (row["conversion"] or {}).get("created_at")
+    return int(row["created_at"].timestamp() * 1000) if own is None else own
 
 
 def _tell(part: Delivery, why: str) -> None:

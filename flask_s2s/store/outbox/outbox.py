@@ -25,7 +25,7 @@ from ..privacy.keyring import Installation, Keyring
 from ..privacy.seals import Seals
 from ..schema import Tables
 from ..transactions import write
-from .dependents import has_reversal, undone_at
+from .dependents import happened_at, has_reversal, undone_at
 from .insertion import delivery_upsert
 from .rows import delivery_of, row_of
 
@@ -107,10 +107,12 @@ class Outbox:
         rows, dedupe = self._rows, self.hashed(connection, identity)
         return connection.scalar(select(rows.c.id).where(rows.c.dedupe == dedupe)) is not None
 
-    def undone_at(
-        self, connection: Connection, payment: Identity, customer: str
-    ) -> datetime | None:
-        """Return when it was recorded that a customer's payment is undone, if that stands."""
+    def happened_at(self, connection: Connection, identity: Identity) -> int | None:
+        """Return when a conversion was, in epoch milliseconds; None: it is not here."""
+        return happened_at(connection, self._rows, self.hashed(connection, identity))
+
+    def undone_at(self, connection: Connection, payment: Identity, customer: str) -> int | None:
+        """Return when a customer's payment was undone, in epoch milliseconds, if that stands."""
         return undone_at(connection, self._rows, self.hashed(connection, payment), customer)
 
     def share(self, connection: Connection, delivery: Delivery, token: str) -> None:
