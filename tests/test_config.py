@@ -245,6 +245,9 @@ def test_settings_of_others_are_none_of_our_business() -> None:
             {"S2S_PARTNERSTACK_SECRET_KEY": "sk"}, "S2S_PARTNERSTACK_PUBLIC_KEY", id="other half"
         ),
         pytest.param({"S2S_COOKIE_NAME": "__Host-s2s"}, "S2S_COOKIE_NAME", id="__Host- for all"),
+        pytest.param({"S2S_COOKIE_NAME": "session"}, "S2S_COOKIE_NAME", id="Flask's session"),
+        pytest.param({"SESSION_COOKIE_NAME": "s2s"}, "S2S_COOKIE_NAME", id="the session is ours"),
+        pytest.param({"REMEMBER_COOKIE_NAME": "s2s"}, "S2S_COOKIE_NAME", id="a log-in's"),
         pytest.param({"SECRET_KEY": None}, "SECRET_KEY", id="no key"),
         pytest.param({"SECRET_KEY_FALLBACKS": "old"}, "SECRET_KEY_FALLBACKS", id="one fallback"),
     ],
@@ -260,6 +263,16 @@ def test_settings_that_contradict_each_other_are_refused(config: dict[str, Any],
 def test_the_sandbox_s_token_beside_a_real_one_is_refused(given: object) -> None:
     with pytest.raises(ConfigError, match="sandbox's token beside real ones"):
         read(S2S_TOKEN=given)
+
+
+@pytest.mark.parametrize(
+    "copied", ['"tok"', "'tok'", "${S2S_TOKEN}", "$S2S_TOKEN", "{{token}}", "<token>", "%TOKEN%"]
+)
+def test_a_token_that_nobody_filled_in_is_refused_at_start(copied: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(S2S_TOKEN=copied)
+    assert caught.value.key == "S2S_TOKEN"
+    assert copied not in str(caught.value)
 
 
 def test_the_sandbox_s_token_alone_is_a_token() -> None:

@@ -272,6 +272,8 @@ SHORTEST_KEY = 16
 RANDOM_KEY = "Use a random one: python -c 'import secrets; print(secrets.token_hex())'."
 
 _IN_A_HEADER = re.compile(r"[\x21-\x7e]+")
+#: A value in quotes, and a variable as shells, templates and people write it.
+_NOT_FILLED_IN = re.compile(r"""(["'`]).*\1\Z|\$[{(]|\$[A-Z_]+\Z|\{\{|<.*>\Z|%\w+%\Z""")
 _COPY = "Copy it again, without quotes or line breaks."
 
 
@@ -295,6 +297,8 @@ def secret_text(key: str, value: Any) -> str:
     text = secret.decode("latin-1") if isinstance(secret, bytes) else secret
     if not _IN_A_HEADER.fullmatch(text.strip()):
         raise ConfigError(key, "holds a character that no token has", _COPY)
+    if _NOT_FILLED_IN.match(text.strip()):
+        raise ConfigError(key, "is in quotes, or stands for a value that nobody filled in", _COPY)
     return text.strip()
 
 

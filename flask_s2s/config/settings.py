@@ -168,6 +168,7 @@ class Settings:
             del values["window"]
         settings = cls(**values)
         _check_together(settings)
+        _check_cookie(settings, config)
         _check_secrecy(settings, config)
         for network in every:
             network.check(settings.of(network), testing=settings.testing)
@@ -227,6 +228,19 @@ def _check_together(settings: Settings) -> None:
             "begins with __Host-, and browsers refuse such a cookie with a domain",
             "Set S2S_COOKIE_DOMAIN to None as well.",
         )
+
+
+#: The names of cookies that Flask and Flask-Login set.
+_COOKIES = {"SESSION_COOKIE_NAME": "session", "REMEMBER_COOKIE_NAME": "remember_token"}
+
+
+def _check_cookie(settings: Settings, config: Mapping[str, Any]) -> None:
+    """Refuse a name that is another cookie's: one of the two would end the other."""
+    for key, usual in _COOKIES.items():
+        if settings.cookie_name == (config.get(key) or usual):
+            raise ConfigError(
+                "S2S_COOKIE_NAME", f"is the name of the app's own cookie ({key})", "Change one."
+            )
 
 
 def _check_secrecy(settings: Settings, config: Mapping[str, Any]) -> None:
