@@ -41,7 +41,7 @@ from .networks.transport import HttpTransport, LoopbackOnly, Transport
 from .recording.decision import Decision
 from .recording.joining import LEFT_OUT, Apart, Given
 from .recording.recorder import Recorder
-from .recording.session import after
+from .recording.session import after, once_committed, unwrap
 from .rules.attribution import Attribution, Reason
 from .rules.delivery import Delivery, Tracked
 from .rules.identity import identities
@@ -338,10 +338,12 @@ class Services:
         with the headers that `middleware.expiring` returns.
         """
         clicks = self.visitors.evidence.clicks(environ)
-        joined = self.recorder.joined(session)
         if session is LEFT_OUT and not isinstance(place := self.recorder.joining.find(), Apart):
-            joined = self.recorder.joined(place.session)
+            session = place.session
+        joined = self.recorder.joined(session)
         erased = self._withdrawals.now(clicks, joined)
+        if joined is not None:
+            once_committed(unwrap(session), lambda: self._withdrawals.again(clicks))
         withdraw(environ)
         return replace(erased, cookie=self.visitors.evidence.has_cookie(environ))
 

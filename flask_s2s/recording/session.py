@@ -210,6 +210,31 @@ def after(session: Session, call: Callable[[], object]) -> None:
     _joined(session).after.append(call)
 
 
+def once_committed(joined: Session | Connection, call: Callable[[], object]) -> None:
+    """Call back once the open transaction is committed; a session's has ended then."""
+    if isinstance(joined, Connection):
+        event.listen(joined, "commit", lambda _: call(), once=True)
+    else:
+        follow(joined, _Committed(joined, call))
+
+
+class _Committed:
+    """A call that waits for a session's commit."""
+
+    def __init__(self, session: Session, call: Callable[[], object]) -> None:
+        self._session = session
+        self._call = call
+
+    def write(self, session: Session) -> bool:
+        return True
+
+    def committed(self) -> None:
+        after(self._session, self._call)
+
+    def dropped(self, end: End) -> None:
+        pass
+
+
 def _joined(session: Session) -> _Joined:
     joined: _Joined | None = session.info.get(_KEY)
     if joined is None:

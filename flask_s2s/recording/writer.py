@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -36,7 +36,7 @@ from ..store.outbox.rows import new_token
 from ..store.transactions import write
 from .draft import Drafts, cleaned, is_of_the_same, other_amount, taken_key
 from .joining import Joining
-from .session import after, note
+from .session import after, note, once_committed
 from .standing import standing
 
 log = logging.getLogger("flask_s2s.conversion")
@@ -121,7 +121,7 @@ class Writer:
     ) -> Delivery:
         """Insert in the transaction of a Core connection, whose commit wakes the worker."""
         delivery = self._record_on(self.joining.connection(connection), conversion, attribution)
-        event.listen(connection, "commit", lambda _: self.wake(), once=True)
+        once_committed(connection, self.wake)
         self._recorded(delivery)
         return delivery
 

@@ -6,8 +6,8 @@ engine of their own whose lock wait is bounded; a database across a network gets
 neither a connect nor a dead peer can be bounded from inside the call. After a failure nothing is
 tried for `PAUSE`; a write that was only slow (a process's first connection) ends that at once.
 
-A row that is stored after its page went on may come after its visitor was forgotten, who would be back
-with it: such a row is left out where anybody was forgotten since the landing.
+A row that is stored after its page went on may come after its visitor was forgotten or withdrew, who would
+be back with it: such a row is left out where anybody was forgotten or withdrew since the landing.
 
 `Quota` bounds a day's rows of a database, whatever asks for them in whichever process.
 """
@@ -61,7 +61,7 @@ class _Full(Exception):
 
 
 class _Forgotten(Exception):
-    """Somebody was forgotten since the landing: perhaps its visitor."""
+    """Somebody was forgotten, or withdrew, since the landing: perhaps its visitor."""
 
 
 class Touches:

@@ -50,7 +50,7 @@ IDENTITY_KEY = "identity_key"
 PERSON_KEY = "person_key"
 #: The name of the row that says that there is a row of somebody who was forgotten.
 SEALED = "sealed"
-#: The name of the row that says when somebody was forgotten last.
+#: The name of the row that says when somebody was forgotten, or withdrew, last.
 FORGOTTEN = "forgotten_at"
 
 

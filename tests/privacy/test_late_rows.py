@@ -1,25 +1,28 @@
-"""The row of a landing that is stored after its page went on, and a person who is forgotten before."""
+"""The row of a landing that is stored after its page went on, once its visitor is forgotten or withdrew."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, insert
+from sqlalchemy import Connection, Engine, event, insert
+from sqlalchemy.orm import Session
 
-from tests.privacy.sites import EMAIL, Shop
+from tests.privacy.sites import EMAIL, Browser, Shop
 from tests.waiting import PATIENCE, wait_until
 
 Opening = Callable[..., Shop]
 MARKS = ("Click123456789", "newsletter", EMAIL, "CUSTOMER-777")
 
 
-def sign_up(shop: Shop) -> None:
+def sign_up(shop: Shop) -> Browser:
     browser = shop.browser()
     browser.land()
     assert browser.post("/signup", key="CUSTOMER-777", email=EMAIL).status_code == 200
+    return browser
 
 
 def kept(shop: Shop) -> list[str]:
@@ -69,6 +72,29 @@ def test_the_first_landing_of_a_fresh_site_does_not_come_back_after_forget(
     shop.close()
 
 
+@pytest.mark.parametrize(
+    "bound", [None, Session, Connection], ids=["alone", "session", "connection"]
+)
+def test_the_first_landing_of_a_fresh_site_does_not_come_back_after_a_withdrawal(
+    tmp_path: Path, go_on: Event, bound: Any
+) -> None:
+    shop = fresh(tmp_path)
+
+    @shop.app.post("/withdraw-within")
+    def withdraw_within() -> str:
+        with bound(shop.services.storage.engine()) as joined, joined.begin():
+            assert not shop.s2s.withdraw(session=joined).late
+        return "gone"
+
+    browser = sign_up(shop)
+    assert browser.post("/withdraw" if bound is None else "/withdraw-within").status_code == 200
+    go_on.set()
+    wait_until(lambda: is_idle(shop))
+    assert shop.rows("click") == []
+    assert kept(shop) == ["CUSTOMER-777"], "the site's own key"
+    shop.close()
+
+
 def test_a_fresh_site_keeps_the_first_landing_of_who_is_not_forgotten(
     tmp_path: Path, go_on: Event
 ) -> None:
@@ -84,9 +110,10 @@ def test_a_fresh_site_keeps_the_first_landing_of_who_is_not_forgotten(
 
 
 @pytest.mark.service
+@pytest.mark.parametrize("erased", ["forget", "withdrawal"])
 @pytest.mark.parametrize("server", ["postgresql_url", "mariadb_url"])
-def test_a_row_that_a_server_stores_late_does_not_come_back_after_forget(
-    open_shop: Opening, server: str, request: pytest.FixtureRequest
+def test_a_row_that_a_server_stores_late_does_not_come_back(
+    open_shop: Opening, server: str, erased: str, request: pytest.FixtureRequest
 ) -> None:
     shop = open_shop(S2S_DATABASE_URI=request.getfixturevalue(server), S2S_CONSENT=None)
     shop.browser().land("/?ps_xid=Warm")
@@ -97,9 +124,12 @@ def test_a_row_that_a_server_stores_late_does_not_come_back_after_forget(
         # Until this ends, nobody knows whether there is a row of this click already.
         other.execute(insert(table).values(mine))
         shop.clock.advance(minutes=1)  # whatever was late before is tried again
-        sign_up(shop)
+        browser = sign_up(shop)
         assert shop.services.touches.skipped["failed"] == 1, "the page has left its row behind"
-        assert shop.run("forget", "CUSTOMER-777", "--yes").exit_code == 0
+        if erased == "forget":
+            assert shop.run("forget", "CUSTOMER-777", "--yes").exit_code == 0
+        else:
+            assert browser.post("/withdraw").status_code == 200
         other.rollback()
     wait_until(lambda: shop.services.touches.skipped["failed"] == 0)
-    assert kept(shop) == []
+    assert kept(shop) == ([] if erased == "forget" else ["CUSTOMER-777"])

@@ -33,6 +33,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    true,
     update,
 )
 from sqlalchemy.exc import SQLAlchemyError
@@ -48,8 +49,8 @@ from ..background import Background, Write, is_passing
 from ..database.storage import Storage
 from ..dialects.engines import is_local, truncate_log
 from ..dialects.servers import how_to_erase
-from ..dialects.statements import in_order
-from ..schema import EPOCH, Tables
+from ..dialects.statements import in_order, upsert
+from ..schema import EPOCH, FORGOTTEN, Tables, microseconds
 from ..transactions import write
 
 log = logging.getLogger("flask_s2s.capture")
@@ -61,6 +62,8 @@ PERSONAL = (
 )
 #: How long nothing is tried after a failure.
 _PAUSE = timedelta(seconds=30)
+#: How long after a caller's commit it is looked for what came beside it, in seconds.
+_AGAIN = 0.1
 _SECOND = timedelta(seconds=1)
 
 
@@ -98,6 +101,21 @@ class Erasing:
         ids, in_flight = self._unsent_of(connection, clicks)
         self.stop(connection, ids, now, reason=Reason.CONSENT_DENIED.value)
         return Erased(clicks=gone, bindings=bindings, deliveries=len(ids), in_flight=in_flight)
+
+    def note(self, connection: Connection, now: datetime) -> None:
+        """Let a click's row that is stored after its page went on see that somebody was erased.
+
+        It is noted before the clicks are looked for, in a transaction of our own: others wait for its end.
+        """
+        row = {"name": FORGOTTEN, "value": str(microseconds(now))}
+        noting = upsert(
+            connection,
+            self._tables.meta,
+            ["name"],
+            where=lambda new: true(),
+            changes=lambda new: [("value", new.value)],
+        )
+        connection.execute(noting, row)
 
     def stop(self, connection: Connection, ids: Sequence[int], now: datetime, **also: Any) -> None:
         """Withdraw deliveries whatever they are about to do, and forget their attempts."""
@@ -188,12 +206,18 @@ class Withdrawals:
                 raise
             return self._once(clicks)
 
+    def again(self, clicks: Sequence[Click]) -> None:
+        """Erase what was stored beside a caller's transaction, which has erased what it saw."""
+        if clicks:
+            write = Write(run=lambda: self._alone(clicks), lost=_tell_kept)
+            self._background.later(write, _AGAIN)
+
     def _once(self, clicks: Sequence[Click]) -> Erased:
-        now = self._clock.now()
-        return write(
-            self._storage.engine(),
-            lambda connection: self._erasing.withdraw(connection, clicks, now),
-        )
+        engine, now = self._storage.engine(), self._clock.now()
+        if clicks:
+            # By itself: erasing may wait for a row of a host's, and nobody is to wait for that here.
+            write(engine, lambda connection: self._erasing.note(connection, now))
+        return write(engine, lambda connection: self._erasing.withdraw(connection, clicks, now))
 
     def soon(self, clicks: Sequence[Click]) -> bool:
         """Erase, and say whether it is done; what was only late will be by the next time."""

@@ -21,7 +21,6 @@ from sqlalchemy import (
     delete,
     or_,
     select,
-    true,
     update,
 )
 
@@ -29,9 +28,8 @@ from ...conversion import Signup
 from ...rules.identity import Identity, email_of, identities
 from ...rules.states import Status
 from ..bindings import Bindings
-from ..dialects.statements import upsert
 from ..outbox.outbox import Outbox
-from ..schema import FORGOTTEN, Tables, microseconds
+from ..schema import Tables
 from ..transactions import write
 from .erasing import PERSONAL, Erasing, visit_of
 
@@ -109,23 +107,12 @@ class PersonalRecords:
             used = delete(tables.click_token).where(tables.click_token.c.customer.in_(hashed))
             tokens = connection.execute(used).rowcount
             # Before the clicks are read: a row of one that is stored late looks for it.
-            self._note(connection, now)
+            self._erasing.note(connection, now)
             personal = self._read(connection, who, customers, lock=True)
             self._empty(connection, personal, now)
             return {**personal.counts(), "click_tokens": tokens}
 
         return write(self._engine(), erase)
-
-    def _note(self, connection: Connection, now: datetime) -> None:
-        row = {"name": FORGOTTEN, "value": str(microseconds(now))}
-        noting = upsert(
-            connection,
-            self._tables.meta,
-            ["name"],
-            where=lambda new: true(),
-            changes=lambda new: [("value", new.value)],
-        )
-        connection.execute(noting, row)
 
     def _empty(self, connection: Connection, personal: PersonalData, now: datetime) -> None:
         rows, attempts = self._tables.delivery, self._tables.attempt
