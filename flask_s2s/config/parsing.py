@@ -273,7 +273,7 @@ RANDOM_KEY = "Use a random one: python -c 'import secrets; print(secrets.token_h
 
 _IN_A_HEADER = re.compile(r"[\x21-\x7e]+")
 #: A value in quotes, and a variable as shells, templates and people write it.
-_NOT_FILLED_IN = re.compile(r"""(["'`]).*\1\Z|\$[{(]|\$[A-Z_]+\Z|\{\{|<.*>\Z|%\w+%\Z""")
+_NOT_FILLED_IN = re.compile(r"""(["'`]).*\1\Z|\$[{(]|\$[A-Z][A-Z0-9_]*\Z|\{\{|<.*>\Z|%\w+%\Z""")
 _COPY = "Copy it again, without quotes or line breaks."
 
 
