@@ -222,15 +222,16 @@ class Completer:
             )
 
     def _tell(self, delivery: Delivery, settlement: Settlement, http_status: int | None) -> None:
+        status = settlement.status.value
         log.log(
             logging.ERROR if settlement.alarm else logging.INFO,
             "s2s.delivery.%s: id %d, attempt %d: %s",
-            settlement.status,
+            status,
             delivery.id,
             delivery.attempts,
             settlement.detail,
             extra={
-                "action": f"delivery.{settlement.status}",
+                "action": f"delivery.{status}",
                 "delivery_id": delivery.id,
                 "http_status": http_status,
             },

@@ -122,12 +122,14 @@ class Worker:
 
         One at a time: a lease must not run out while its delivery waits for another's answer.
         """
-        tried, breakers = 0, self._breakers.closed(self._clock.now())
-        while batch := self._claim(1, breakers):
+        tried, now = 0, self._housekeeping(self._throttle)
+        breakers = self._breakers.closed(now)
+        while batch := self._claim(1, breakers, now):
             parents = self._executor.prepare(batch)
             self._completer.settle([(one, self._executor.send(one, parents)) for one in batch])
             tried += len(batch)
-            breakers = self._breakers.lately_closed(self._clock.now())
+            now = self._housekeeping(self._throttle)
+            breakers = self._breakers.lately_closed(now)
         if self._completer.behind:
             self._catch_up(Waker())
         return tried
@@ -171,10 +173,12 @@ class Worker:
                     # Its lane closes before more of it is claimed.
                     refused, finished = finished, []
                     self._settle(refused, waker)
-                now = self._clock.now()
-                free = self._throttle.limit(now)
-                breakers = self._breakers.lately_closed(now) if self._throttle.free else []
-                batch = self._claim(free, breakers) if free else []
+                breakers, batch = list[Closed](), list[Delivery]()
+                if self._throttle.free:
+                    now = self._housekeeping(self._throttle)
+                    breakers = self._breakers.lately_closed(now)
+                    if free := self._throttle.limit(now):
+                        batch = self._claim(free, breakers, now)
                 self._start(batch, under_way, senders, waker)
                 if finished:
                     # While the next ones are on their way; and it may make others due.
@@ -190,10 +194,12 @@ class Worker:
                     self._doze(waker, breakers, busy=bool(under_way) or self._completer.behind)
                 self._failures = 0
             self._recall(under_way)
-            free = min(self._throttle.limit(self._clock.now()), self._concurrency - len(under_way))
-            if waker.woken and free > 0:
-                batch = self._claim(free, self._breakers.closed(), orphans=False)
-                self._start(batch, under_way, senders, waker)
+            if waker.woken:
+                now = self._housekeeping(self._throttle)
+                free = min(self._throttle.limit(now), self._concurrency - len(under_way))
+                if free > 0:
+                    batch = self._claim(free, self._breakers.closed(), now, orphans=False)
+                    self._start(batch, under_way, senders, waker)
         finally:
             if not waker.stopped:
                 self._recall(under_way)
@@ -318,9 +324,10 @@ class Worker:
             return longest
         return min(max(min(waits), token or 0.0), longest)
 
-    def _claim(self, limit: int, breakers: list[Closed], *, orphans: bool = True) -> list[Delivery]:
+    def _claim(
+        self, limit: int, breakers: list[Closed], now: datetime, *, orphans: bool = True
+    ) -> list[Delivery]:
         """Claim what is due in open lanes, and one probe for each closed lane whose time it is."""
-        now = self._housekeeping(self._throttle)
         rests, full = self._throttle.shut(now)
         for breaker in breakers:
             if breaker.lane in rests or breaker.probe_at > now:

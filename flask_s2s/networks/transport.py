@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 import ssl
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Protocol
@@ -30,7 +30,6 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NewConnectionError
 from urllib3.util import Timeout
-from werkzeug.test import Client
 
 from .. import threads
 from ..config.parsing import is_loopback as is_loopback
@@ -182,30 +181,6 @@ class LoopbackOnly:
                 "Point it at the sandbox, or give S2S a transport: "
                 "S2S(transport=ScriptedTransport()).",
             )
-
-
-class WsgiTransport:
-    """Sends to a WSGI app in this process: for tests against the sandbox without a socket."""
-
-    def __init__(self, app: Callable[..., object]) -> None:
-        self._client = Client(app)  # type: ignore[arg-type]
-
-    def send(self, request: Request, *, seconds: float) -> Response:
-        try:
-            answer = self._client.open(
-                urlsplit(request.url).path,
-                query_string=urlsplit(request.url).query,
-                base_url="http://127.0.0.1",
-                method=request.method,
-                headers=dict(request.headers),
-                data=request.content,
-                content_type=None if request.body is None else request.content_type,
-            )
-        except (TimeoutError, ConnectionError) as error:
-            # How an app in the same process shows a network's silence.
-            raise TransportError("no answer", sent=True) from error
-        headers = {name.lower(): value for name, value in answer.headers.items()}
-        return Response(status=answer.status_code, headers=headers, body=answer.get_data())
 
 
 @lru_cache(maxsize=32)

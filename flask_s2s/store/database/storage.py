@@ -228,11 +228,6 @@ class Storage:
         with self.hosts_engine().connect() as connection:
             yield from connection.execute(statement)
 
-    def is_the_hosts(self) -> bool:
-        """Whether this is the app's own database, where its sessions can write to it."""
-        host = self._host()
-        return host is not None and self.same_database(host)
-
     def hosts_engine(self) -> Engine:
         """Return the engine of the app's own tables: where it has none that is known, ours."""
         return self._host() or self.engine()
