@@ -1,6 +1,6 @@
 """Statements and columns that each database has in words of its own.
 
-A statement that is part of the caller's own request is compiled once and run as text (`CompiledOnce`):
+A statement that is part of the caller's own request, or of every delivery, is compiled once and run as text (`CompiledOnce`):
 SQLAlchemy does much anew for each execution of a compiled statement.
 """
 
@@ -155,29 +155,40 @@ def unindexed(column: Column[str]) -> ColumnElement[str]:
 class CompiledOnce:
     """Statements about one table, by the sort that the caller has of them."""
 
-    def __init__(self, table: Table, build: Callable[[Connection, Any], Any]) -> None:
-        """`build` makes the statement of a sort, with a parameter for each column that is given."""
+    def __init__(
+        self,
+        table: Table,
+        build: Callable[[Connection, Any], Any],
+        written: Sequence[str] | None = None,
+    ) -> None:
+        """`build` makes the statement of a sort, with a parameter for each column that is given.
+
+        `written` are those columns where the statement does not name them.
+        """
         self._table = table
         self._build = build
+        self._written = written
         self._texts: WeakKeyDictionary[Dialect, dict[Hashable, _Text]] = WeakKeyDictionary()
 
     def execute(
-        self, connection: Connection, sort: Hashable, row: Mapping[str, Any]
+        self, connection: Connection, sort: Hashable, *rows: Mapping[str, Any]
     ) -> CursorResult[Any]:
-        """Run one with the values of `row`. Raises what the database raises."""
+        """Run one with the values of each row. Raises what the database raises."""
         texts = self._texts.setdefault(connection.dialect, {})
         text = texts.get(sort)
         if text is None:
             statement = self._build(connection, sort)
-            texts[sort] = text = _Text(connection.dialect, statement, self._table)
-        return text.execute(connection, row)
+            texts[sort] = text = _Text(connection.dialect, statement, self._table, self._written)
+        return text.execute(connection, rows)
 
 
 class _Text:
     """A statement as text, and how each of its values is bound, for one engine's dialect."""
 
-    def __init__(self, dialect: Dialect, statement: Any, table: Table) -> None:
-        compiled: Any = statement.compile(dialect=dialect)
+    def __init__(
+        self, dialect: Dialect, statement: Any, table: Table, written: Sequence[str] | None
+    ) -> None:
+        compiled: Any = statement.compile(dialect=dialect, column_keys=written)
         self._text = str(compiled)
         self._positional: bool = compiled.positional
         names = compiled.positiontup if compiled.positional else compiled.params
@@ -189,15 +200,18 @@ class _Text:
         made = [(name, _processor(dialect, table, name)) for name in dict.fromkeys(names)]
         self._processors = [(name, process) for name, process in made if process is not None]
 
-    def execute(self, connection: Connection, row: Mapping[str, Any]) -> CursorResult[Any]:
+    def execute(
+        self, connection: Connection, rows: Sequence[Mapping[str, Any]]
+    ) -> CursorResult[Any]:
+        given = [self._given(row) for row in rows]
+        return connection.exec_driver_sql(self._text, given[0] if len(given) == 1 else given)
+
+    def _given(self, row: Mapping[str, Any]) -> Any:
         values = {**self._fixed, **row}
         for name, process in self._processors:
             values[name] = process(values[name])
         given = self._in_order(values)
-        if self._positional:
-            return connection.exec_driver_sql(self._text, given)
-        named = dict(zip(self._names, given, strict=True))
-        return connection.exec_driver_sql(self._text, named)
+        return given if self._positional else dict(zip(self._names, given, strict=True))
 
 
 def _processor(dialect: Dialect, table: Table, name: str) -> Any:

@@ -33,7 +33,7 @@ from sqlalchemy import (
 from ...rules.delivery import Delivery
 from ...rules.states import LEASED, Status
 from ..dialects.servers import by_key, has_one_writer, skip_locked, whole
-from ..dialects.statements import by_index, chains_writes, in_order, least
+from ..dialects.statements import CompiledOnce, by_index, chains_writes, in_order, least
 from ..schema import Tables
 from ..transactions import write
 from .lanes import Lanes
@@ -45,6 +45,8 @@ _NOW: Any = bindparam("its_now")
 _UNTIL: Any = bindparam("its_until")
 _TOKEN: Any = bindparam("its_token")
 _IDS: Any = bindparam("its_ids", expanding=True)
+#: The columns of an attempt that has just been opened.
+_OPENED = ("delivery_id", "number", "lane", "lease_token", "opened_at")
 #: Among how many that came due last a probe is chosen, and how many of them are tried to be had.
 _LATEST, _CANDIDATES = 200, 3
 
@@ -63,7 +65,8 @@ class Claims:
             rows.c.network.in_(bindparam("networks", expanding=True)),
             rows.c.dedupe.in_(bindparam("wanted", expanding=True)),
         )
-        self._opening = insert(tables.attempt)
+        opening = insert(tables.attempt).inline()
+        self._opening = CompiledOnce(tables.attempt, lambda *_: opening, _OPENED)
         self._left_open, self._abandoning = _abandoned(tables.attempt)
         self._orphans = [_orphans(rows, status) for status in LEASED]
         self._ways: WeakKeyDictionary[Engine, _Way] = WeakKeyDictionary()
@@ -167,7 +170,7 @@ class Claims:
                     }
                     for d in claimed
                 ]
-                connection.execute(self._opening, opened)
+                self._opening.execute(connection, None, *opened)
             return claimed
 
         if way.chained:

@@ -47,7 +47,7 @@ from ...rules.attribution import Reason
 from ...rules.delivery import Delivery, Settlement
 from ...rules.states import Status
 from ..dialects.servers import has_one_writer, skip_locked
-from ..dialects.statements import chains_writes, counts_batches
+from ..dialects.statements import CompiledOnce, chains_writes, counts_batches
 from ..restores import Memory
 from ..schema import Tables, microseconds
 from ..transactions import take_free, write
@@ -97,7 +97,9 @@ class Settling:
         rows, attempts = tables.delivery, tables.attempt
         self._rows = rows
         self._moving = update(rows).where(*_fence(rows, _Held))
-        self._closing = update(attempts).where(*_unclosed(attempts, _Held))
+        closing = update(attempts).where(*_unclosed(attempts, _Held))
+        self._moving_all = CompiledOnce(rows, lambda *_: self._moving, (*MOVED, "lease_token"))
+        self._closing_all = CompiledOnce(attempts, lambda *_: closing, CLOSED)
         self._unused = delete(attempts).where(
             attempts.c.delivery_id == _Held.id, attempts.c.lease_token == _Held.lease_token
         )
@@ -203,9 +205,9 @@ class Settling:
     def _settle(self, connection: Connection, batch: Sequence[Settled], now: datetime) -> bool:
         """Write a batch; say whether all of it was still ours. If not, part of it may be written."""
         moving = [_moved(*one, now) for one in batch]
-        if connection.execute(self._moving, moving).rowcount != len(batch):
+        if self._moving_all.execute(connection, None, *moving).rowcount != len(batch):
             return False
-        connection.execute(self._closing, [_closed(*one, now) for one in batch])
+        self._closing_all.execute(connection, None, *(_closed(*one, now) for one in batch))
         return True
 
     def _tell_others(
