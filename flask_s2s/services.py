@@ -127,7 +127,7 @@ class Services:
         self.storage = storage
         database_clock = DatabaseClock(SystemClock(), storage.engine)
         self.clock = clock = clock or database_clock
-        self.witness = witness = Witness(counting(clock))
+        self._witness = witness = Witness(counting(clock))
         witness.look(clock.now())
         self.networks = networks
         self.signer = RecordSigner(settings.secret_keys, settings.window, settings.windows)
@@ -278,7 +278,7 @@ class Services:
                 signer=self.signer,
                 tokens=tokens,
                 clock=self.clock,
-                shut=self.witness.shut,
+                shut=self._witness.shut,
             ),
             "tokens": tokens,
             "states": TokenSigner(*signing, purpose="state"),

@@ -376,3 +376,21 @@ def test_a_host_s_write_lock_delays_and_loses_nothing(shop: Shop) -> None:
 def _impatient(connection: object, _record: object) -> None:
     execute: Callable[[str], object] = connection.execute  # type: ignore[attr-defined]
     execute("PRAGMA busy_timeout=50")
+
+
+#: Claim, open the attempt, settle, close it, look for dependents; servers lock first, or do all at once.
+STATEMENTS = {"sqlite": 5, "postgresql": 3, "mysql": 8, "mariadb": 8}
+
+
+def test_what_a_delivery_asks_of_the_database_does_not_grow(any_shop: Shop) -> None:
+    engine = any_shop.services.storage.engine()
+    asked: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    counted = []
+    for number in (1, 5, 15):
+        for customer in range(number):
+            any_shop.sign_up(f"{number}-{customer}")
+        asked.clear()
+        assert any_shop.drain() == number
+        counted.append(len(asked))
+    assert (counted[2] - counted[1]) / 10 == STATEMENTS[engine.dialect.name], asked
