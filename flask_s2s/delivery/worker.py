@@ -46,9 +46,9 @@ _LAST_LOOKS = 50
 _PATIENCE = timedelta(seconds=30)
 
 
-def _pause(failures: int) -> float:
+def _pause(failures: int, longest: float) -> float:
     """Return how long to wait after so many failures in a row, in seconds."""
-    return float(min(2 ** min(failures, 5), 30))
+    return min(2.0 ** min(failures, 5), longest)
 
 
 class Worker:
@@ -81,6 +81,8 @@ class Worker:
         # What a worker leaves that dies right after its claim has its turn within one lease.
         self._hold = lease * 3 / 4
         self._look_every = lease / 12
+        # Nor does it wait longer than that when the database is back.
+        self._longest_pause = min(lease.total_seconds() / 6, 30.0)
         self._concurrency = concurrency
         self._poll = poll
         self._throttle = throttle or Throttle(concurrency)
@@ -113,7 +115,7 @@ class Worker:
                     return
                 self._failures += 1
                 self._memory.doubt()
-                self._complain(error, seconds := _pause(self._failures))
+                self._complain(error, seconds := _pause(self._failures, self._longest_pause))
                 waker.look()
                 waker.wait(seconds)
 

@@ -162,12 +162,25 @@ def test_a_worker_outlives_a_database_that_fails_for_days(shop: Shop) -> None:
     def fail(*_: object) -> None:
         raise OperationalError("SELECT 1", {}, Exception("no such host"))
 
-    services = shop.another()
+    services = shop.another({"S2S_LEASE": 600})
     event.listen(services.storage.engine(), "before_cursor_execute", fail)
     waker = Tireless(1100)
     services.supervisor.worker().run(waker)
     assert waker.slept[:6] == [2, 4, 8, 16, 30, 30]
     assert waker.slept[-1] == 30
+
+
+def test_a_database_that_is_back_waits_for_no_worker_longer_than_a_lease_allows(shop: Shop) -> None:
+    """What another one held is due by three quarters of a lease, and has its turn within one."""
+
+    def fail(*_: object) -> None:
+        raise OperationalError("SELECT 1", {}, Exception("no such host"))
+
+    services = shop.another({"S2S_LEASE": 6})
+    event.listen(services.storage.engine(), "before_cursor_execute", fail)
+    waker = Tireless(6)
+    services.supervisor.worker().run(waker)
+    assert waker.slept == [1] * 6
 
 
 def test_what_failed_long_ago_makes_no_pause_longer(shop: Shop) -> None:
