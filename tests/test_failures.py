@@ -182,6 +182,13 @@ FAILURES: dict[str, list[Protection]] = {
     ],
     "what a worker held when it died is never taken up, or is ended twice when it comes back": [
         Protection(
+            where="Worker.__init__",
+            code="min(lease.total_seconds() / 6, 30.0)",
+            without="30.0",
+            test="delivery/test_worker.py"
+            "::test_a_database_that_is_back_waits_for_no_worker_longer_than_a_lease_allows",
+        ),
+        Protection(
             where="_due",
             code="where(rows.c.due_at <= _NOW)",
             without='where(rows.c.due_at <= _NOW, rows.c.status != "sending")',
