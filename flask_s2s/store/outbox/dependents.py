@@ -49,7 +49,7 @@ from ...rules.attribution import Reason
 from ...rules.delivery import Delivery, is_same_customer
 from ...rules.states import ACCEPTED, DROPPED, LISTENING, Status
 from ..dialects.servers import begin_writing, skip_locked
-from ..dialects.statements import in_order
+from ..dialects.statements import CompiledOnce, in_order
 from ..transactions import AT_ONCE, take_free
 from .rows import delivery_of
 
@@ -68,16 +68,21 @@ def tell_dependents(
     inherit(connection, rows, settled)
     parents = [one.dedupe for one in settled if one.kind in _PARENTS]
     # Most have none: one look does for all that would be asked of them.
-    if parents and connection.scalar(_any(rows), {"its_parents": parents}) is not None:
+    named = {f"its_parent{number}": parent for number, parent in enumerate(parents)}
+    if named and _any(rows).execute(connection, len(named), named).first() is not None:
         call_dependents(connection, rows, settled, now)
         pass_on(connection, rows, settled)
 
 
 @lru_cache(maxsize=8)
-def _any(rows: Table) -> Select[Any]:
-    """Return what says whether anything waits, or waited, for some of these."""
-    theirs = rows.c.parent.in_(bindparam("its_parents", expanding=True))
-    return select(rows.c.id).where(theirs).limit(1)
+def _any(rows: Table) -> CompiledOnce:
+    """Return what finds one that waits, or waited, for any of so many."""
+
+    def build(_: Connection, number: int) -> Select[Any]:
+        these: list[Any] = [bindparam(f"its_parent{one}") for one in range(number)]
+        return select(rows.c.id).where(rows.c.parent.in_(these)).limit(1)
+
+    return CompiledOnce(rows, build)
 
 
 def call_dependents(
