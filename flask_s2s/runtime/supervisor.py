@@ -244,7 +244,10 @@ class Supervisor:
         """Send, then verify, all that is due now, in this thread; return how many were tried."""
         self.prepare()
         # Each thread that drains has one of its own, and leaves it for the next one.
-        worker = self._drainers.pop() if self._drainers else self.worker()
+        try:
+            worker = self._drainers.pop()
+        except IndexError:
+            worker = self.worker()
         tried = worker.run_once()
         if self._verifies and self.verifier().run_once():
             tried += worker.run_once()
