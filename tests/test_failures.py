@@ -645,6 +645,88 @@ FAILURES: dict[str, list[Protection]] = {
             "::test_several_may_make_the_tables_in_one_moment[postgresql]",
         ),
     ],
+    "a page says what is not so, or acts for somebody who did not ask": [
+        Protection(
+            where="Forms.read",
+            code="or brought[:2] != [who, purpose]",
+            without="",
+            test="dashboard/test_asking.py"
+            "::test_a_notice_is_of_what_was_done_and_told_to_who_did_it",
+        ),
+        Protection(
+            where="Forms.facts",
+            code="if not is_from_here(request):",
+            without="if False:",
+            test="dashboard/test_access.py"
+            "::test_a_form_of_another_site_or_of_another_person_changes_nothing",
+        ),
+        Protection(
+            where="Frame.on_usage",
+            code='and "POST" not in (rule.methods or ())',
+            without="",
+            test="dashboard/test_filters.py"
+            "::test_a_page_that_cannot_be_leads_to_itself_without_what_is_wrong"
+            "[act]",
+        ),
+        Protection(
+            where="Programme._may_ask",
+            code="status.unconfirmed and",
+            without="",
+            test="dashboard/test_asking.py::test_what_is_on_record_is_confirmed_at_once",
+        ),
+        Protection(
+            where="VerificationQueue._choosing",
+            code="[rows.c.id == chosen.delivery, rows.c.status.in_(SENT)]",
+            without="[rows.c.id == chosen.delivery]",
+            test="dashboard/test_asking.py::test_only_what_the_network_accepted_is_asked_for",
+        ),
+        Protection(
+            where="Audit.newest",
+            code="listed = self._listed().where(or_(rows.c.subject == NOBODY, ~exists().where(*same)))",
+            without="listed = self._listed()",
+            test="dashboard/test_progress.py::test_an_act_on_many_is_one_line[sqlite]",
+        ),
+        Protection(
+            where="progress",
+            code="0 if status in OPEN else number",
+            without="number",
+            test="dashboard/test_progress.py"
+            "::test_sending_again_leads_to_a_page_that_tells_how_far_it_is",
+        ),
+        Protection(
+            where="Queries._matching",
+            code="(rows.c.lane, wanted.lane),",
+            without="",
+            test="dashboard/test_filters.py::test_each_database_narrows_alike[sqlite]",
+        ),
+        Protection(
+            where="Queries._matching",
+            code="found.append(rows.c.amount >= wanted.least)",
+            without="pass",
+            test="dashboard/test_filters.py::test_each_database_narrows_alike[sqlite]",
+        ),
+        Protection(
+            where="Model.unpaid",
+            code="if seen is None or self.now - seen > TEST_ALARM:",
+            without="if True:",
+            test="dashboard/test_words.py"
+            "::test_a_live_network_has_a_bar_where_its_record_says_test[True]",
+        ),
+        Protection(
+            where="Days.runs",
+            code="if place < len(self.starts) and edges[place + 1] - edges[place] == length:",
+            without="if place < len(self.starts):",
+            test="dashboard/test_zone.py::test_each_hour_is_on_one_day_where_the_clocks_change"
+            "[sqlite-Europe/Berlin-2026-03-29-23]",
+        ),
+        Protection(
+            where="Lane.fails",
+            code="return now - self.trying_since > PATIENCE and"
+            " (not known_to_work or self.tried >= _MANY)",
+            without="return False",
+            test="dashboard/test_words.py::test_a_lane_that_fails_is_no_open_one",
+        ),
+    ],
     "one row that cannot be sent, or one slow network, stops all the others": [
         Protection(
             where="_sendable",

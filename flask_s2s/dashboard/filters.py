@@ -123,6 +123,16 @@ class Filters:
         return " ".join(words)
 
 
+def command_of(act: str, wanted: Meant) -> str:
+    """Return the command that does the same to the same deliveries."""
+    named = {"id": wanted.delivery_id, "status": wanted.status, "kind": wanted.kind}
+    named["error"] = None if wanted.detail is None else shell(wanted.detail)
+    named["since"] = None if wanted.since is None else _written(wanted.since)
+    named["until"] = None if wanted.until is None else _written(wanted.until)
+    options = [f"--{name} {value}" for name, value in named.items() if value is not None]
+    return " ".join((f"flask s2s {act}", *options))
+
+
 def _written(at: datetime) -> str:
     """Return the first moment of a day as the command line takes it, which counts in UTC."""
     at_utc = at.astimezone(timezone.utc)

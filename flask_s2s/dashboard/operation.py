@@ -15,7 +15,7 @@ from ..runtime.embedded import SILENCE
 from ..store.outbox.ledger import Act
 from ..store.outbox.ledger import Wanted as Meant
 from ..store.queries import Wanted
-from .filters import LARGEST, meant_args, meant_by, period_args
+from .filters import LARGEST, command_of, meant_args, meant_by, period_args
 from .frame import Frame
 from .model import LATELY, worst_first
 
@@ -148,6 +148,7 @@ class Operation:
             wanted=wanted,
             period=period,
             args={**period_args(period), **meant_args(request.args)},
+            line=command_of(act, wanted),
             write_it=number >= _WRITE_IT,
             facts=[number, *_described(wanted)],
             error=error,

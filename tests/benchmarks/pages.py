@@ -103,6 +103,16 @@ COUNTS: dict[str, Act] = {
     "status": _command("status"),
     "a scrape": _scrape,
 }
+#: Filters that no index has: each is looked up in the rows of the period, in the order of the list.
+FILTERS: dict[str, Act] = {
+    "conversions, of a network": _page("/conversions?network=partnerstack"),
+    "conversions, of no network": _page("/conversions?network=other"),
+    "conversions, of a lane": _page("/conversions?lane=partnerstack/api"),
+    "conversions, of a currency": _page("/conversions?currency=EUR"),
+    "conversions, of an amount": _page("/conversions?currency=EUR&least=100000"),
+    "conversions, of a sub ID": _page("/conversions?sub_id=nobodys"),
+    "one partner, by second sub ID": _page("/partner?key=partner200&place=second"),
+}
 EXPORTS: dict[str, Act] = {
     "conversions.csv": _page("/conversions.csv"),
     "partners.csv": _page("/partners.csv"),
@@ -152,7 +162,7 @@ def pages() -> list[Figure]:
 
 def measured(folder: Path, url: str, against: str) -> Iterator[Delay]:
     """Yield the milliseconds of each, with no answer kept from before."""
-    for what, act in (LISTS | COUNTS | EXPORTS).items():
+    for what, act in (LISTS | COUNTS | FILTERS | EXPORTS).items():
         taken = tuple(_milliseconds(folder, url, act) for _ in range(_TRIES))
         yield Delay(what=what, against=against, budget=None, milliseconds=taken)
 

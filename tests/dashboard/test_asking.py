@@ -94,6 +94,9 @@ def test_only_what_the_network_accepted_is_asked_for(programme: Programme) -> No
     programme.signs_up("2", "ada")
     for number in (1, 2):
         assert BUTTON not in programme.read(f"/conversions/{number}")
+        asking = ["verify", "--id", str(number)]
+        assert cli_runner(programme.app).invoke(s2s, asking).exit_code == 1
+    assert not [one for one in programme.line.requests if "/api/" in one.url]
     programme.services.drain()
     assert BUTTON in programme.read("/conversions/2")
     assert BUTTON not in programme.read("/conversions/2", "looks")

@@ -95,6 +95,7 @@ def test_what_cannot_be_is_left_out_and_the_rest_is_kept(programme: Programme) -
         ("/partners?period=ever&sort=net&_anchor=x", "/partners/partners?sort=net"),
         ("/failed/retry?status=odd&kind=signup", "/partners/"),
     ],
+    ids=["dates", "place", "file", "sorted", "act"],
 )
 def test_a_page_that_cannot_be_leads_to_itself_without_what_is_wrong(
     programme: Programme, path: str, kept: str

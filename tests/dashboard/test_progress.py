@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+from datetime import timedelta
 
 import pytest
 
@@ -141,6 +143,22 @@ def test_an_act_that_is_none_or_was_on_nothing_sent_has_no_page(
 
 def entry_of(programme: Programme) -> Entry:
     return Entry(at=programme.clock.now(), act="block", who="Jo", why=None, detail={})
+
+
+def test_a_preview_shows_the_command_that_does_the_same(programme: Programme) -> None:
+    """Of another time it does nothing, as the page."""
+    refused(programme, 1)
+    programme.clock.advance(timedelta(days=10))
+    for customer in ("8", "9"):
+        programme.signs_up(customer, "ada")
+    programme.services.drain()
+    programme.line.mend()
+    said = programme.read("/failed/retry?status=refused&period=7d")
+    [line] = re.findall(r"On the command line: flask s2s (retry .*?) Times are", said)
+    run = cli_runner(programme.app).invoke(s2s, [*shlex.split(line), "--yes", "--json"])
+    assert json.loads(run.stdout) == {"due": 2}
+    assert "Nothing to send again" in programme.read("/failed/retry?status=refused&period=7d")
+    assert "Send 1 again?" in programme.read("/failed/retry?status=refused")
 
 
 def test_a_preview_says_what_keeps_it_back(programme: Programme) -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.benchmarks.pages import COUNTS, EXPORTS, LISTS, Act, opened
+from tests.benchmarks.pages import COUNTS, EXPORTS, FILTERS, LISTS, Act, opened
 from tests.benchmarks.plans import Statement, caught, explained, rows_read
 from tests.benchmarks.programme import populate
 from tests.services import throw_away_database
@@ -85,6 +85,22 @@ def test_it_is_read_by_an_index_and_a_list_a_search_or_a_story_are_a_few_rows(
         # A list of everything has no condition, and ends after a page.
         whole = "WHERE" not in statement[0] and few
         assert whole or not _SCANS[kind].search(plan), (statement, plan)
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_filter_that_no_index_has_reads_the_rows_of_the_period(large: Large, name: str) -> None:
+    """A lane, a network or a sub ID alone is asked for seldom: an index for each costs every write."""
+    kind = large.url.partition(":")[0].partition("+")[0]
+    (period,) = (
+        rows
+        for statement, _, rows in look(large, LISTS["conversions"])
+        if "GROUP BY s2s_delivery.status" in statement[0] and "created_at" in statement[0]
+    )
+    looked = look(large, FILTERS[name])
+    assert looked
+    for statement, plan, rows in looked:
+        assert not _SCANS[kind].search(plan), (statement, plan)
+        assert rows <= period + MOST < DELIVERIES / 2, (statement, plan)
 
 
 def test_a_scrape_reads_what_is_open(large: Large) -> None:
