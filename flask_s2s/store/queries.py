@@ -29,9 +29,10 @@ from ..conversion import Action, Reversal, Signup, Transaction
 from ..rules.delivery import Delivery
 from ..rules.states import OPEN, TROUBLED
 from .dialects.servers import whole
+from .dialects.statements import reading_by
 from .outbox.ledger import Attempt, attempt_of
 from .outbox.rows import delivery_of
-from .schema import Tables
+from .schema import REPORT_INDEX, Tables
 
 #: How many deliveries a text names at most.
 _NAMED = 50
@@ -41,6 +42,9 @@ _AT_ONCE = 500
 #: What a list can be counted by: its name, and its column.
 _COLUMNS = {"error": "detail", "partner": "partner_key", "reason": "reason"}
 GROUPS = tuple(_COLUMNS)
+#: Filters that have an index of their own, and those that no index has.
+_INDEXED = ("kinds", "statuses", "partner", "reason", "customer", "detail", "key")
+_UNINDEXED = ("network", "lane", "sub_id")
 _WITH_KEYS = (Transaction.kind, Action.kind, Reversal.kind)
 
 
@@ -152,7 +156,7 @@ class Queries:
         before: tuple[datetime, int] | None,
     ) -> Select[Any]:
         rows = self._rows
-        found = select(*what).where(*self._matching(wanted))
+        found = self._narrowed(select(*what), wanted)
         if before is not None:
             at, number = before
             earlier = and_(rows.c.created_at == at, rows.c.id < number)
@@ -162,7 +166,7 @@ class Queries:
     def by_status(self, wanted: Wanted) -> dict[str, int]:
         """Count what a list would show, by status."""
         rows = self._rows
-        found = select(rows.c.status, func.count()).where(*self._matching(wanted))
+        found = self._narrowed(select(rows.c.status, func.count()), wanted)
         with self._engine().connect() as connection:
             return _pairs(connection.execute(found.group_by(rows.c.status)))
 
@@ -276,6 +280,14 @@ class Queries:
             return _pairs(connection.execute(found.group_by(rows.c.status)))
 
     # -----------------------------------------------------------------------------------------
+
+    def _narrowed(self, found: Select[Any], wanted: Wanted) -> Select[Any]:
+        """Narrow a statement: to the rows of its time, where no other index has what is asked for."""
+        found = found.where(*self._matching(wanted))
+        by_time = wanted.since is not None and any(getattr(wanted, one) for one in _UNINDEXED)
+        if by_time and not any(getattr(wanted, one) for one in _INDEXED):
+            return reading_by(found, self._rows, REPORT_INDEX)
+        return found
 
     def _matching(self, wanted: Wanted) -> Sequence[ColumnElement[bool]]:
         """Return what a delivery that is wanted meets."""

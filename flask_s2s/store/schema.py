@@ -93,6 +93,7 @@ READ_TO = 255
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
 
+REPORT_INDEX = "ix_s2s_delivery_report"
 #: All that a report of a period reads of each delivery, in the order of a list: it never visits the
 #: rows themselves.
 _REPORTED = (
@@ -296,7 +297,7 @@ def _delivery() -> Parts:
         # In the order of a list; with when it was settled: what failed lately is told without the rows.
         Index("ix_s2s_delivery_status", "status", "created_at", "id", "settled_at"),
         Index("ix_s2s_delivery_customer", "customer_key"),
-        Index("ix_s2s_delivery_report", *_REPORTED),
+        Index(REPORT_INDEX, *_REPORTED),
         Index("ix_s2s_delivery_kind", "kind", "created_at"),
         Index("ix_s2s_delivery_reason", "reason", "created_at"),
         index_of_the_set("ix_s2s_delivery_detail", "detail", "created_at"),

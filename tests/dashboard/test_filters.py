@@ -55,10 +55,10 @@ def test_each_database_narrows_alike(any_programme: Programme) -> None:
 @pytest.mark.parametrize(
     ("query", "says"),
     [
-        ("least=5", "least= is an amount of one currency: say which"),
-        ("currency=E&most=5", "currency= must be a three-letter code such as USD"),
-        ("currency=EUR&most=many", "most= is an amount in EUR, such as 49.00"),
-        ("currency=JPY&least=1.5", "least= is an amount in JPY"),
+        ("least=5", "Amount from is an amount of one currency: say which"),
+        ("currency=E&most=5", "Currency must be a three-letter code such as USD"),
+        ("currency=EUR&most=many", "Amount to is an amount in EUR, such as 49.00"),
+        ("currency=JPY&least=1.5", "Amount from is an amount in JPY"),
         ("status=refused,gone", "status= is one of"),
     ],
 )
@@ -74,7 +74,7 @@ def test_what_cannot_be_is_left_out_and_the_rest_is_kept(programme: Programme) -
     )
     assert page.status_code == 400
     said = words_of(page.text)
-    assert "least= is an amount in EUR, such as 49.00" in said
+    assert "Amount from is an amount in EUR, such as 49.00" in said
     assert "state= is one of confirmed," in said
     assert "All 1 Confirmed" in said
     # As it was written, so that it can be mended; and no link goes on with it.

@@ -91,11 +91,8 @@ def test_it_is_read_by_an_index_and_a_list_a_search_or_a_story_are_a_few_rows(
 def test_a_filter_that_no_index_has_reads_the_rows_of_the_period(large: Large, name: str) -> None:
     """A lane, a network or a sub ID alone is asked for seldom: an index for each costs every write."""
     kind = large.url.partition(":")[0].partition("+")[0]
-    (period,) = (
-        rows
-        for statement, _, rows in look(large, LISTS["conversions"])
-        if "GROUP BY s2s_delivery.status" in statement[0] and "created_at" in statement[0]
-    )
+    # The page counts the states of the period, whatever it is narrowed to.
+    period = max(rows for _, _, rows in look(large, LISTS["conversions"]))
     looked = look(large, FILTERS[name])
     assert looked
     for statement, plan, rows in looked:

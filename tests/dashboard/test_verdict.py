@@ -58,6 +58,13 @@ def test_the_rows_of_a_day_that_are_used_up_are_on_the_overview(
         assert "The click rows of today are used up" in programme.read("/")
 
 
+def test_what_is_tried_later_is_no_nothing(programme: Programme) -> None:
+    programme.line.instead = lambda _: answered(500)
+    programme.signs_up("1", "ada")
+    programme.services.drain()
+    assert "nothing is due, 1 has a later time." in programme.read("/")
+
+
 def test_what_waits_is_told_by_its_last_word(any_programme: Programme) -> None:
     programme = any_programme
     half = iter([answered(500)] * 2)
