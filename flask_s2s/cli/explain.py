@@ -145,9 +145,10 @@ def _history(
 ) -> list[dict[str, Any]]:
     """Return the clicks by which a customer came, newest first, and which one counts."""
     won = delivery.click
+    clicks = sorted((*filter(None, [won]), *touches), key=lambda one: one.at, reverse=True)
     if won is None:
-        return []
-    clicks = sorted((won, *touches), key=lambda one: one.at, reverse=True)
+        late = {"credited": False, "why": "its window had closed"}
+        return [{**_known(services, one), **late} for one in clicks]
     proved = {(each.click.network, each.click.click_id) for each in bound if each.proved}
     by_proof = delivery.reason == Reason.IDENTITY.value and (won.network, won.click_id) in proved
     why = "what is proved comes first" if touches and by_proof else _why(won, touches)

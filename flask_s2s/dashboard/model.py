@@ -210,8 +210,9 @@ def customer(model: Model, key: str) -> Customer | None:
     signup = next((one for one in found if one.kind == Signup.kind), None)
     touches = services.ledger.touches(key)
     steps = [Step(one.created_at, delivery=one) for one in found]
-    if signup is not None and signup.click is not None:
-        steps.append(Step(signup.click.at, click=signup.click, credited=True))
+    if signup is not None:
+        if signup.click is not None:
+            steps.append(Step(signup.click.at, click=signup.click, credited=True))
         steps += [Step(touch.at, click=touch) for touch in touches.get(signup.id, ())]
     return Customer(
         key=key,

@@ -79,8 +79,8 @@ def test_a_window_has_closed_once_the_networks_clock_agrees(site: Site, visitor:
 def test_the_click_whose_window_has_closed_is_told(site: Site, visitor: Browser) -> None:
     site.clock.advance(days=91)
     assert visitor.sign_up("1")[1:] == ("expired", None)
-    told = site.services.ledger.touches("1")
-    assert [click.click_id for clicks in told.values() for click in clicks] == ["abc"]
+    told = site.app.test_cli_runner().invoke(args=["s2s", "explain", "1"]).output
+    assert "Click abc of 2026-01-01 00:00:00 UTC: not credited, its window had closed." in told
 
 
 def test_nothing_is_deleted_by_a_clock_that_is_ahead_for_seconds(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask_s2s import Click
 from flask_s2s.cli import s2s
+from flask_s2s.conversion import Signup
 from flask_s2s.networks.network import Request, Response
 from flask_s2s.rules.attribution import Attribution, Reason
 from flask_s2s.rules.identity import identities
@@ -131,3 +132,12 @@ def test_a_customer_says_which_click_their_address_was_bound_to(programme: Progr
     assert "Bound to a click in-the-mail of Ada & Co Unproved" in said
     explained = cli_runner(programme.app).invoke(s2s, ["explain", "9"]).stdout
     assert "Bound to click in-the-mail: unproved." in explained
+
+
+def test_a_customer_whose_clicks_window_had_closed_is_shown_by_it(programme: Programme) -> None:
+    late = Click(click_id="too-late", at=programme.clock.now(), partner_key="ada")
+    programme.clock.advance(days=91)
+    found = Attribution(None, Reason.EXPIRED, touches=(late,))
+    assert programme.services.recorder.alone(Signup(customer_key="10"), found)
+    said = programme.read("/customer?key=10")
+    assert "click too-late Not credited: its window had closed." in said
