@@ -76,9 +76,10 @@ class Evidence:
             environ[ATTRIBUTION] = found
         return found
 
-    def kept(self, environ: Environ) -> Attribution:
+    def kept(self, environ: Environ, now: datetime, shut: datetime | None = None) -> Attribution:
         """Return which click the browser's cookies have, or why none."""
-        return self._newest(environ, self._clock.now())
+        cookies = self._cookies(environ)
+        return newest_click([self._signer.read(cookie, now, shut) for cookie in cookies])
 
     def address(self, environ: Environ) -> Address:
         """Return what the addresses have of a click."""
@@ -101,7 +102,7 @@ class Evidence:
 
     def is_proven(self, environ: Environ) -> bool:
         """Say whether a good cookie came: it has been seen to come back."""
-        return self.kept(environ).reason is Reason.COOKIE
+        return self.kept(environ, self._clock.now()).reason is Reason.COOKIE
 
     def _with_fallback(self, environ: Environ, found: Attribution) -> Attribution:
         """Add what the network's own script has kept, where the cookie did not settle it."""
@@ -115,17 +116,13 @@ class Evidence:
         kept = self._formats.read_cookies(cookies, named, self._clock.now())
         return replace(found, fallback=kept)
 
-    def _newest(self, environ: Environ, now: datetime, shut: datetime | None = None) -> Attribution:
-        cookies = self._cookies(environ)
-        return newest_click([self._signer.read(cookie, now, shut) for cookie in cookies])
-
     def _cookies(self, environ: Environ) -> list[str]:
         return read_cookies(environ.get("HTTP_COOKIE", ""), self._settings.cookie_name)
 
     def _presented(self, environ: Environ) -> Attribution:
         """Decide among what the browser presents."""
         now = self._clock.now()
-        kept, address = self._newest(environ, now, self._shut(now)), self.address(environ)
+        kept, address = self.kept(environ, now, self._shut(now)), self.address(environ)
         click = address.click
         if click is None or (self.has_cookie(environ) and not address.handed_over):
             return kept
@@ -143,9 +140,9 @@ class Evidence:
 
     def _address(self, environ: Environ) -> Address:
         now, host = self._clock.now(), environ.get("HTTP_HOST", "").lower()
+        here = token_in(came(environ)[0])
         before = query_before(environ, self._formats) if self._settings.carry != "off" else ""
         token, click, carried = self._of_page_before(before, host, now)
-        here = token_in(came(environ)[0])
         opened = here and self._tokens.loads(here, now)
         if not here or not opened:
             return Address(token=token, click=click, carried=carried)
@@ -160,6 +157,8 @@ class Evidence:
         self, query: str, host: str, now: datetime
     ) -> tuple[str | None, Click | None, Carried | None]:
         """Return the token, the click and what the token carries, of the page that led here."""
+        if not query:
+            return None, None, None
         token, found = token_in(query), self._formats.read(query, now)
         carried = self._tokens.loads(token, now) if token else None
         if carried is None or not carried.is_for(host):

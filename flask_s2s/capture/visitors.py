@@ -266,7 +266,7 @@ class Visitors:
             return None
         if read is not None and read.reason is Reason.LANDING:
             return None
-        kept = self.evidence.kept(environ)
+        kept = self.evidence.kept(environ, now)
         self._brought(environ, new, now)
         if winner(kept.click, new, self._settings.attribution) is not new:
             if kept.click is None or kept.click.click_id != new.click_id:

@@ -12,7 +12,7 @@ found.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Literal, Protocol
 from urllib.parse import unquote_to_bytes
@@ -150,8 +150,10 @@ class Clicks:
 
     def read(self, query: str, now: datetime) -> Click | None:
         """Read the click in a query string (as WSGI gives it), or None where there is none."""
-        found = (one.read(query, now) for one in self._formats)
-        return next((click for click in found if click is not None), None)
+        for one in self._formats:
+            if (click := one.read(query, now)) is not None:
+                return click
+        return None
 
     def read_cookies(self, header: str, cookies: Cookies, now: datetime) -> Click | None:
         """Read the click that a network's own script has kept."""
@@ -195,12 +197,11 @@ def pieces(query: str) -> list[str]:
     return found
 
 
-def pairs(query: str) -> Iterator[tuple[str, str]]:
-    """Yield the names in a query string, decoded, and their values as they came."""
-    for piece in pieces(query):
-        name, equals, value = piece.partition("=")
-        if equals:
-            yield (decode(name) or "") if "%" in name else name, value
+def pairs(query: str) -> list[tuple[str, str]]:
+    """Return the names in a query string, decoded, and their values as they came."""
+    found = (piece.partition("=") for piece in pieces(query))
+    named = [(name, value) for name, equals, value in found if equals]
+    return [((decode(name) or "") if "%" in name else name, value) for name, value in named]
 
 
 def decode(raw: str) -> str | None:

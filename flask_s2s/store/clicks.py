@@ -100,6 +100,7 @@ class Touches:
         self._bucket = Bucket(rate)
         self._quota = Quota(tables.click, day)
         self._write: Write | None = None
+        self._adding: Any = None
         self._pid = 0
         self._own: Engine | None = None
         self._paused_until: datetime | None = None
@@ -209,6 +210,7 @@ class Touches:
 
     def _make_writer(self) -> Write:
         engine = self._engine()
+        self._adding = inserting_once(engine, self._rows)
         if not is_local(engine):
             # The thread's own: under gevent, one thread's connections are of no use in another.
             return self._in_thread("s2s-click", lambda touch: self._insert(self._engine(), touch))
@@ -219,13 +221,13 @@ class Touches:
 
     def _insert(self, engine: Engine, touch: Touch) -> None:
         click, landing, came = touch
-        adding, row = inserting_once(engine, self._rows), _row_of(click, landing)
+        row = _row_of(click, landing)
 
         def add(connection: Connection) -> None:
             self._refresh(connection)
             if not self._quota.take(connection, click.at):
                 raise _Full
-            connection.execute(adding, row)
+            connection.execute(self._adding, row)
             # Asked last: on SQLite nobody is forgotten between this and the commit.
             if monotonic() - came >= WAIT and self._forgot_since(connection, click.at):
                 raise _Forgotten

@@ -44,10 +44,8 @@ def names_itself(value: str) -> bool:
     return is_placeholder(value) or wordless(value) in _NAMES
 
 
-def mended(value: str) -> str | None:
-    """Return a click ID without the full stop that was copied along; None where it is none."""
-    if names_itself(value):
-        return None
+def mended(value: str) -> str:
+    """Return a click ID without the full stop that was copied along."""
     found = _published(value)
     whole = _QUOTED.sub("", value, count=1).rstrip(".")
     return found if found and whole == found else value
