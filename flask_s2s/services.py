@@ -22,12 +22,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from . import threads
-from .capture.consent import Consent, withdraw
-from .capture.evidence import Environ, Evidence
-from .capture.token import TokenSigner
-from .capture.visitors import AskingVisitors, Visitors
+from .capture.consent import withdraw
+from .capture.evidence import Environ
+from .capture.visitors import visitors_of
 from .click import Click
-from .click.formats import Clicks
 from .click.record import RecordSigner
 from .clock import Clock, SystemClock, counting
 from .config.builtin import built_in
@@ -122,12 +120,11 @@ class Services:
         #: Whose signals are sent: the app's, or this object's own.
         self.sender: Any = sender or self
         self._tell = partial(tell, self.sender)
-        self._static_path = static_path
         self._at_first_request = at_first_request
         self.storage = storage
         database_clock = DatabaseClock(SystemClock(), storage.engine)
         self.clock = clock = clock or database_clock
-        self._witness = witness = Witness(counting(clock))
+        witness = Witness(counting(clock))
         witness.look(clock.now())
         self.networks = networks
         self.signer = RecordSigner(settings.secret_keys, settings.window, settings.windows)
@@ -156,7 +153,19 @@ class Services:
         #: What was lost, by reason.
         self.losses = Losses(engine, tables, clock, background.later)
         self._withdrawals = Withdrawals(storage, Erasing(tables), clock, background)
-        self.visitors = self._visitors()
+        self.visitors = visitors_of(
+            settings,
+            (network.clicks for network in networks.values()),
+            signer=self.signer,
+            touches=self.touches,
+            clock=clock,
+            chance=secrets.token_bytes,
+            shut=witness.shut,
+            captured=lambda click: self._tell(click_captured, click=click),
+            passed_over=lambda reason: self._tell(click_ignored, reason=reason),
+            static=static_path,
+            erase=self._withdrawals.soon,
+        )
         keyring = Keyring(engine, tables.meta, settings.secret_keys)
         self.outbox = Outbox(engine, tables, keyring)
         self.bindings = Bindings(engine, tables, settings, keyring)
@@ -263,36 +272,6 @@ class Services:
             session_in_use=session_in_use,
             at_first_request=at_first_request,
         )
-
-    def _visitors(self) -> Visitors:
-        settings = self.settings
-        signing = (settings.secret_keys, settings.window, settings.windows)
-        tokens = TokenSigner(*signing)
-        formats = Clicks(network.clicks for network in self.networks.values())
-        needs: dict[str, Any] = {
-            "settings": settings,
-            "formats": formats,
-            "evidence": Evidence(
-                settings=settings,
-                formats=formats,
-                signer=self.signer,
-                tokens=tokens,
-                clock=self.clock,
-                shut=self._witness.shut,
-            ),
-            "tokens": tokens,
-            "states": TokenSigner(*signing, purpose="state"),
-            "touches": self.touches,
-            "clock": self.clock,
-            "chance": secrets.token_bytes,
-            "captured": lambda click: self._tell(click_captured, click=click),
-            "passed_over": lambda reason: self._tell(click_ignored, reason=reason),
-            "static": lambda: self._static_path,
-        }
-        consent = Consent(settings.consent, gpc_denies=settings.gpc == "deny")
-        if not consent.asks:
-            return Visitors(**needs)
-        return AskingVisitors(consent=consent, erase=self._withdrawals.soon, **needs)
 
     # -- visitors -----------------------------------------------------------------------------
 

@@ -75,7 +75,7 @@ FAILURES: dict[str, list[Protection]] = {
     ],
     "a token that was made for one thing is good for another, or is told to others": [
         Protection(
-            where="Services._visitors",
+            where="visitors_of",
             code=', purpose="state"',
             without="",
             test="hosts/test_state.py::test_a_state_is_no_token_of_an_address",

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from ..click import Click
-from ..click.formats import Clicks
-from ..click.record import MAX_TOUCHES
+from ..click.formats import ClickFormat, Clicks
+from ..click.record import MAX_TOUCHES, RecordSigner
 from ..clock import Clock
 from ..config.settings import Settings
 from ..rules.attribution import Attribution, Reason, earlier
@@ -89,7 +89,7 @@ class Visitors:
         clock: Clock,
         chance: Callable[[int], bytes],
         captured: Callable[[Click], None],
-        static: Callable[[], str | None],
+        static: str | None,
         passed_over: Callable[[str], None] = lambda reason: None,
     ) -> None:
         """`states` signs what comes back with a state; `static` says where the site's files are."""
@@ -145,7 +145,7 @@ class Visitors:
             # Asked when the response starts: a redirect would be before anybody has agreed.
             seen = ignored_because(environ) is None or environ["REQUEST_METHOD"] in WITH_FORMS
             return visit if seen else replace(visit, click=None)
-        if visit.click is None or not may_be_redirected(environ, self._static()):
+        if visit.click is None or not may_be_redirected(environ, self._static):
             return replace(visit, click=None)
         token, now = self.evidence.address(environ).token, self._clock.now()
         token = token or self._tokens.dumps(visit.click, now, self._chance(NONCE))
@@ -423,3 +423,33 @@ class AskingVisitors(Visitors):
             return has_cookie
         clicks = self.evidence.clicks(environ)
         return (not clicks or self._erase(clicks)) and has_cookie
+
+
+def visitors_of(
+    settings: Settings,
+    forms: Iterable[ClickFormat],
+    *,
+    signer: RecordSigner,
+    clock: Clock,
+    shut: Callable[[datetime], datetime],
+    erase: Callable[[Sequence[Click]], bool],
+    **rest: Any,
+) -> Visitors:
+    """Return one app's: such as ask, where its settings want that. `forms` are its networks' clicks."""
+    signing = (settings.secret_keys, settings.window, settings.windows)
+    tokens, formats = TokenSigner(*signing), Clicks(forms)
+    evidence = Evidence(
+        settings=settings, formats=formats, signer=signer, tokens=tokens, clock=clock, shut=shut
+    )
+    rest |= {
+        "settings": settings,
+        "formats": formats,
+        "evidence": evidence,
+        "tokens": tokens,
+        "states": TokenSigner(*signing, purpose="state"),
+        "clock": clock,
+    }
+    consent = Consent(settings.consent, gpc_denies=settings.gpc == "deny")
+    if not consent.asks:
+        return Visitors(**rest)
+    return AskingVisitors(consent=consent, erase=erase, **rest)
