@@ -706,6 +706,14 @@ FAILURES: dict[str, list[Protection]] = {
             test="dashboard/test_filters.py::test_each_database_narrows_alike[sqlite]",
         ),
         Protection(
+            where="Queries._narrowed",
+            code="return reading_by(found, self._rows, REPORT_INDEX)",
+            without="return found",
+            test="dashboard/test_scale.py"
+            "::test_a_filter_that_no_index_has_reads_the_rows_of_the_period"
+            "[mariadb-conversions, of a lane]",
+        ),
+        Protection(
             where="Model.unpaid",
             code="if seen is None or self.now - seen > TEST_ALARM:",
             without="if True:",

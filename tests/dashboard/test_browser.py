@@ -62,6 +62,7 @@ def test_axe_finds_nothing_and_the_browser_refuses_nothing(
     further = (
         "/customer?key=x1",
         "/partner?key=ada&period=90d",
+        "/partner?key=ada&place=second",
         "/conversions?q=no",
         "/failed/discard?id=17",
         compare,
