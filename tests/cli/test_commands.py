@@ -21,7 +21,7 @@ from tests.cli.runner import cli_runner
 
 Opening = Callable[..., Site]
 COMMANDS = (
-    *("init-db", "work", "status", "list", "show", "explain", "credit"),
+    *("init-db", "work", "status", "find", "list", "show", "explain", "audit", "verify", "credit"),
     *(
         "backfill",
         "reconcile",
