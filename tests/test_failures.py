@@ -232,6 +232,29 @@ FAILURES: dict[str, list[Protection]] = {
             test="networks/test_transport.py::test_a_1xx_is_no_answer[103 Early Hints]",
         ),
     ],
+    "who was forgotten, or withdrew, is back with what a page had left to be written later": [
+        Protection(
+            where="PersonalRecords.forget",
+            code="self._erasing.note(connection, now)",
+            without="pass",
+            test="privacy/test_late_rows.py::"
+            "test_the_first_landing_of_a_fresh_site_does_not_come_back_after_forget",
+        ),
+        Protection(
+            where="Withdrawals._once",
+            code="if clicks:",
+            without="if False:",
+            test="privacy/test_late_rows.py::"
+            "test_the_first_landing_of_a_fresh_site_does_not_come_back_after_a_withdrawal[alone]",
+        ),
+        Protection(
+            where="Withdrawals.again",
+            code="if clicks:",
+            without="if False:",
+            test="privacy/test_late_rows.py::"
+            "test_the_first_landing_of_a_fresh_site_does_not_come_back_after_a_withdrawal[session]",
+        ),
+    ],
     "a network's echo puts a secret or a person into a row or a log": [
         Protection(
             where="_kept",
@@ -402,8 +425,8 @@ FAILURES: dict[str, list[Protection]] = {
         ),
         Protection(
             where="Evidence._presented",
-            code="self._newest(environ, now, self._shut(now))",
-            without="self._newest(environ, now)",
+            code="self.kept(environ, now, self._shut(now))",
+            without="self.kept(environ, now)",
             test="attribution/test_clocks.py::test_a_cookie_counts_while_a_clock_is_ahead",
         ),
         Protection(
