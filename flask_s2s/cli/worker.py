@@ -108,6 +108,7 @@ def work(
         services.supervisor.worker().run(waker, until_idle=True)
         if not waker.stopped and services.supervisor.verifier().run_once():
             services.supervisor.worker().run(waker, until_idle=True)
+        services.supervisor.share_time()
     elif _is_up(services, waker):
         click.echo("Working. Ctrl-C stops after what is in flight.", err=True)
         if can_notify(services.storage.engine()):

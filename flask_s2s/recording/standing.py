@@ -23,15 +23,20 @@ from ..store.outbox.outbox import Outbox
 
 def standing(connection: Connection, outbox: Outbox, conversion: Conversion) -> Conversion:
     """Return the conversion as it is recorded: a payment, or what it undoes, by its newest key."""
-
     at: int | None = getattr(conversion, "created_at", None)
 
-    def has_come_back(_: str, after: str) -> bool:
+    def undone_at(key: str) -> int | None:
+        return outbox.undone_at(connection, (Transaction.kind, key), conversion.customer_key)
+
+    def has_come_back(key: str, after: str) -> bool:
         back = outbox.happened_at(connection, (Transaction.kind, after))
-        return back is not None and (at is None or at >= back)
+        if back is None or at is None:
+            return back is not None
+        # Where nobody said when it came back, a refund of after the first one is another.
+        return at >= back if back else at > (undone_at(key) or 0)
 
     def is_undone(key: str, _: str) -> bool:
-        undone = outbox.undone_at(connection, (Transaction.kind, key), conversion.customer_key)
+        undone = undone_at(key)
         return undone is not None and (at is None or at > undone)
 
     match conversion:

@@ -25,7 +25,7 @@ from ..networks.reading import NoReader, Reader
 from ..networks.transport import LoopbackOnly
 from ..rules.delivery import Delivery
 from ..rules.retry import RetryPolicy
-from ..store.database.clock import DatabaseClock, Heard, Witness
+from ..store.database.clock import CommonTime, DatabaseClock, Heard, Witness
 from ..store.database.storage import Storage
 from ..store.dialects.errors import own_words
 from ..store.outbox.heartbeat import Heartbeat, Summary, Workers
@@ -73,6 +73,7 @@ class Supervisor:
         self.workers = Workers(storage.engine, storage.tables)
         self.witness = witness
         self._heard = Heard(transport, self.witness)
+        self._common_time = CommonTime(witness, storage.engine, storage.tables.meta)
         self._verifies = any(map(verifies, networks.values()))
         self._production = not (settings.debug or settings.testing)
         self._seconds = settings.attempt.total_seconds()
@@ -252,7 +253,19 @@ class Supervisor:
         if self._verifies and self.verifier().run_once():
             tried += worker.run_once()
         self._drainers.append(worker)
+        self.share_time()
         return tried
+
+    def share_time(self) -> None:
+        """Tell the next process how late it is. One that only ran for a moment does so at its end."""
+        try:
+            self._common_time.share(self._clock.now())
+        except SQLAlchemyError as error:
+            log.warning(
+                "s2s.housekeeping.failed: %s; the time is told by the next worker",
+                type(error).__name__,
+                extra={"action": "housekeeping.failed"},
+            )
 
     def work(self, waker: Waker, *, poll: float = POLL) -> None:
         """Deliver, and verify beside it, until the waker says stop."""
@@ -298,6 +311,7 @@ class Supervisor:
             self._storage.prepare()
             self._keyring.prepare()
             self._database_clock.measure()
+            self._common_time.learn()
             self._prepared = True
 
     def summary(self, *, all_counts: bool = True) -> Summary:
@@ -337,5 +351,7 @@ class Supervisor:
         for hear in self.on_alive:
             hear()
         self._database_clock.measure()
+        self._common_time.learn()
+        self._common_time.share(now)
         # Nothing is deleted by one clock alone.
         deferred.Maintenance(self._storage, self._retention).run(self.witness.passed(now))

@@ -76,6 +76,25 @@ def test_a_window_has_closed_once_the_networks_clock_agrees(site: Site, visitor:
     assert visitor.sign_up("2")[1:] == ("expired", None)
 
 
+def test_a_process_that_lives_for_seconds_is_told_how_late_it_is(
+    make_site: MakeSite, visitor: Browser
+) -> None:
+    """Cron starts it, and it decides before any answer comes."""
+    first = make_site()
+    first.clock.step(timedelta(days=91))
+    customer = Browser(first)
+    customer.land("ps_xid=new")
+    customer.sign_up("1")
+    first.transport.then(answered(200, date=format_datetime(first.clock.now(), usegmt=True)))
+    first.services.drain()
+    later = make_site()
+    later.clock.step(timedelta(days=91))
+    visitor.site = later
+    assert visitor.sign_up("2")[1:] == ("expired", None)
+    later.services.drain()
+    assert [row["click_id"] for row in later.rows("click")] == ["new"]
+
+
 def test_the_click_whose_window_has_closed_is_told(site: Site, visitor: Browser) -> None:
     site.clock.advance(days=91)
     assert visitor.sign_up("1")[1:] == ("expired", None)

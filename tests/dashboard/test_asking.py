@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from itsdangerous import URLSafeTimedSerializer
 
 from flask_s2s import Click, Status
 from flask_s2s.cli import s2s
@@ -140,5 +141,7 @@ def test_a_notice_is_of_what_was_done_and_told_to_who_did_it(accepted: Programme
     assert "The network was asked" not in accepted.read(place, "looks")
     told = re.search(r"told=([^&]+)", html.unescape(place))
     assert told is not None
+    # Addresses are kept in logs.
+    assert "acts" not in URLSafeTimedSerializer("").loads_unsafe(told[1])[1]
     for forged in (told[1][:-2] + "xx", token, "You+are+paid"):
         assert 'role="status"' not in client.get(f"/partners/?told={forged}").text

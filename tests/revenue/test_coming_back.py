@@ -145,6 +145,22 @@ def test_a_refund_of_before_it_came_back_is_a_repeat(any_customer: Site, dated: 
     assert "inv-1:again1" not in balance(site)
 
 
+def test_another_refund_is_none_of_before_though_its_payments_webhook_was_late(
+    any_customer: Site,
+) -> None:
+    site = any_customer
+
+    def day(number: int) -> int:
+        return int(site.clock.now().timestamp() * 1000) + (number - 9) * 86_400_000
+
+    site.track(PAYMENT)
+    site.track(replace(REVERSAL, created_at=day(2)))
+    site.services.drain()
+    site.track(PAYMENT)  # it came back, nobody says when
+    site.track(replace(REVERSAL, created_at=day(5)))
+    assert balance(site) == {}
+
+
 def test_money_that_came_back_before_its_refund_was_heard_of_is_there(any_customer: Site) -> None:
     """What counts is when both happened, not which webhook was late."""
     site = any_customer

@@ -18,12 +18,15 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, Table, select, update
 
 from ...networks.network import Request, Response
 from ...networks.transport import Transport
-from ..dialects.servers import has_a_clock, microseconds
+from ..dialects.servers import has_a_clock, microseconds, whole
+from ..dialects.statements import inserting_once
 from ..schema import EPOCH
+from ..schema import microseconds as as_microseconds
+from ..transactions import write
 
 #: How long an answer of the server's is good, in seconds.
 _GOOD_FOR = 60.0
@@ -101,6 +104,8 @@ class Witness:
         self._since: tuple[datetime, float] | None = None
         #: What the network's clock said, and what was counted then.
         self._heard: tuple[datetime, float] | None = None
+        #: Up to when other processes knew that the time had passed.
+        self._told = EPOCH
 
     def look(self, now: datetime) -> datetime:
         """Look at the clock; return since when it has run without a jump."""
@@ -116,6 +121,10 @@ class Witness:
         """The network's clock says this."""
         self._heard = date, self._monotonic()
 
+    def tell(self, passed: datetime) -> None:
+        """Another process knew that the time had passed so far."""
+        self._told = passed
+
     def since(self, moment: datetime, now: datetime) -> timedelta:
         """Return how much time has passed for sure since a moment that is stored.
 
@@ -124,21 +133,24 @@ class Witness:
         first = self.look(now)
         if moment > now:
             return now - first
-        return max(now - max(moment, first), self._told(now) - moment)
+        return max(now - max(moment, first), self._agreed(now) - moment)
 
     def passed(self, now: datetime, enough: timedelta = ENOUGH) -> datetime:
         """Return up to which moment the time has passed for sure."""
         last = now - enough if now - self.look(now) >= enough else EPOCH
-        return max(last, self._told(now))
+        return max(last, self._agreed(now))
 
     def shut(self, now: datetime) -> datetime:
         """Return the moment by which the windows of clicks are judged: no browser's click is lost to a
         clock that has just jumped, or that nobody has watched for an hour.
         """
-        return now if now - self.look(now) >= ENOUGH else self._told(now)
+        return now if now - self.look(now) >= ENOUGH else self._agreed(now)
 
-    def _told(self, now: datetime) -> datetime:
-        """Return up to when the network's clock agrees."""
+    def _agreed(self, now: datetime) -> datetime:
+        return max(self.heard(now), min(now, self._told))
+
+    def heard(self, now: datetime) -> datetime:
+        """Return up to when the network's clock agrees, as this process has heard it."""
         if self._heard is None:
             return EPOCH
         date, then = self._heard
@@ -147,6 +159,50 @@ class Witness:
             return EPOCH
         # One at the end of the calendar has nothing behind it.
         return now if date >= now else min(now, date + timedelta(seconds=since))
+
+
+#: The row of `s2s_meta` with what the processes tell each other.
+_PASSED = "time_passed"
+#: How much later something has to be to be told.
+_NEWS = timedelta(hours=1)
+
+
+class CommonTime:
+    """The time that has passed for sure, as one process tells the next.
+
+    One that cron starts, or that serves a request and is gone, counts no hour, and decides before an
+    answer comes: alone, it would never find a window closed, and never delete anything.
+    """
+
+    def __init__(self, witness: Witness, engine: Callable[[], Engine], meta: Table) -> None:
+        self._witness = witness
+        self._engine = engine
+        self._meta = meta
+        self._known = EPOCH
+
+    def learn(self) -> None:
+        """Ask what others told. Raises what the database raises."""
+        named = select(self._meta.c.value).where(self._meta.c.name == _PASSED)
+        with whole(self._engine()) as connection:
+            told = connection.scalar(named)
+        if told is not None:
+            self._known = EPOCH + timedelta(microseconds=int(told))
+            self._witness.tell(self._known)
+
+    def share(self, now: datetime) -> None:
+        """Tell what this process has heard, where it is news. Raises what the database raises."""
+        heard = self._witness.heard(now)
+        if heard - self._known < _NEWS:
+            return
+        meta, told = self._meta, {"value": str(as_microseconds(heard))}
+        again = update(meta).where(meta.c.name == _PASSED).values(told)
+
+        def note(connection: Connection) -> None:
+            if not connection.execute(again).rowcount:
+                connection.execute(inserting_once(connection, meta), {"name": _PASSED, **told})
+
+        write(self._engine(), note)
+        self._known = heard
 
 
 class Heard:

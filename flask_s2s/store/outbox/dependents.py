@@ -31,6 +31,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    RowMapping,
     Select,
     Table,
     Update,
@@ -226,8 +227,13 @@ def has_reversal(connection: Connection, rows: Table, part: Delivery) -> bool:
 
 
 def happened_at(connection: Connection, rows: Table, dedupe: str) -> int | None:
-    """Return when a conversion was, in epoch milliseconds; None: it is not here."""
-    return _moment(connection, select(rows).where(rows.c.dedupe == dedupe))
+    """Return when a conversion was, in epoch milliseconds; 0: nobody said; None: it is not here."""
+    row = connection.execute(select(rows).where(rows.c.dedupe == dedupe)).mappings().first()
+    if row is None:
+        return None
+    own: int | None = (row["conversion"] or {}).get("created_at")
+    # A payment without a time is given that of its row.
+    return 0 if own is None or own == _milliseconds(row) else own
 
 
 def undone_at(connection: Connection, rows: Table, payment: str, customer: str) -> int | None:
@@ -241,16 +247,16 @@ def undone_at(connection: Connection, rows: Table, payment: str, customer: str) 
     paid = rows.alias("payment")
     same = and_(paid.c.dedupe == rows.c.parent, paid.c.network == rows.c.network)
     later = (rows.c.id > paid.c.id, rows.c.status.not_in(DROPPED))
-    return _moment(connection, select(rows).join(paid, same).where(*its, *later))
-
-
-def _moment(connection: Connection, found: Select[Any]) -> int | None:
-    """Return when the first of some was: as its report says, or else when it was recorded."""
-    row = connection.execute(found.limit(1)).mappings().first()
+    found = select(rows).join(paid, same).where(*its, *later).limit(1)
+    row = connection.execute(found).mappings().first()
     if row is None:
         return None
     own: int | None = (row["conversion"] or {}).get("created_at")
-    return int(row["created_at"].timestamp() * 1000) if own is None else own
+    return _milliseconds(row) if own is None else own
+
+
+def _milliseconds(row: RowMapping) -> int:
+    return int(row["created_at"].timestamp() * 1000)
 
 
 def _tell(part: Delivery, why: str) -> None:

@@ -108,7 +108,7 @@ class Outbox:
         return connection.scalar(select(rows.c.id).where(rows.c.dedupe == dedupe)) is not None
 
     def happened_at(self, connection: Connection, identity: Identity) -> int | None:
-        """Return when a conversion was, in epoch milliseconds; None: it is not here."""
+        """Return when a conversion was, in epoch milliseconds; 0: nobody said; None: it is not here."""
         return happened_at(connection, self._rows, self.hashed(connection, identity))
 
     def undone_at(self, connection: Connection, payment: Identity, customer: str) -> int | None:
