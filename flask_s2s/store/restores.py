@@ -23,11 +23,10 @@ from sqlalchemy import Connection, Engine, and_, case, event, func, literal, nul
 from ..networks.reading import Reading, Unknown
 from ..rules.delivery import Delivery
 from ..rules.states import OPEN, Status
-from .dialects.servers import whole
 from .dialects.statements import in_order
 from .outbox.rows import delivery_of
 from .schema import Tables
-from .transactions import write
+from .transactions import read, write
 
 _EVERY = timedelta(seconds=20)
 #: What is older may have been pruned.
@@ -102,8 +101,7 @@ class Memory:
             .order_by(table.c.id.desc())
             .limit(1)
         )
-        with whole(self._engine()) as connection:
-            found = connection.execute(newest).one_or_none()
+        found = read(self._engine(), lambda connection: connection.execute(newest).one_or_none())
         if found is not None:
             self._last, self._at, self._closed = (*found[:3],), min(found.closed_at, now), True
 
@@ -119,8 +117,11 @@ class Memory:
         if self._closed:
             this = this.where(table.c.closed_at.is_not(None))
         emptied = select(rows.c.id).where(rows.c.id == delivery_id, rows.c.customer_key.is_(None))
-        with whole(self._engine()) as connection:
+
+        def look(connection: Connection) -> bool:
             return connection.scalar(this) is not None or connection.scalar(emptied) is not None
+
+        return read(self._engine(), look)
 
     def _watch(self) -> None:
         """Doubt whenever the pool opens a connection: it may lead to another server."""
@@ -215,8 +216,11 @@ class Inherited:
             .order_by(rows.c.created_at)
             .limit(_AT_ONCE - 1)
         )
-        with whole(self._engine()) as connection:
+
+        def look(connection: Connection) -> list[Delivery]:
             return [delivery_of(row) for row in connection.execute(alike).mappings()]
+
+        return read(self._engine(), look)
 
 
 def count_open(engine: Engine, tables: Tables) -> Marked:

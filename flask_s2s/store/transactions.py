@@ -22,7 +22,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 
 from .dialects.errors import is_transient, is_useless
-from .dialects.servers import by_key, has_one_writer, skip_locked
+from .dialects.servers import by_key, has_one_writer, skip_locked, whole
 
 T = TypeVar("T")
 
@@ -56,6 +56,11 @@ def write(
             raise
     with opened(engine) as connection:
         return work(connection)
+
+
+def read(engine: Engine, look: Callable[[Connection], T]) -> T:
+    """Return what `look` reads, each statement in a transaction by itself; it is tried once more, too."""
+    return write(engine, look, whole)
 
 
 def _judge(context: ExceptionContext) -> None:

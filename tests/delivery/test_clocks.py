@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone, tzinfo
 from email.utils import format_datetime
 
 import pytest
@@ -326,3 +326,26 @@ def test_in_the_hour_that_comes_twice_mariadb_tells_utc() -> None:
             zone = connection.exec_driver_sql("SELECT @@system_time_zone").scalar()
         assert zone in ("CET", "CEST")
         engine.dispose()
+
+
+# -- a clock that a host's tests have stopped -----------------------------------------------------
+
+
+class Stopped(datetime):
+    """Stands where the name `datetime` stood, as freezegun has it."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Stopped:
+        return cls(2020, 1, 1, tzinfo=tz)
+
+
+def test_a_clock_that_a_hosts_tests_stopped_is_the_apps(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = Services.build(Settings.from_mapping({**CONFIG, "S2S_DATABASE_URI": sqlite_url}))
+    services.storage.create()
+    monkeypatch.setattr("flask_s2s.clock.datetime", Stopped)
+    signup = services.track_signup(customer_key="42")
+    assert signup
+    assert signup.created_at == datetime(2020, 1, 1, tzinfo=timezone.utc)
+    services.close()

@@ -177,7 +177,7 @@ def _try_rested(
 
     A worker that is busy comes back within milliseconds: asked each time (`pool_pre_ping`), a quarter
     of its round trips would be that question. One that dies in between fails what it is used for, and
-    that is tried once more (`transactions.write`).
+    that is tried once more (`transactions.write` and `read`).
     """
     since = record.info.get("rests_since")
     if since is None or time.monotonic() - since < RESTED:

@@ -32,10 +32,10 @@ from sqlalchemy import (
 
 from ...rules.delivery import Delivery
 from ...rules.states import LEASED, Status
-from ..dialects.servers import by_key, has_one_writer, skip_locked, whole
+from ..dialects.servers import by_key, has_one_writer, skip_locked
 from ..dialects.statements import CompiledOnce, by_index, chains_writes, in_order, least
 from ..schema import Tables
-from ..transactions import write
+from ..transactions import read, write
 from .lanes import Lanes
 from .rows import delivery_of, new_token
 
@@ -83,8 +83,7 @@ class Claims:
         found = {"its_now": now, "its_limit": limit}
         if not closed:
             return self._claim(engine, "any", found, lease)
-        with whole(engine) as connection:
-            soonest = self._lanes.soonest(connection, closed)
+        soonest = read(engine, lambda connection: self._lanes.soonest(connection, closed))
         for due, lane in soonest:
             # Of the first lane others may hold all that is due.
             if due <= now and (
@@ -102,10 +101,13 @@ class Claims:
         """
         engine = self._engine()
         found = {"its_now": now, "its_limit": limit}
-        with whole(engine) as connection:
+        of_these = {**found, "its_closed": list(closed)}
+
+        def orphans(connection: Connection) -> list[int]:
             # Without locks (see `skip_locked`): they would be of the place where others' claims go.
-            of_these = {**found, "its_closed": list(closed)}
-            ids = [id for look in self._orphans for id in connection.scalars(look, of_these)]
+            return [id for look in self._orphans for id in connection.scalars(look, of_these)]
+
+        ids = read(engine, orphans)
         return self._claim(engine, "orphans", {**found, "its_ids": ids}, lease) if ids else []
 
     def probe(self, lane: str, *, now: datetime, lease: timedelta) -> list[Delivery]:
@@ -115,8 +117,8 @@ class Claims:
         """
         engine = self._engine()
         latest = self._way(engine).latest
-        with whole(engine) as connection:
-            found = connection.execute(latest, {"its_only": lane, "its_now": now}).all()
+        these = {"its_only": lane, "its_now": now}
+        found = read(engine, lambda connection: connection.execute(latest, these).all())
         for one in sorted(found, key=lambda one: (one.attempts, -one.id))[:_CANDIDATES]:
             this = {"its_now": now, "its_limit": 1, "its_ids": [one.id]}
             if claimed := self._claim(engine, "these", this, lease):
@@ -125,12 +127,15 @@ class Claims:
 
     def next_due(self, closed: Sequence[str] = ()) -> datetime | None:
         """Return when the next delivery is due, leaving out closed lanes."""
-        with whole(self._engine()) as connection:
+
+        def due(connection: Connection) -> datetime | None:
             if closed:
                 soonest = self._lanes.soonest(connection, closed)
                 return soonest[0][0] if soonest else None
-            due: datetime | None = connection.scalar(self._next)
-            return due
+            first: datetime | None = connection.scalar(self._next)
+            return first
+
+        return read(self._engine(), due)
 
     def parents(self, deliveries: Sequence[Delivery]) -> dict[str, Delivery]:
         """Return the deliveries that these wait for, by their `dedupe`, as far as they are here."""
@@ -138,9 +143,12 @@ class Claims:
         if not wanted:
             return {}
         theirs = {"networks": list({one.network for one in deliveries}), "wanted": list(wanted)}
-        with whole(self._engine()) as connection:
+
+        def parents(connection: Connection) -> dict[str, Delivery]:
             found = connection.execute(self._parents, theirs).mappings()
             return {row["dedupe"]: delivery_of(row) for row in found}
+
+        return read(self._engine(), parents)
 
     def _claim(
         self, engine: Engine, which: str, found: dict[str, Any], lease: timedelta
@@ -174,7 +182,7 @@ class Claims:
             return claimed
 
         if way.chained:
-            return write(engine, at_once, opened=whole)
+            return read(engine, at_once)
         return write(engine, in_steps)
 
     def _way(self, engine: Engine) -> _Way:

@@ -42,10 +42,9 @@ from sqlalchemy.exc import IntegrityError
 
 from ...rules.states import QUEUED, Status
 from ...signals import lane_closed, lane_opened
-from ..dialects.servers import whole
 from ..dialects.statements import has_lateral, least, unindexed
 from ..schema import Tables
-from ..transactions import update_free, write
+from ..transactions import read, update_free, write
 
 
 class Lanes:
@@ -159,8 +158,11 @@ class CircuitBreakers:
 
     def closed(self, now: datetime | None = None) -> list[Closed]:
         """Return the closed lanes, oldest first; with `now`, `lately_closed` remembers if none is."""
-        with whole(self._engine()) as connection:
-            closed = [Closed(**row) for row in connection.execute(self._closed).mappings()]
+
+        def look(connection: Connection) -> list[Closed]:
+            return [Closed(**row) for row in connection.execute(self._closed).mappings()]
+
+        closed = read(self._engine(), look)
         self._seen_closed = {one.lane: one.reason for one in closed} if closed else {}
         self._all_open_at = None if closed else now
         return closed
