@@ -9,6 +9,9 @@ A host may hold a row of ours for as long as its transaction goes on: it has rep
 A transaction that waits for that row while holding others makes an unrelated visitor wait too, and
 where two wait for each other the database ends one of them, perhaps the page. So a transaction of our
 own that writes several rows takes those that are free, and leaves the others for another time.
+
+A host's engine may commit each statement (`isolation_level="AUTOCOMMIT"`): a lock would end with the
+statement that takes it, and a claim be another worker's as well. So ours ask for the usual level.
 """
 
 from __future__ import annotations
@@ -22,7 +25,14 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 
 from .dialects.errors import is_transient, is_useless
-from .dialects.servers import by_key, has_one_writer, skip_locked, whole
+from .dialects.servers import (
+    by_key,
+    commits_each_statement,
+    has_one_writer,
+    skip_locked,
+    usual_level,
+    whole,
+)
 
 T = TypeVar("T")
 
@@ -33,7 +43,8 @@ def ours(engine: Engine) -> Engine:
     """Return an engine for statements of our own, with the pool of `engine`."""
     if not event.contains(engine, "handle_error", _judge):
         event.listen(engine, "handle_error", _judge)
-    return engine.execution_options(**{_OURS: True})
+    level = {"isolation_level": usual_level(engine)} if commits_each_statement(engine) else {}
+    return engine.execution_options(**{_OURS: True, **level})
 
 
 def write(

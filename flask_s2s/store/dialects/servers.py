@@ -129,12 +129,19 @@ def whole(engine: Engine) -> Connection:
     return connection
 
 
-def commits_each_statement(connection: Connection) -> bool:
+def commits_each_statement(bind: Bind) -> bool:
     """Say whether somebody has made each statement a transaction by itself."""
-    level = connection.get_execution_options().get("isolation_level")
+    level = bind.get_execution_options().get("isolation_level")
     if level is None:
-        level = getattr(connection.dialect, "_on_connect_isolation_level", None)
+        level = getattr(bind.dialect, "_on_connect_isolation_level", None)
     return level == "AUTOCOMMIT"
+
+
+def usual_level(bind: Bind) -> str:
+    """Return the isolation level that a database gives where nobody asks for one."""
+    if bind.dialect.name == SQLITE:
+        return "SERIALIZABLE"
+    return "READ COMMITTED" if bind.dialect.name == POSTGRESQL else "REPEATABLE READ"
 
 
 def shielded(connection: Connection) -> AbstractContextManager[Any]:

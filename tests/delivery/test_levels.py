@@ -1,0 +1,95 @@
+"""Hosts whose engine commits each statement: what is ours is done as a whole, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, create_engine, delete, event
+
+from flask_s2s import Delivery, Services, Settings, Status
+from flask_s2s.networks.transport import Transport
+from tests.delivery.shop import CONFIG, Shop
+from tests.delivery.steps import claim, settle
+
+
+class AutocommitShop(Shop):
+    """A site that has no database but the engine of its own tables."""
+
+    def another(
+        self, config: Mapping[str, object] | None = None, *, transport: Transport | None = None
+    ) -> Services:
+        self.host = create_engine(self.url, isolation_level="AUTOCOMMIT")
+        services = Services.build(
+            Settings.from_mapping(CONFIG),
+            host_engine=lambda: self.host,
+            transport=self.network,
+            clock=self.clock,
+        )
+        services.storage.create()
+        services.supervisor.prepare()
+        self._open.append(services)
+        return services
+
+
+@pytest.fixture
+def shop(lasting_database_url: str) -> Iterator[AutocommitShop]:
+    shop = AutocommitShop(lasting_database_url)
+    yield shop
+    shop.empty()
+    shop.close()
+
+
+@contextmanager
+def before(
+    engine: Engine, words: str | tuple[str, ...], do: Callable[[], object]
+) -> Iterator[None]:
+    """Do something once, before the first statement that begins with these words."""
+    done: list[bool] = []
+
+    def look(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if " ".join(statement.split()).startswith(words) and not done:
+            done.append(True)
+            do()
+
+    event.listen(engine, "before_cursor_execute", look)
+    yield
+    event.remove(engine, "before_cursor_execute", look)
+    assert done
+
+
+def test_two_claims_at_once_have_each_delivery_once(shop: AutocommitShop) -> None:
+    """Another worker claims between what the first one's claim reads and what it writes."""
+    shop.sign_up()
+    first, host = shop.services, shop.host
+    other = shop.another()
+    claimed: list[Delivery] = []
+    with before(
+        host, ("UPDATE s2s_delivery", "WITH due"), lambda: claimed.extend(claim(shop, other))
+    ):
+        claimed.extend(claim(shop, first))
+    assert len(claimed) == 1
+
+
+def test_what_a_settle_writes_stands_or_falls_together(shop: AutocommitShop) -> None:
+    def fails() -> None:
+        raise ConnectionError
+
+    shop.sign_up()
+    (claimed,) = claim(shop)
+    look = "SELECT s2s_delivery.id FROM s2s_delivery WHERE s2s_delivery.parent"
+    with before(shop.host, look, fails), pytest.raises(ConnectionError):
+        settle(shop, claimed)
+    assert shop.status() is Status.SENDING
+    assert settle(shop, claimed)
+    assert shop.status() is Status.DELIVERED
+
+
+def test_the_hosts_own_statements_are_committed_each_as_before(shop: AutocommitShop) -> None:
+    shop.sign_up()
+    with shop.host.connect() as connection:
+        connection.execute(delete(shop.services.storage.tables.delivery))
+        connection.rollback()
+    assert shop.statuses() == {}
