@@ -22,7 +22,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -79,18 +78,12 @@ class TokenSigner:
         *,
         purpose: str = "address",
     ) -> None:
-        self._keys = keys
         self._window = window
         self._windows = windows or {}
-        self._purpose = purpose
-
-    @cached_property
-    def _serializer(self) -> URLSafeSerializer:
-        keys: list[Any] = list(self._keys)
+        every: list[Any] = list(keys)
         hashed = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
-        return URLSafeSerializer(
-            keys, salt=f"flask-s2s.token.1.{self._purpose}", signer_kwargs=hashed
-        )
+        salt = f"flask-s2s.token.1.{purpose}"
+        self._serializer = URLSafeSerializer(every, salt=salt, signer_kwargs=hashed)
 
     def dumps(self, click: Click, now: datetime, nonce: bytes, to: str | None = None) -> str:
         """Return a token of `click`, good from `now` on. `nonce` is `NONCE` bytes of chance."""

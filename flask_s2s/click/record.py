@@ -14,7 +14,6 @@ import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import cached_property
 from typing import Any
 
 from itsdangerous import BadData, Signer, URLSafeSerializer
@@ -64,16 +63,12 @@ class RecordSigner:
     ) -> None:
         self._window = window
         self._windows = windows or {}
-        self._keys = keys
         self._payloads = URLSafeSerializer("")
-
-    @cached_property
-    def _macs(self) -> list[hmac.HMAC]:
-        """One for each key, the one that signs first; keyed once, and copied for each record."""
         salt = f"flask-s2s.click.{_VERSION}"
         hashed: dict[str, Any] = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
-        signers = [Signer(key, salt=salt, **hashed) for key in reversed(self._keys)]
-        return [hmac.new(signer.derive_key(), digestmod=hashlib.sha256) for signer in signers]
+        signers = [Signer(key, salt=salt, **hashed) for key in reversed(keys)]
+        #: One for each key, the one that signs first; keyed once, and copied for each record.
+        self._macs = [hmac.new(one.derive_key(), digestmod=hashlib.sha256) for one in signers]
 
     def dumps(self, click: Click, touches: Sequence[Click] = ()) -> str:
         """Return the record of `click`, with the visitor's earlier ones, the newest first.

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from datetime import datetime
-from functools import cached_property
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -37,6 +37,24 @@ from . import deferred
 from .embedded import EmbeddedWorker, StallAlarm, threads_are_suspended, warn_of_suspended_threads
 
 log = logging.getLogger("flask_s2s")
+
+T = TypeVar("T")
+
+
+class _built(Generic[T]):
+    """Something that is built when it is first asked for, without a lock.
+
+    `functools.cached_property` holds one meanwhile before Python 3.12, which a fork would carry over.
+    """
+
+    def __init__(self, build: Callable[[Any], T]) -> None:
+        self._build = build
+
+    def __get__(self, supervisor: Supervisor, owner: type[Supervisor]) -> T:
+        built = self._build(supervisor)
+        # Of two threads that build one, both get the same.
+        one: T = supervisor.__dict__.setdefault(self._build.__name__, built)
+        return one
 
 
 class Supervisor:
@@ -106,28 +124,28 @@ class Supervisor:
 
     # -- who delivers -------------------------------------------------------------------------
 
-    @cached_property
+    @_built
     def breakers(self) -> deferred.CircuitBreakers:
         """The closed lanes, as this process has seen them last."""
         return deferred.CircuitBreakers(self._storage.engine, self._storage.tables, self._tell)
 
-    @cached_property
+    @_built
     def claims(self) -> deferred.Claims:
         """Leases what is due."""
         return deferred.Claims(self._storage.engine, self._storage.tables)
 
-    @cached_property
+    @_built
     def settling(self) -> deferred.Settling:
         """Ends the leases."""
         add, memory = self._outbox.add, self.memory
         return deferred.Settling(self._storage.engine, self._storage.tables, add, memory)
 
-    @cached_property
+    @_built
     def overdue(self) -> deferred.Overdue:
         """Finds what is overdue, or was put off by a clock that was ahead."""
         return deferred.Overdue(self._storage.engine, self._storage.tables.delivery)
 
-    @cached_property
+    @_built
     def _housekeeping(self) -> deferred.Housekeeping:
         lease = self._settings.lease
         pulling = [lambda now: self.overdue.pull_in(now, lease), self.breakers.pull_in]
@@ -159,7 +177,7 @@ class Supervisor:
         sending = (self._heard, self._credentials)
         return deferred.ReadBack(records, lane, *sending, seconds=self._seconds)
 
-    @cached_property
+    @_built
     def verification_queue(self) -> deferred.VerificationQueue:
         """The accepted deliveries that are still to be confirmed."""
         read_back = [(name, read_back_kinds(one)) for name, one in self._networks.items()]

@@ -6,19 +6,21 @@ The site is imported, and its connections to database and network are used, in g
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Event, Thread
 
 import pytest
 
 from flask_s2s import Click, Services, Settings
+from flask_s2s.networks.network import Traits
 from flask_s2s.runtime.embedded import EmbeddedWorker
 from flask_s2s.store.database.storage import Storage
+from flask_s2s.testing import ScriptedTransport
 from tests.delivery.shop import CONFIG
+from tests.networks.second import Second
 from tests.servers.shop import Shop
 from tests.waiting import wait_until
 
@@ -94,6 +96,22 @@ def in_a_fork(child: Callable[[], None]) -> tuple[int, Callable[[], None]]:
     return pid, lambda: (os.write(writing, b"x"), None)[1]
 
 
+#: Asks whether a process has ended, and leaves it to be waited for.
+_ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT
+
+
+def ends(child: Callable[[], None]) -> None:
+    """Assert that `child` comes to its end in a fork, by itself and well."""
+    pid, let_go = in_a_fork(child)
+    let_go()
+    try:
+        wait_until(lambda: os.waitid(os.P_PID, pid, _ENDED), what="the child's end")
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        status = os.waitpid(pid, 0)[1]
+    assert status == 0
+
+
 def file_services(url: str) -> Services:
     settings = Settings.from_mapping({**CONFIG, "S2S_DATABASE_URI": url, "S2S_WORKER": "external"})
     services = Services.build(settings)
@@ -137,15 +155,39 @@ def test_a_child_waits_for_no_lock_that_its_parent_held(tmp_path: pathlib.Path) 
     thread = Thread(target=storage.engine)
     thread.start()
     looking.wait()
-    pid, let_go = in_a_fork(lambda: storage.engine().dispose())
-    let_go()
     try:
-        wait_until(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid, what="the child's end")
+        ends(lambda: storage.engine().dispose())
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
         found.set()
         thread.join()
+
+
+def test_a_child_builds_the_worker_that_its_parent_was_building(sqlite_url: str) -> None:
+    parent, built, asking, forked = os.getpid(), Event(), Event(), Event()
+
+    class Slow(Second):
+        @property
+        def traits(self) -> Mapping[str, Traits]:  # type: ignore[override]
+            if built.is_set() and os.getpid() == parent:
+                asking.set()
+                forked.wait()
+            return Second.traits
+
+    keys = {"S2S_SECOND_KEY": "second-key-0123", "S2S_SECOND_REPORTS_KEY": "reports-key-0123"}
+    settings = Settings.from_mapping({**CONFIG, **keys, "S2S_DATABASE_URI": sqlite_url}, [Slow])
+    services = Services.build(settings, networks=[Slow], transport=ScriptedTransport())
+    services.storage.create()
+    services.supervisor.prepare()
+    built.set()
+    thread = Thread(target=services.drain)
+    thread.start()
+    asking.wait()
+    try:
+        ends(lambda: (services.drain(), None)[1])
+    finally:
+        forked.set()
+        thread.join()
+    services.close()
 
 
 def test_a_child_has_its_parents_worker_neither_alive_nor_in_reach() -> None:
