@@ -10,14 +10,27 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, create_engine, select, text, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Select,
+    create_engine,
+    event,
+    make_url,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
 
 from flask_s2s import Click, Services, Settings
+from flask_s2s.conversion import Transaction
 from flask_s2s.store.dialects.engines import RESTED
 from flask_s2s.store.dialects.errors import is_transient, is_useless
 from flask_s2s.store.transactions import write
 from flask_s2s.testing import ManualClock, ScriptedTransport
+from flask_s2s.threads import Waker
 from tests.delivery.shop import CONFIG, Shop
 from tests.waiting import wait_until
 
@@ -174,6 +187,65 @@ def test_only_a_connection_that_has_rested_is_asked_whether_it_lives(postgresql_
         rest(monotonic())
         with engine.connect():
             assert last_statement() != before
+
+
+def elsewhere(server_url: str) -> Engine:
+    return create_engine(server_url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+
+
+def seen_elsewhere(server_url: str, question: Select[Any]) -> bool:
+    with elsewhere(server_url).connect() as connection:
+        return connection.scalar(question) is not None
+
+
+def end(server_url: str) -> None:
+    """End all connections to a database, as a server does that is started again."""
+    here, others, ending = (
+        "SELECT CONNECTION_ID()",
+        "SELECT id FROM information_schema.processlist WHERE db = :name",
+        "KILL :number",
+    )
+    if make_url(server_url).get_backend_name() == "postgresql":
+        here, others, ending = (
+            "SELECT pg_backend_pid()",
+            "SELECT pid FROM pg_stat_activity WHERE datname = :name",
+            "SELECT pg_terminate_backend(:number)",
+        )
+    with elsewhere(server_url).connect() as connection:
+        own = connection.scalar(text(here))
+        name = {"name": make_url(server_url).database}
+        for number in connection.scalars(text(others), name).all():
+            if number != own:
+                connection.execute(text(ending), {"number": number})
+
+
+@pytest.mark.parametrize("runs", ["a drain", "a worker"])
+def test_what_was_claimed_goes_out_though_its_connection_ends_right_then(
+    shop: Shop, server_url: str, runs: str
+) -> None:
+    """What payments wait for is read behind their claim."""
+    shop.sign_up("1")
+    shop.drain()
+    for number in range(4):
+        payment = Transaction(customer_key="1", key=f"inv-{number}", amount=100, currency="USD")
+        assert shop.services.track(payment)
+    rows = shop.services.storage.tables.delivery
+    sending = select(rows.c.id).where(rows.c.status == "sending").limit(1)
+    left = ["once"]
+
+    def cut(*_: object) -> None:
+        if left and seen_elsewhere(server_url, sending):
+            left.pop()
+            end(server_url)
+
+    event.listen(shop.services.storage.engine(), "checkin", cut)
+    if runs == "a drain":
+        shop.drain()
+    else:
+        shop.services.supervisor.worker().run(Waker(), until_idle=True)
+    assert not left
+    assert shop.statuses() == {"delivered": 5}
+    assert len(shop.network.requests) == 5
 
 
 def test_a_connection_that_the_server_ended_while_it_rested_is_replaced(
