@@ -213,8 +213,9 @@ class Claims:
         ids = {"its_ids": list(connection.scalars(locking, found))}
         if not ids["its_ids"]:
             return []
-        connection.execute(leasing, {**ids, **stamp})
-        return _read(connection.execute(reading, ids))
+        mine = {**ids, "its_token": stamp["its_token"]}
+        connection.execute(leasing, {**mine, **stamp, "its_now": found["its_now"]})
+        return _read(connection.execute(reading, mine))
 
 
 class _Way:
@@ -260,7 +261,9 @@ class _Way:
         if self.chained:
             return (self._at_once(locking, leasing),)
         these = rows.c.id.in_(_IDS)
-        return locking, by_key(leasing.where(these), rows), select(rows).where(these)
+        # Where the driver was told to commit each statement, the locks are gone by now.
+        leased = by_key(leasing.where(these, rows.c.due_at <= _NOW), rows)
+        return locking, leased, select(rows).where(these, rows.c.lease_token == _TOKEN)
 
     def _at_once(self, locking: Select[Any], leasing: Any) -> Any:
         rows, due = self._rows, locking.cte("due")
