@@ -64,6 +64,10 @@ LEFT_ALONE = [
     "ps_xid_old=anFVmvcPPYWCsS",
     "ps_xid[x]=anFVmvcPPYWCsS",
     "tax-gsxid=anFVmvcPPYWCsS",
+    "q=ps_xid: anFVmvcPPYWCsS",
+    "q=ps_xid%3A+anFVmvcPPYWCsS",
+    "q=where+is+gsxid%253AanFVmvcPPYWCsS",
+    "sort=new&q=ps_xid:anFVmvcPPYWCsS",
 ]
 
 

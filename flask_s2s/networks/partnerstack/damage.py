@@ -27,10 +27,12 @@ _UNSEEN = re.compile(
     "\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]"
 )
 #: A parameter's name, in capitals or behind whatever a tool has made of "&" and "?"; as one of a list
-#: (`[]`, `[0]`, `.0`); and whatever a tool, or a keyboard, has made of "=".
+#: (`[]`, `[0]`, `.0`); and whatever a tool, or a keyboard, has made of "=". A colon is one only where
+#: the name begins: within another parameter people write about it (`q=ps_xid: ...`).
 _NAMED = re.compile(
-    r"(?:(?<![A-Za-z0-9_-])|(?<=u0026)|(?<=&amp)|\Aamp)(?:ps_xid|gsxid)"
-    rf"(?:\[\d*\]|\.\d)?[\s{_UNSEEN.pattern[1:]}*(?:[=:\uff1d]|\\u003d)+(.*)",
+    rf"(?:(?P<first>\A[?\s{_UNSEEN.pattern[1:]}*)|(?<![A-Za-z0-9_-])|(?<=u0026)|(?<=&amp)|\Aamp)"
+    rf"(?:ps_xid|gsxid)(?:\[\d*\]|\.\d)?[\s{_UNSEEN.pattern[1:]}*"
+    r"(?:[=\uff1d]|\\u003d|(?(first):|(?!)))+(?P<value>.*)",
     re.IGNORECASE | re.DOTALL,
 )
 #: What stands before an ID that was copied with its quotes.
@@ -66,7 +68,7 @@ def _in_piece(piece: str) -> str | None:
         text = unquote_plus(text, errors="replace")
         named = _NAMED.search(text)
         if named and not _is_an_address(text[: named.start()]):
-            found = _published(named[1])
+            found = _published(named["value"])
             if found is not None:
                 return found
         if "%" not in text:
