@@ -642,6 +642,22 @@ FAILURES: dict[str, list[Protection]] = {
             test="verification/test_payments.py::test_one_read_of_a_list_does_for_many[sqlite]",
         ),
     ],
+    "a test's rollback is taken for a database that forgot, and the next test's payments wait": [
+        Protection(
+            where="Memory.forgot",
+            code="if self._lent(): return False",
+            without="pass",
+            test="recording/test_binds.py"
+            "::test_what_one_test_rolled_back_is_nothing_that_the_next_one_has_lost[sqlite]",
+        ),
+        Protection(
+            where="Memory.keep",
+            code="if self._lent(): return",
+            without="pass",
+            test="recording/test_binds.py"
+            "::test_what_one_test_rolled_back_is_nothing_that_the_next_one_has_lost[sqlite]",
+        ),
+    ],
     "a backup that was restored without a word has its payments posted again": [
         Protection(
             where="Settling.settle",

@@ -142,8 +142,8 @@ class Maintenance:
 
     def run(self, now: datetime) -> None:
         """Do it. What fails is told, and tried again the next time."""
-        if self._storage.begun:
-            return  # whatever we did would commit a caller's transaction
+        if self._storage.begun or self._storage.is_lent():
+            return  # whatever we did would commit a caller's transaction, or wait for a test's
         try:
             retention = self._retention(now)
             for _ in range(_BATCHES):

@@ -100,7 +100,7 @@ class Supervisor:
             for name, network in networks.items()
         }
         self._inherited = Inherited(clock.now(), storage.engine, storage.tables)
-        self.memory = Memory(storage.engine, storage.tables)
+        self.memory = Memory(storage.engine, storage.tables, storage.is_lent)
         self._readers: Mapping[str, Reader] | None = None
         self.embedded = EmbeddedWorker(self._work_embedded)
         self._embeds = settings.worker == "embedded" and not settings.testing

@@ -50,8 +50,12 @@ class Marked:
 class Memory:
     """The attempt that was closed last, as this process knows."""
 
-    def __init__(self, engine: Callable[[], Engine], tables: Tables) -> None:
+    def __init__(
+        self, engine: Callable[[], Engine], tables: Tables, lent: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`lent` says whether a test's transaction is worked in: what it rolls back was not forgotten."""
         self._engine = engine
+        self._lent = lent
         self._tables = tables
         self._rows, self._attempts = tables.delivery, tables.attempt
         self._last: tuple[int, int, str | None] | None = None
@@ -63,6 +67,8 @@ class Memory:
 
     def keep(self, delivery_id: int, number: int, token: str | None, now: datetime) -> None:
         """Remember an attempt that was closed."""
+        if self._lent():
+            return
         self._last, self._at, self._closed = (delivery_id, number, token), now, True
 
     def miss(self, delivery_id: int, number: int, token: str | None, now: datetime) -> None:
@@ -76,6 +82,8 @@ class Memory:
 
     def forgot(self, now: datetime) -> bool:
         """Say, once, whether the database has lost what it had."""
+        if self._lent():
+            return False
         self._watch()
         rested = self._looked is not None and abs(now - self._looked) < _EVERY
         if rested and not self._doubtful:

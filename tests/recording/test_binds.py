@@ -16,6 +16,7 @@ from sqlalchemy import (
     MetaData,
     Update,
     create_engine,
+    event,
     inspect,
     text,
 )
@@ -151,6 +152,41 @@ def test_a_test_suite_that_rolls_everything_back_can_drain(database_url: str, mo
             assert conversions(database_url) == []
             assert s2s.drain() == 0
     app.extensions["s2s"].close()
+    engine.dispose()
+
+
+def test_what_one_test_rolled_back_is_nothing_that_the_next_one_has_lost(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One app for a whole suite."""
+    keys = {"S2S_PARTNERSTACK_PUBLIC_KEY": "public", "S2S_PARTNERSTACK_SECRET_KEY": "secret"}
+    app, s2s = plain_app(database_url, SECRET_KEY="a-key-for-tests-only-0123456789", **keys)
+    services, engine = app.extensions["s2s"], create_engine(database_url)
+    if engine.dialect.name == "sqlite":  # SQLAlchemy's recipe for savepoints there
+        event.listen(engine, "connect", lambda driver, _: setattr(driver, "isolation_level", None))
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    sent = []
+    for _ in range(3):
+        services.transport.transport.requests.clear()
+        with engine.connect() as connection, app.app_context():
+            outer = connection.begin()
+            with Session(connection, join_transaction_mode="create_savepoint") as session:
+                click = Click(click_id="Click123456789", at=services.clock.now())
+                s2s.track_signup(customer_key="1", click=click, session=session)
+                paid: Any = {"amount": 100, "currency": "USD", "key": "invoice"}
+                s2s.track_transaction(customer_key="1", session=session, **paid)
+                session.commit()
+                s2s.drain()
+                services.clock.advance(minutes=1)
+                s2s.drain()
+            outer.rollback()
+        sent.append([request.url for request in services.transport.transport.requests])
+    with app.app_context():
+        assert s2s.drain() == 0
+    assert sent[0] == sent[1] == sent[2]
+    assert len(sent[0]) == 2
+    assert caplog.messages == []
+    services.close()
     engine.dispose()
 
 

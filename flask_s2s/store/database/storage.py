@@ -134,6 +134,10 @@ class Storage:
         if self._lent is None or self._lent[0]() is not connection:
             self._lent = (weakref.ref(connection), get_ident(), lend(connection))
 
+    def is_lent(self) -> bool:
+        """Whether this thread works within a test's transaction, which will be rolled back."""
+        return self._lent_here() is not None
+
     def _lent_here(self) -> Engine | None:
         if self._lent is None:
             return None
