@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from ..click import Click
 from ..clock import Clock, counting
 from ..config.settings import Settings
-from ..conversion import Conversion, Signup
+from ..conversion import Conversion, Reversal, Signup, Transaction, again
 from ..errors import InvalidConversion, StorageError, UsageError
 from ..networks.network import Network
 from ..rules.attribution import Attribution, Reason
@@ -291,7 +291,7 @@ class Writer:
     def _tell_repeat(
         self, connection: Connection, conversion: Conversion, there: Conversion, delivery: Delivery
     ) -> None:
-        """A payment that was reported before is not reported again: say so where it matters."""
+        """What was reported before is not reported again: say so where it matters."""
         told = {"delivery_id": delivery.id, "kind": delivery.kind}
         if other := other_amount(conversion, there):
             log.warning(
@@ -308,6 +308,17 @@ class Writer:
                 delivery.id,
                 extra={"action": "conversion.undone", **told},
             )
+        if isinstance(conversion, Reversal) and self._came_back(connection, conversion):
+            log.warning(
+                "s2s.conversion.repeated: the payment that delivery %d undid came back since: this is "
+                "a repeat, and does not undo it again",
+                delivery.id,
+                extra={"action": "conversion.repeated", **told},
+            )
+
+    def _came_back(self, connection: Connection, conversion: Reversal) -> bool:
+        after = again(conversion.transaction_key)
+        return after is not None and self.outbox.has(connection, (Transaction.kind, after))
 
     def refuse(self, error: InvalidConversion) -> None:
         """Raise it while somebody is developing or testing; in production, say it in the log."""

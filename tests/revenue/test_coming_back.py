@@ -25,7 +25,7 @@ def balance(site: Site) -> dict[str, int]:
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    told = ("conversion.again", "conversion.undone")
+    told = ("conversion.again", "conversion.undone", "conversion.repeated")
     return [r.action for r in caplog.records if getattr(r, "action", "") in told]  # type: ignore[attr-defined]
 
 
@@ -123,7 +123,9 @@ def test_a_key_that_leaves_no_room_stays_a_repeat(customer: Site) -> None:
 
 
 @pytest.mark.parametrize("dated", [True, False], ids=["of a time", "when it came"])
-def test_a_refund_of_before_it_came_back_is_a_repeat(any_customer: Site, dated: bool) -> None:
+def test_a_refund_of_before_it_came_back_is_a_repeat(
+    any_customer: Site, caplog: pytest.LogCaptureFixture, dated: bool
+) -> None:
     """A webhook that comes twice must not take from the partner what is there after all."""
     site = any_customer
 
@@ -134,11 +136,14 @@ def test_a_refund_of_before_it_came_back_is_a_repeat(any_customer: Site, dated: 
     site.track(replace(PAYMENT, created_at=now()))
     refund = replace(REVERSAL, created_at=now())
     first = site.track(refund)
+    assert site.track(refund).id == first.id
     site.services.drain()
     back = now()
     site.track(replace(PAYMENT, created_at=back) if dated else PAYMENT)
     site.clock.advance(days=1)
+    assert said(caplog) == ["conversion.again"]
     assert site.track(refund).id == first.id
+    assert said(caplog) == ["conversion.again", "conversion.repeated"]
     assert site.track(replace(PART, created_at=refund.created_at)).id
     assert balance(site)["inv-1:again1"] == 500
     site.track(replace(REVERSAL, created_at=now()))
