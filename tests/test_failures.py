@@ -674,6 +674,13 @@ FAILURES: dict[str, list[Protection]] = {
             "::test_who_is_forgotten_while_a_payment_goes_out_is_no_restore[sqlite]",
         ),
         Protection(
+            where="Worker._claim",
+            code="batch and self._memory.doubts and",
+            without="False and",
+            test="verification/test_restores.py"
+            "::test_a_worker_that_was_led_to_another_server_looks_before_it_claims[sqlite]",
+        ),
+        Protection(
             where="Inherited.gather",
             code="Look(some))",
             without="None)",

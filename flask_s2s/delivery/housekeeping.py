@@ -62,7 +62,7 @@ class Housekeeping:
         now = self._clock.now()
         self._witness.look(now)
         if self._memory.forgot(now):
-            self._restored(now)
+            self.restored(now)
         # A clock that was set back is looked at at once, not when it is as late again.
         if self._told_alive is None or abs(now - self._told_alive) >= _HEARTBEAT:
             self._told_alive = now
@@ -74,7 +74,8 @@ class Housekeeping:
             _try(lambda: self._sweep(now))
         return now
 
-    def _restored(self, now: datetime) -> None:
+    def restored(self, now: datetime) -> None:
+        """Mark what is open: the database forgot what came of it."""
         marked = self._memory.mark(now)
         log.error(
             "s2s.database.forgot: the database lost what was written last, by a restored backup or "

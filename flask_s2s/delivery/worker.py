@@ -329,7 +329,18 @@ class Worker:
     def _claim(
         self, limit: int, breakers: list[Closed], now: datetime, *, orphans: bool = True
     ) -> list[Delivery]:
-        """Claim what is due in open lanes, and one probe for each closed lane whose time it is."""
+        """Claim what is due. A connection that was opened for it may lead to a database that forgot."""
+        batch = self._lease(limit, breakers, now, orphans)
+        if batch and self._memory.doubts and self._memory.forgot(now):
+            self._settling.give_back(batch, now)
+            self._housekeeping.restored(now)
+            return self._lease(limit, breakers, now, orphans)
+        return batch
+
+    def _lease(
+        self, limit: int, breakers: list[Closed], now: datetime, orphans: bool
+    ) -> list[Delivery]:
+        """Lease what is due in open lanes, and one probe for each closed lane whose time it is."""
         rests, full = self._throttle.shut(now)
         for breaker in breakers:
             if breaker.lane in rests or breaker.probe_at > now:

@@ -80,6 +80,11 @@ class Memory:
         """Something happened to the database: look at the next occasion."""
         self._doubtful = True
 
+    @property
+    def doubts(self) -> bool:
+        """Whether something has happened to the database since it was looked at."""
+        return self._doubtful
+
     def forgot(self, now: datetime) -> bool:
         """Say, once, whether the database has lost what it had."""
         if self._lent():

@@ -8,7 +8,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, event, insert
+from sqlalchemy import Connection, Engine, event, insert, inspect
 from sqlalchemy.orm import Session
 
 from tests.privacy.sites import EMAIL, Browser, Shop
@@ -21,6 +21,8 @@ MARKS = ("Click123456789", "newsletter", EMAIL, "CUSTOMER-777")
 def sign_up(shop: Shop) -> Browser:
     browser = shop.browser()
     browser.land()
+    # On a slow machine the sign-up would be late as well.
+    wait_until(lambda: inspect(shop.services.storage.engine()).has_table("s2s_delivery"))
     assert browser.post("/signup", key="CUSTOMER-777", email=EMAIL).status_code == 200
     return browser
 
