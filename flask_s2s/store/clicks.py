@@ -211,6 +211,8 @@ class Touches:
     def _make_writer(self) -> Write:
         engine = self._engine()
         self._adding = inserting_once(engine, self._rows)
+        # A fork may have carried over the lock of one that was asking the database.
+        self._quota = Quota(self._rows, self._quota.most)
         if not is_local(engine):
             # The thread's own: under gevent, one thread's connections are of no use in another.
             return self._in_thread("s2s-click", lambda touch: self._insert(self._engine(), touch))

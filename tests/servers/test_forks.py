@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from threading import Event, Thread
 
 import pytest
+from sqlalchemy import Engine, event
 
 from flask_s2s import Click, Services, Settings
 from flask_s2s.networks.network import Traits
@@ -187,6 +188,29 @@ def test_a_child_builds_the_worker_that_its_parent_was_building(sqlite_url: str)
     finally:
         forked.set()
         thread.join()
+    services.close()
+
+
+def test_a_child_stores_clicks_though_its_parent_was_counting_them(sqlite_url: str) -> None:
+    services = file_services(sqlite_url)
+    parent, counting, forked = os.getpid(), Event(), Event()
+    click = Click(click_id="abcdefghijklmn", at=services.clock.now())
+
+    def wait(_: object, __: object, statement: str, *___: object) -> None:
+        if "count(" in statement and os.getpid() == parent:
+            counting.set()
+            forked.wait()
+
+    event.listen(Engine, "before_cursor_execute", wait)
+    thread = Thread(target=services.touches.remember, args=(click, click.at))
+    thread.start()
+    counting.wait()
+    try:
+        ends(lambda: (services.touches.remember(click, click.at), None)[1])
+    finally:
+        forked.set()
+        thread.join()
+        event.remove(Engine, "before_cursor_execute", wait)
     services.close()
 
 
