@@ -210,10 +210,10 @@ def file_of(folder: pathlib.Path, case: tuple[str, str, str]) -> str:
     return f"sqlite:///{folder / '-'.join(case).replace(' ', '_')}.sqlite3"
 
 
-def main(folder: pathlib.Path) -> dict[str, int]:
+def main(folder: pathlib.Path, cases: list[tuple[str, str, str]]) -> dict[str, int]:
     """Run each case in a process that is killed; return the signals that ended them."""
     ended = {}
-    for case in CASES:
+    for case in cases:
         pid = os.fork()
         if pid == 0:
             shop = Shop(file_of(folder, case), *case)
@@ -227,4 +227,4 @@ def main(folder: pathlib.Path) -> dict[str, int]:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    sys.stdout.write(json.dumps(main(pathlib.Path(sys.argv[1]))))
+    sys.stdout.write(json.dumps(main(pathlib.Path(sys.argv[1]), json.loads(sys.argv[2]))))

@@ -86,12 +86,20 @@ def expect_rows(shop: Shop, database_url: str, expected: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, dict[str, int]]:
-    """Run every case in a process that dies right after its commit."""
+def killed(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[pathlib.Path, dict[str, int]]:
+    """Run every case that is asked for in a process that dies right after its commit."""
+    asking = test_killed_right_after_the_commit.__name__
+    cases = [
+        tuple(item.callspec.params.values())
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.originalname == asking
+    ]
     folder = tmp_path_factory.mktemp("killed")
     root = str(pathlib.Path(__file__).parents[2])
     done = subprocess.run(
-        [sys.executable, "-m", "tests.recording.shop", str(folder)],
+        [sys.executable, "-m", "tests.recording.shop", str(folder), json.dumps(cases)],
         capture_output=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join([root, *sys.path])},
         cwd=root,
