@@ -569,8 +569,8 @@ FAILURES: dict[str, list[Protection]] = {
         ),
         Protection(
             where="ours",
-            code="if commits_each_statement(engine) else {}",
-            without="if False else {}",
+            code="{} if suits else",
+            without="{} if True else",
             test="delivery/test_levels.py"
             "::test_what_a_settle_writes_stands_or_falls_together[sqlite]",
         ),

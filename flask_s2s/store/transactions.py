@@ -27,8 +27,8 @@ from sqlalchemy.exc import DBAPIError
 from .dialects.errors import is_transient, is_useless
 from .dialects.servers import (
     by_key,
-    commits_each_statement,
     has_one_writer,
+    level_asked_for,
     skip_locked,
     usual_level,
     whole,
@@ -40,10 +40,16 @@ _OURS = "flask_s2s"
 
 
 def ours(engine: Engine) -> Engine:
-    """Return an engine for statements of our own, with the pool of `engine`."""
+    """Return an engine for statements of our own, with the pool of `engine`.
+
+    At the usual level where the host's own would not do: at a stricter one two settles fail to serialize
+    for nothing, and where each statement is committed by itself none is whole.
+    """
     if not event.contains(engine, "handle_error", _judge):
         event.listen(engine, "handle_error", _judge)
-    level = {"isolation_level": usual_level(engine)} if commits_each_statement(engine) else {}
+    usual = usual_level(engine)
+    suits = level_asked_for(engine) in (None, "READ COMMITTED", usual)
+    level = {} if suits else {"isolation_level": usual}
     return engine.execution_options(**{_OURS: True, **level})
 
 

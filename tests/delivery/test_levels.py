@@ -1,4 +1,4 @@
-"""Hosts whose engine commits each statement: what is ours is done as a whole, or not at all."""
+"""Hosts whose engine has another isolation level: what is ours is done as a whole, or not at all."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, delete, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, delete, event, make_url
 
-from flask_s2s import Delivery, Services, Settings, Status
+from flask_s2s import Click, Delivery, Services, Settings, Status
 from flask_s2s.networks.transport import Transport
+from flask_s2s.testing import ScriptedTransport, accepted
 from tests.delivery.shop import CONFIG, Shop
 from tests.delivery.steps import claim, settle
 
@@ -104,3 +105,30 @@ def test_the_hosts_own_statements_are_committed_each_as_before(shop: AutocommitS
         connection.execute(delete(shop.services.storage.tables.delivery))
         connection.rollback()
     assert shop.statuses() == {}
+
+
+@pytest.mark.service
+@pytest.mark.parametrize("level", ["SERIALIZABLE", "REPEATABLE READ"])
+def test_what_is_ours_fails_no_serialization_of_the_hosts(postgresql_url: str, level: str) -> None:
+    """Two drains that settle beside each other would fail twice, and leave what they have sent."""
+    host = create_engine(postgresql_url, isolation_level=level)
+    network = ScriptedTransport(accepted())
+    services = Services.build(
+        Settings.from_mapping(CONFIG), host_engine=lambda: host, transport=network
+    )
+    services.storage.create()
+    levels = set()
+
+    def look(connection: Connection, *_: Any) -> None:
+        levels.add(connection.get_isolation_level())
+
+    event.listen(host, "before_cursor_execute", look)
+    assert services.track_signup(
+        customer_key="1", click=Click(click_id="c", at=services.clock.now())
+    )
+    assert services.drain() == 1
+    assert levels <= {"READ COMMITTED", "AUTOCOMMIT"}
+    with host.connect() as connection:
+        assert connection.get_isolation_level() == level
+    services.close()
+    host.dispose()

@@ -131,10 +131,13 @@ def whole(engine: Engine) -> Connection:
 
 def commits_each_statement(bind: Bind) -> bool:
     """Say whether somebody has made each statement a transaction by itself."""
-    level = bind.get_execution_options().get("isolation_level")
-    if level is None:
-        level = getattr(bind.dialect, "_on_connect_isolation_level", None)
-    return level == "AUTOCOMMIT"
+    return level_asked_for(bind) == "AUTOCOMMIT"
+
+
+def level_asked_for(bind: Bind) -> str | None:
+    """Return the isolation level that somebody has chosen."""
+    level: str | None = bind.get_execution_options().get("isolation_level")
+    return level or getattr(bind.dialect, "_on_connect_isolation_level", None)
 
 
 def usual_level(bind: Bind) -> str:
