@@ -80,10 +80,17 @@ class TokenSigner:
     ) -> None:
         self._window = window
         self._windows = windows or {}
-        every: list[Any] = list(keys)
-        hashed = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
-        salt = f"flask-s2s.token.1.{purpose}"
-        self._serializer = URLSafeSerializer(every, salt=salt, signer_kwargs=hashed)
+        self._keys = keys
+        self._salt = f"flask-s2s.token.1.{purpose}"
+        self._keyed: URLSafeSerializer | None = None
+
+    @property
+    def _serializer(self) -> URLSafeSerializer:
+        if self._keyed is None:
+            keys: list[Any] = list(self._keys)
+            hashed = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
+            self._keyed = URLSafeSerializer(keys, salt=self._salt, signer_kwargs=hashed)
+        return self._keyed
 
     def dumps(self, click: Click, now: datetime, nonce: bytes, to: str | None = None) -> str:
         """Return a token of `click`, good from `now` on. `nonce` is `NONCE` bytes of chance."""

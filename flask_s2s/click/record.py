@@ -63,12 +63,19 @@ class RecordSigner:
     ) -> None:
         self._window = window
         self._windows = windows or {}
+        self._keys = keys
+        self._keyed: list[hmac.HMAC] | None = None
         self._payloads = URLSafeSerializer("")
-        salt = f"flask-s2s.click.{_VERSION}"
-        hashed: dict[str, Any] = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
-        signers = [Signer(key, salt=salt, **hashed) for key in reversed(keys)]
-        #: One for each key, the one that signs first; keyed once, and copied for each record.
-        self._macs = [hmac.new(one.derive_key(), digestmod=hashlib.sha256) for one in signers]
+
+    @property
+    def _macs(self) -> list[hmac.HMAC]:
+        """One for each key, the one that signs first; keyed once, and copied for each record."""
+        if self._keyed is None:
+            salt = f"flask-s2s.click.{_VERSION}"
+            hashed: dict[str, Any] = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
+            signers = [Signer(key, salt=salt, **hashed) for key in reversed(self._keys)]
+            self._keyed = [hmac.new(one.derive_key(), digestmod=hashlib.sha256) for one in signers]
+        return self._keyed
 
     def dumps(self, click: Click, touches: Sequence[Click] = ()) -> str:
         """Return the record of `click`, with the visitor's earlier ones, the newest first.
