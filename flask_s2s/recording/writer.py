@@ -291,7 +291,7 @@ class Writer:
     def _tell_repeat(
         self, connection: Connection, conversion: Conversion, there: Conversion, delivery: Delivery
     ) -> None:
-        """What was reported before is not reported again: say so where it matters."""
+        """Say, where it matters, that the earlier report stands and is not sent again."""
         told = {"delivery_id": delivery.id, "kind": delivery.kind}
         if other := other_amount(conversion, there):
             log.warning(
