@@ -554,16 +554,9 @@ FAILURES: dict[str, list[Protection]] = {
             "::test_a_worker_that_sent_none_of_it_notices_what_another_sent[sqlite]",
         ),
         Protection(
-            where="Memory._watch",
-            code="self._doubtful, self._pool = self._pool is not None, pool",
-            without="self._pool = pool",
-            test="verification/test_restores.py"
-            "::test_a_backup_that_is_put_in_its_place_is_looked_into",
-        ),
-        Protection(
-            where="Memory._connected",
-            code="def _connected(self, *_: Any) -> None:\n    self._doubtful = True",
-            without="def _connected(self, *_: Any) -> None:\n    pass",
+            where="Memory.meet",
+            code="self._doubtful = True",
+            without="pass",
             test="verification/test_restores.py"
             "::test_a_worker_that_was_led_to_another_server_looks_before_it_claims[sqlite]",
         ),

@@ -132,7 +132,7 @@ class Supervisor:
     @_built
     def claims(self) -> deferred.Claims:
         """Leases what is due."""
-        return deferred.Claims(self._storage.engine, self._storage.tables)
+        return deferred.Claims(self._storage.engine, self._storage.tables, self.memory.meet)
 
     @_built
     def settling(self) -> deferred.Settling:

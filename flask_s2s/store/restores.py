@@ -16,9 +16,8 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, case, event, func, literal, null, select, update
+from sqlalchemy import Connection, Engine, and_, case, func, literal, null, select, update
 
 from ..networks.reading import Reading, Unknown
 from ..rules.delivery import Delivery
@@ -63,7 +62,8 @@ class Memory:
         self._closed = True
         self._looked: datetime | None = None
         self._doubtful = False
-        self._pool: object = None
+        #: What it is known by in a connection that it has met.
+        self._met = object()
 
     def keep(self, delivery_id: int, number: int, token: str | None, now: datetime) -> None:
         """Remember an attempt that was closed."""
@@ -89,7 +89,6 @@ class Memory:
         """Say, once, whether the database has lost what it had."""
         if self._lent():
             return False
-        self._watch()
         rested = self._looked is not None and abs(now - self._looked) < _EVERY
         if rested and not self._doubtful:
             return False
@@ -136,17 +135,11 @@ class Memory:
 
         return read(self._engine(), look)
 
-    def _watch(self) -> None:
-        """Doubt whenever the pool opens a connection: it may lead to another server."""
-        pool = self._engine().pool
-        if pool is self._pool:
-            return
-        self._doubtful, self._pool = self._pool is not None, pool
-        if not event.contains(pool, "connect", self._connected):
-            event.listen(pool, "connect", self._connected)
-
-    def _connected(self, *_: Any) -> None:
-        self._doubtful = True
+    def meet(self, connection: Connection) -> None:
+        """Doubt where a connection is new. No listener of the pool's: a page may be connecting."""
+        if self._met not in connection.info:
+            connection.info[self._met] = True
+            self._doubtful = True
 
 
 def lock() -> AbstractContextManager[object]:

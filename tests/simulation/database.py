@@ -173,7 +173,7 @@ class Database:
         self.tables: Tables = self.storage.tables
         self.keyring = Keyring(lambda: self.engine, self.tables.meta, ["a-key-for-tests-only"])
         self._outbox = Outbox(lambda: self.engine, self.tables, self.keyring)
-        self._claims = Claims(lambda: self.engine, self.tables)
+        self._claims = Claims(lambda: self.engine, self.tables, lambda _: None)
         #: What a caller's own transaction wrote: the customers that really exist.
         self.truth = Table(
             "sim_truth",

@@ -54,8 +54,12 @@ _LATEST, _CANDIDATES = 200, 3
 class Claims:
     """Leases the due deliveries of one database."""
 
-    def __init__(self, engine: Callable[[], Engine], tables: Tables) -> None:
+    def __init__(
+        self, engine: Callable[[], Engine], tables: Tables, meet: Callable[[Connection], None]
+    ) -> None:
+        """`meet` is told each connection that claims: a new one may lead to another server."""
         self._engine = engine
+        self._meet = meet
         rows = self._rows = tables.delivery
         self._attempts = tables.attempt
         self._lanes = Lanes(rows)
@@ -159,12 +163,14 @@ class Claims:
         statements = way.statements(which)
 
         def at_once(connection: Connection) -> list[Delivery]:
+            self._meet(connection)
             return _read(connection.execute(statements[0], {**found, **stamp}))
 
         def in_steps(connection: Connection) -> list[Delivery]:
             if way.one_writer:
                 claimed = at_once(connection)
             else:
+                self._meet(connection)
                 claimed = self._locked_first(connection, statements, found, stamp)
             if claimed:
                 self._close_abandoned(connection, claimed, now)
