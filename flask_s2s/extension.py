@@ -28,7 +28,6 @@ from .middleware import S2SMiddleware, expiring
 from .networks.network import Network
 from .networks.transport import Transport
 from .recording.joining import LEFT_OUT, Given
-from .recording.session import watch
 from .rules.delivery import Tracked
 from .services import Services
 from .signals import signup_completed
@@ -104,7 +103,6 @@ class S2S:
         app.wsgi_app = middleware.__call__  # type: ignore[method-assign]
         # The same function each time: Blinker connects it once, for however many apps.
         signup_completed.connect(host.on_signup_completed)
-        watch()
 
     @property
     def services(self) -> Services:

@@ -433,7 +433,11 @@ def visitors_of(
     clock: Clock,
     shut: Callable[[datetime], datetime],
     erase: Callable[[Sequence[Click]], bool],
-    **rest: Any,
+    touches: Touches,
+    chance: Callable[[int], bytes],
+    captured: Callable[[Click], None],
+    static: str | None,
+    passed_over: Callable[[str], None],
 ) -> Visitors:
     """Return one app's: such as ask, where its settings want that. `forms` are its networks' clicks."""
     signing = (settings.secret_keys, settings.window, settings.windows)
@@ -441,15 +445,20 @@ def visitors_of(
     evidence = Evidence(
         settings=settings, formats=formats, signer=signer, tokens=tokens, clock=clock, shut=shut
     )
-    rest |= {
+    parts: dict[str, Any] = {
         "settings": settings,
         "formats": formats,
         "evidence": evidence,
         "tokens": tokens,
         "states": TokenSigner(*signing, purpose="state"),
+        "touches": touches,
         "clock": clock,
+        "chance": chance,
+        "captured": captured,
+        "static": static,
+        "passed_over": passed_over,
     }
     consent = Consent(settings.consent, gpc_denies=settings.gpc == "deny")
     if not consent.asks:
-        return Visitors(**rest)
-    return AskingVisitors(consent=consent, erase=erase, **rest)
+        return Visitors(**parts)
+    return AskingVisitors(consent=consent, erase=erase, **parts)

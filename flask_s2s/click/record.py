@@ -3,8 +3,9 @@
 A record is a version character and an itsdangerous string: compact JSON, HMAC-SHA-256, a salt of
 our own per version, so that nothing else signed with the same SECRET_KEY is ever a click. The time
 of the click is *inside* the signature: signing again cannot extend the window, and a record from
-the future counts from now: only a clock can have dated it, since nobody else signs. One click has one spelling: base64
-lets several texts mean the same signature, and all but the one that we wrote are refused.
+the future counts from now: only a clock can have dated it, since nobody else signs. One click has
+one spelling: base64 lets several texts mean the same signature, and all but the one that we wrote are
+refused.
 """
 
 from __future__ import annotations

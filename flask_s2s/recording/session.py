@@ -139,7 +139,7 @@ def _is_raw(session: Any) -> bool:
 
 
 def watch() -> None:
-    """Watch the sessions of this process from now on."""
+    """Watch the sessions of this process from now on: before any of them is at work elsewhere."""
     if not _watching:
         _watching.append(True)
         for name, listener in _LISTENERS.items():
@@ -147,14 +147,7 @@ def watch() -> None:
 
 
 def has_writes(session: Session) -> bool:
-    """Say whether the session's transaction has, or is about to have, the caller's own writes.
-
-    One that was open before sessions were watched may have some: yes, then.
-    """
-    if not _watching:
-        watch()
-        if session.in_transaction():
-            _wrote(session, session.get_transaction())
+    """Say whether the session's transaction has, or is about to have, the caller's own writes."""
     return bool(_joined(session).writes or session.new or session.dirty or session.deleted)
 
 
@@ -181,7 +174,6 @@ def commits(session: Session) -> int:
 
 def register(session: Session, entry: Entry) -> None:
     """Let `entry` be written by this session's next commit."""
-    watch()
     _joined(session).waiting.append(_Ticket(entry, _current(session)))
 
 
@@ -193,7 +185,6 @@ def dismiss(session: Session, entry: Entry) -> None:
 
 def follow(session: Session, entry: Entry) -> None:
     """Tell `entry`, which is written already, how the transaction ends."""
-    watch()
     now = _current(session)
     note(session)
     _joined(session).written.append(_Ticket(entry, now, now))
@@ -206,7 +197,6 @@ def note(session: Session) -> None:
 
 def after(session: Session, call: Callable[[], object]) -> None:
     """Call back once the session's open transaction has ended, however it does."""
-    watch()
     _joined(session).after.append(call)
 
 

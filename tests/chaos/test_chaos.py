@@ -60,9 +60,10 @@ def test_behind_a_pooler(postgresql_url: str) -> None:
 
 
 @pytest.mark.service
-def test_when_the_database_fails_over() -> None:
-    figures = chaos("--conversions", 60, "--kills", 3, "--failover", "demote")
-    assert figures["failover"] == "demote"
+@pytest.mark.parametrize("how", ["demote", "kill"])
+def test_when_the_database_fails_over(how: str) -> None:
+    figures = chaos("--conversions", 60, "--kills", 3, "--failover", how)
+    assert figures["failover"] == how
     assert_promise_held(figures, kills=3)
 
 

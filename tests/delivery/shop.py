@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import Engine, delete, select
 
 from flask_s2s import Click, Delivery, Services, Settings, Status
 from flask_s2s.clock import Clock
@@ -27,7 +27,18 @@ def open_services(
 ) -> Services:
     """Return the services of a site whose outbox is at `url`; its tables are made if missing."""
     settings = Settings.from_mapping({**CONFIG, "S2S_DATABASE_URI": url, **config})
-    services = Services.build(settings, transport=transport, clock=clock)
+    return _opened(Services.build(settings, transport=transport, clock=clock))
+
+
+def open_services_on(host: Engine, *, transport: Transport, clock: Clock) -> Services:
+    """Return the services of a site that has no database but the app's own engine."""
+    settings = Settings.from_mapping(CONFIG)
+    return _opened(
+        Services.build(settings, host_engine=lambda: host, transport=transport, clock=clock)
+    )
+
+
+def _opened(services: Services) -> Services:
     services.storage.create()
     services.supervisor.prepare()
     return services

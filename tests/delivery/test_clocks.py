@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone, tzinfo
+from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
 import pytest
+from freezegun import freeze_time
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, create_engine, event, insert, update
@@ -331,21 +332,11 @@ def test_in_the_hour_that_comes_twice_mariadb_tells_utc() -> None:
 # -- a clock that a host's tests have stopped -----------------------------------------------------
 
 
-class Stopped(datetime):
-    """Stands where the name `datetime` stood, as freezegun has it."""
-
-    @classmethod
-    def now(cls, tz: tzinfo | None = None) -> Stopped:
-        return cls(2020, 6, 1, tzinfo=tz)
-
-
-def test_a_clock_that_a_hosts_tests_stopped_is_the_apps(
-    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_clock_that_a_hosts_tests_stopped_is_the_apps(sqlite_url: str) -> None:
     services = Services.build(Settings.from_mapping({**CONFIG, "S2S_DATABASE_URI": sqlite_url}))
     services.storage.create()
-    monkeypatch.setattr("flask_s2s.clock.datetime", Stopped)
-    signup = services.track_signup(customer_key="42")
+    with freeze_time("2020-06-01"):
+        signup = services.track_signup(customer_key="42")
     assert signup
     assert signup.created_at.year == 2020
     services.close()

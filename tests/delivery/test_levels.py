@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, delete, event, make_url
 
-from flask_s2s import Click, Delivery, Services, Settings, Status
+from flask_s2s import Click, Delivery, Services, Status
 from flask_s2s.networks.transport import Transport
-from flask_s2s.testing import ScriptedTransport, accepted
-from tests.delivery.shop import CONFIG, Shop
+from flask_s2s.testing import ManualClock, ScriptedTransport, accepted
+from tests.delivery.shop import Shop, open_services_on
 from tests.delivery.steps import claim, settle
 
 
@@ -23,14 +23,7 @@ class AutocommitShop(Shop):
         self, config: Mapping[str, object] | None = None, *, transport: Transport | None = None
     ) -> Services:
         host = self.host = create_engine(self.url, isolation_level="AUTOCOMMIT")
-        services = Services.build(
-            Settings.from_mapping(CONFIG),
-            host_engine=lambda: host,
-            transport=self.network,
-            clock=self.clock,
-        )
-        services.storage.create()
-        services.supervisor.prepare()
+        services = open_services_on(host, transport=self.network, clock=self.clock)
         self._open.append(services)
         return services
 
@@ -112,20 +105,15 @@ def test_the_hosts_own_statements_are_committed_each_as_before(shop: AutocommitS
 def test_what_is_ours_fails_no_serialization_of_the_hosts(postgresql_url: str, level: str) -> None:
     """Two drains that settle beside each other would fail twice, and leave what they have sent."""
     host = create_engine(postgresql_url, isolation_level=level)
-    network = ScriptedTransport(accepted())
-    services = Services.build(
-        Settings.from_mapping(CONFIG), host_engine=lambda: host, transport=network
-    )
-    services.storage.create()
+    network, clock = ScriptedTransport(accepted()), ManualClock()
+    services = open_services_on(host, transport=network, clock=clock)
     levels = set()
 
     def look(connection: Connection, *_: Any) -> None:
         levels.add(connection.get_isolation_level())
 
     event.listen(host, "before_cursor_execute", look)
-    assert services.track_signup(
-        customer_key="1", click=Click(click_id="c", at=services.clock.now())
-    )
+    assert services.track_signup(customer_key="1", click=Click(click_id="c", at=clock.now()))
     assert services.drain() == 1
     assert levels <= {"READ COMMITTED", "AUTOCOMMIT"}
     with host.connect() as connection:

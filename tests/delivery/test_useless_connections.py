@@ -24,14 +24,14 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from flask_s2s import Click, Services, Settings
+from flask_s2s import Click
 from flask_s2s.conversion import Action
 from flask_s2s.store.dialects.engines import RESTED
 from flask_s2s.store.dialects.errors import is_transient, is_useless
 from flask_s2s.store.transactions import write
 from flask_s2s.testing import ManualClock, ScriptedTransport
 from flask_s2s.threads import Waker
-from tests.delivery.shop import CONFIG, Shop
+from tests.delivery.shop import Shop, open_services_on
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.service
@@ -90,13 +90,7 @@ def test_one_refusal_throws_away_what_else_the_pool_has(shop: Shop) -> None:
 
 def test_an_engine_of_the_hosts_is_left_at_a_replica_by_our_writes_alone(server_url: str) -> None:
     host = create_engine(server_url)
-    services = Services.build(
-        Settings.from_mapping(CONFIG),
-        host_engine=lambda: host,
-        transport=ScriptedTransport(),
-        clock=(clock := ManualClock()),
-    )
-    services.storage.create()
+    services = open_services_on(host, transport=ScriptedTransport(), clock=(clock := ManualClock()))
     demote(host)
     breakers = services.storage.tables.breaker
     with host.connect() as theirs:

@@ -130,7 +130,7 @@ def test_an_index_that_lags_behind_the_first_look_costs_none_either(site: Site) 
     assert (site.status(signup), len(site.attempts(signup))) == (Status.CONFIRMED, 1)
 
 
-@pytest.mark.parametrize("status", [200, 403, 429, 503])
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 429, 500, 503])
 def test_an_answer_that_does_not_tell_is_never_absence(site: Site, status: int) -> None:
     signup = site.sign_up()
     site.services.drain()

@@ -104,8 +104,8 @@ class Witness:
         self._since: tuple[datetime, float] | None = None
         #: What the network's clock said, and what was counted then.
         self._heard: tuple[datetime, float] | None = None
-        #: Up to when other processes knew that the time had passed.
-        self._told = EPOCH
+        #: Up to when other processes know that the time has passed.
+        self.told = EPOCH
 
     def look(self, now: datetime) -> datetime:
         """Look at the clock; return since when it has run without a jump."""
@@ -120,10 +120,6 @@ class Witness:
     def hear(self, date: datetime) -> None:
         """The network's clock says this."""
         self._heard = date, self._monotonic()
-
-    def tell(self, passed: datetime) -> None:
-        """Another process knew that the time had passed so far."""
-        self._told = passed
 
     def since(self, moment: datetime, now: datetime) -> timedelta:
         """Return how much time has passed for sure since a moment that is stored.
@@ -147,7 +143,7 @@ class Witness:
         return now if now - self.look(now) >= ENOUGH else self._agreed(now)
 
     def _agreed(self, now: datetime) -> datetime:
-        return max(self.heard(now), min(now, self._told))
+        return max(self.heard(now), min(now, self.told))
 
     def heard(self, now: datetime) -> datetime:
         """Return up to when the network's clock agrees, as this process has heard it."""
@@ -178,7 +174,6 @@ class CommonTime:
         self._witness = witness
         self._engine = engine
         self._meta = meta
-        self._known = EPOCH
 
     def learn(self) -> None:
         """Ask what others told. Raises what the database raises."""
@@ -186,13 +181,12 @@ class CommonTime:
         with whole(self._engine()) as connection:
             told = connection.scalar(named)
         if told is not None:
-            self._known = EPOCH + timedelta(microseconds=int(told))
-            self._witness.tell(self._known)
+            self._witness.told = EPOCH + timedelta(microseconds=int(told))
 
     def share(self, now: datetime) -> None:
         """Tell what this process has heard, where it is news. Raises what the database raises."""
         heard = self._witness.heard(now)
-        if heard - self._known < _NEWS:
+        if heard - self._witness.told < _NEWS:
             return
         meta, told = self._meta, {"value": str(as_microseconds(heard))}
         again = update(meta).where(meta.c.name == _PASSED).values(told)
@@ -202,7 +196,7 @@ class CommonTime:
                 connection.execute(inserting_once(connection, meta), {"name": _PASSED, **told})
 
         write(self._engine(), note)
-        self._known = heard
+        self._witness.told = heard
 
 
 class Heard:

@@ -1,7 +1,7 @@
 """Statements and columns that each database has in words of its own.
 
-A statement that is part of the caller's own request, or of every delivery, is compiled once and run as text (`CompiledOnce`):
-SQLAlchemy does much anew for each execution of a compiled statement.
+A statement that is part of the caller's own request, or of every delivery, is compiled once and run as
+text (`CompiledOnce`): SQLAlchemy does much anew for each execution of a compiled statement.
 """
 
 from __future__ import annotations

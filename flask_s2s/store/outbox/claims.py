@@ -32,7 +32,7 @@ from sqlalchemy import (
 
 from ...rules.delivery import Delivery
 from ...rules.states import LEASED, Status
-from ..dialects.servers import by_key, has_one_writer, skip_locked
+from ..dialects.servers import by_key, has_one_writer, skip_locked, whole
 from ..dialects.statements import CompiledOnce, by_index, chains_writes, in_order, least
 from ..schema import Tables
 from ..transactions import read, write
@@ -188,7 +188,7 @@ class Claims:
             return claimed
 
         if way.chained:
-            return read(engine, at_once)
+            return write(engine, at_once, opened=whole)
         return write(engine, in_steps)
 
     def _way(self, engine: Engine) -> _Way:
