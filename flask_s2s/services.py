@@ -39,7 +39,7 @@ from .networks.transport import HttpTransport, LoopbackOnly, Transport
 from .recording.decision import Decision
 from .recording.joining import LEFT_OUT, Apart, Given
 from .recording.recorder import Recorder
-from .recording.session import after, once_committed, unwrap, watch
+from .recording.session import after, once_committed, unwrap
 from .rules.attribution import Attribution, Reason
 from .rules.delivery import Delivery, Tracked
 from .rules.identity import identities
@@ -116,8 +116,6 @@ class Services:
         session_in_use: Callable[[], Session | None] = _no_session,
         at_first_request: Callable[[], None] = _nothing,
     ) -> None:
-        # Before anybody serves: a listener that is added while another session commits fails that one.
-        watch()
         self.settings = settings
         #: Whose signals are sent: the app's, or this object's own.
         self.sender: Any = sender or self

@@ -26,7 +26,7 @@ from sqlalchemy.pool import QueuePool
 from ..errors import ConfigError, UsageError
 from ..store.database.storage import Storage
 from ..store.dialects.servers import commits_each_statement, has_begun_writing
-from .session import has_writes, holders, holds_ours, may_hold_locks, unwrap
+from .session import has_writes, holders, holds_ours, may_hold_locks, unwrap, watch
 
 log = logging.getLogger("flask_s2s.conversion")
 
@@ -72,6 +72,8 @@ class Joining:
         self, storage: Storage, in_use: Callable[[], Session | None], *, testing: bool
     ) -> None:
         """`in_use` returns the session that the app's extension has open here, if there is one."""
+        # Before anybody serves: a listener that is added while another session commits fails that one.
+        watch()
         self._storage = storage
         self._in_use = in_use
         self._testing = testing

@@ -54,9 +54,12 @@ def identify():
 client = app.test_client()
 client.get("/?ps_xid=before")
 
+inside = []
+
 @event.listens_for(Engine, "before_cursor_execute")
 def wait(connection, cursor, executed, *rest):
     if executed.startswith(statement):
+        inside.append(executed)
         while end == "never":
             try:
                 gevent.sleep(0.001)
@@ -68,6 +71,8 @@ def wait(connection, cursor, executed, *rest):
 if page == "/denied":
     consent, page = "denied", "/"
 print(client.get(page).status_code, flush=True)
+while end == "never" and not inside:
+    gevent.sleep(0.001)
 if end == "after":
     os.read(0, 1)
     services.recorder.background.close(60)
