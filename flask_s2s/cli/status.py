@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 import click
 
@@ -38,7 +38,10 @@ def status(services: Services, as_json: bool) -> None:
     """
     summary, now = services.supervisor.summary(), services.clock.now()
     counted, workers = lanes(services), services.supervisor.workers.all()
-    found, collecting = list(look(services, summary, counted)), collectors(services, now)
+    found, collecting = (
+        list(look(services, timezone.utc, summary, counted)),
+        collectors(services, now),
+    )
     clicks = {"today": services.touches.today(now), "a_day": services.settings.click_day}
     found += look_at_clicks(collecting, **clicks)
     losses = services.losses.lately(now)
@@ -119,9 +122,7 @@ def _lane(lane: Lane, now: datetime) -> tuple[str, ...]:
     last = count.last_success
     return (
         count.lane,
-        ("fails" if lane.fails(now) else lane.state)
-        if until is None
-        else f"{lane.state} until {_until(until, now)}",
+        lane.state if until is None else f"{lane.state} until {_until(until, now)}",
         "none yet" if last is None else f"{output.span(now - last)} ago",
         f"{lane.accepted} of {lane.tried} accepted" if lane.tried else "no tries",
         str(count.due),

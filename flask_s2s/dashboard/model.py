@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from itertools import pairwise
 from threading import Lock
 from time import monotonic
@@ -61,7 +61,11 @@ class Model:
     @property
     def local(self) -> datetime:
         """The same in the zone of the reports."""
-        return self.now.astimezone(self.services.settings.report_zone)
+        return self.now.astimezone(self._zone)
+
+    @property
+    def _zone(self) -> tzinfo:
+        return self.services.settings.report_zone
 
     def overview(self, period: Period) -> Overview:
         """Return the period at a glance."""
@@ -100,7 +104,7 @@ class Model:
 
     def problems(self) -> list[Finding]:
         """Return what needs attention, with the sentences of `flask s2s check`."""
-        return self._for_a_moment("problems", _KEPT, lambda: outstanding(self.services))
+        return self._for_a_moment("problems", _KEPT, lambda: outstanding(self.services, self._zone))
 
     def unpaid(self) -> str:
         """Say why nobody is paid for what is recorded; empty: as far as is known, somebody is."""
@@ -115,7 +119,7 @@ class Model:
 
     def findings(self) -> list[Finding]:
         """Return what `flask s2s check` finds; it asks the network, so at most once a minute."""
-        return self._for_a_moment("findings", 60.0, lambda: check(self.services))
+        return self._for_a_moment("findings", 60.0, lambda: check(self.services, zone=self._zone))
 
     def renew(self) -> None:
         """Keep no answer: something was changed, or is to be looked at again."""

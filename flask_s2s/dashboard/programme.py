@@ -50,7 +50,10 @@ _INDEXED = ("kinds", "statuses", "partner", "reason", "customer", "detail")
 _LINKS = {
     **dict.fromkeys(ALARMING, ("failed", "Failed")),
     **dict.fromkeys(
-        ("lane_closed", "lane_fails", "lane_rests", "late", "nothing_drains", "lost"),
+        (
+            *("lane_closed", "lane_paused", "lane_fails", "lane_unsteady", "lane_rests"),
+            *("late", "nothing_drains", "lost"),
+        ),
         ("delivery", "Lanes and workers"),
     ),
     **dict.fromkeys(("stuck", "expiring", "put_off", "review"), ("conversions", "Conversions")),

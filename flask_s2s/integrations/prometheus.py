@@ -23,9 +23,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from .. import signals
 from ..conversion import Action, Reversal, Signup, Transaction
 from ..errors import ConfigError, S2SError
+from ..networks.network import RetryLater
 from ..operations.lanes import queries_of
 from ..rules.states import FAILED, Status
 from ..services import Services
+from ..store.attempts import NOT_FOUND
 from ..store.background import LOST
 from ..store.outbox.lanes import CircuitBreakers
 
@@ -174,9 +176,20 @@ class Metrics:
         self.lost.labels(kind, reason).inc()
 
     def _attempted(
-        self, _: Any, *, delivery: Any, outcome: str, duration: float, age: timedelta, **facts: Any
+        self,
+        _: Any,
+        *,
+        delivery: Any,
+        outcome: str,
+        http_status: int | None,
+        duration: float,
+        age: timedelta,
+        **facts: Any,
     ) -> None:
-        self.attempts.labels(delivery.lane, outcome).inc()
+        if outcome == RetryLater.word and http_status == NOT_FOUND:
+            self.attempts.labels(delivery.lane, "not_found").inc()
+        else:
+            self.attempts.labels(delivery.lane, outcome).inc()
         self.duration.labels(delivery.lane).observe(duration)
         if outcome in ("accepted", "duplicate"):
             self.accepted.labels(delivery.kind).observe(age.total_seconds())
@@ -233,12 +246,17 @@ class Outbox:
         since = GaugeMetricFamily(
             "s2s_lane_closed_timestamp_seconds", "Since when it is closed.", labels=["lane"]
         )
+        paused = GaugeMetricFamily(
+            "s2s_lane_paused", "1 while somebody has paused it for a time.", labels=["lane"]
+        )
         for lane in sorted({*self._lanes(), *closed}):
             shut.add_metric([lane], float(lane in closed))
+            paused.add_metric([lane], float(lane in closed and closed[lane].for_a_time))
             if lane in closed:
                 since.add_metric([lane], closed[lane].since.timestamp())
         yield shut
         yield since
+        yield paused
         yield from self._workers()
         losses = GaugeMetricFamily(
             "s2s_losses",

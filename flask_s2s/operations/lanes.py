@@ -19,6 +19,8 @@ LATELY = timedelta(minutes=15)
 PATIENCE = timedelta(minutes=5)
 #: So many tries without one are a trouble of the lane, where it worked before.
 _MANY = 5
+#: Of so many tries at least this share is accepted where all is well (`S2SSuccessFalls` has it too).
+_WELL = 0.8
 _ACCEPTED = ("accepted", "duplicate")
 #: Outcomes that only a lane has that works.
 _WORKS = (*_ACCEPTED, "refused", "not_there")
@@ -29,6 +31,8 @@ class Lane:
     """A lane: what it holds, and why it is closed if it is."""
 
     count: LaneCount
+    #: When it was looked at.
+    now: datetime
     closed: Closed | None
     #: Since when what is open in it, and was tried, is tried in vain.
     trying_since: datetime | None = None
@@ -40,7 +44,11 @@ class Lane:
         """One word for it."""
         if self.closed is not None:
             return "paused" if self.closed.by_hand else "closed"
-        return "open" if self.rests_until is None else "rests"
+        if self.rests_until is not None:
+            return "rests"
+        if self.fails:
+            return "fails"
+        return "unsteady" if self.unsteady else "open"
 
     @property
     def until(self) -> datetime | None:
@@ -76,14 +84,31 @@ class Lane:
         """How many of them are to be tried again."""
         return self.tried - self.accepted - self.refused
 
-    def fails(self, now: datetime) -> bool:
-        """Say whether it is open, and nothing has come of any try for minutes."""
+    @property
+    def fails(self) -> bool:
+        """Whether it is open, and nothing has come of any try for minutes."""
         if self.closed is not None or not self.tried or self.trying_since is None:
             return False
         if any(self.count.tries.get(word) for word in _WORKS):
             return False
         known_to_work = self.count.last_success is not None
-        return now - self.trying_since > PATIENCE and (not known_to_work or self.tried >= _MANY)
+        long = self.now - self.trying_since > PATIENCE
+        return long and (not known_to_work or self.tried >= _MANY)
+
+    @property
+    def unsteady(self) -> bool:
+        """Whether it is open, and too many tries of the last minutes came to nothing.
+
+        Not counted are those that a lane that works has as well: not there yet, and, where as many
+        others are accepted, answered 404. Anybody can write a click ID into a link.
+        """
+        count, accepted = self.count, self.accepted
+        if self.closed is not None:
+            return False
+        judged = self.tried - count.tries.get("not_there", 0)
+        if count.not_found <= accepted:
+            judged -= count.not_found
+        return judged >= _MANY and accepted < _WELL * judged
 
     def described(self) -> dict[str, Any]:
         """Return it for JSON."""
@@ -133,7 +158,7 @@ def lanes(services: Services) -> list[Lane]:
             if until > now:
                 rests[lane] = max(until, rests.get(lane, until))
     return [
-        Lane(count, closed.get(count.lane), since.get(count.lane), rests.get(count.lane))
+        Lane(count, now, closed.get(count.lane), since.get(count.lane), rests.get(count.lane))
         for count in attempts.lanes(lanes_of(services), now, LATELY)
     ]
 

@@ -12,11 +12,14 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import BigInteger, Connection, Engine, case, func, select, type_coerce
 
+from ..networks.network import RetryLater
 from .schema import EPOCH, Tables
 
 _MINUTE = 60_000_000
 #: The outcomes of a success.
 _ANSWERED = ("accepted", "duplicate")
+#: The answer to a click ID that the network does not know, or to a path that is wrong.
+NOT_FOUND = 404
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,8 @@ class LaneCount:
     oldest_due: datetime | None
     #: Outcome word -> number, of the tries that were closed lately.
     tries: dict[str, int]
+    #: How many of them are to be tried again, and were answered 404.
+    not_found: int
     last_success: datetime | None
 
 
@@ -44,18 +49,22 @@ class Attempts:
     def lanes(self, lanes: Iterable[str], now: datetime, lately: timedelta) -> list[LaneCount]:
         """Count the work in each lane, and how its tries of the last minutes ended."""
         tried = self._rows
+        unknown = func.sum(case((tried.c.http_status == NOT_FOUND, 1), else_=0))
         ended = (
-            select(tried.c.lane, tried.c.outcome, func.count().label("number"))
+            select(tried.c.lane, tried.c.outcome, func.count(), unknown)
             .where(tried.c.closed_at > now - lately)
             .group_by(tried.c.lane, tried.c.outcome)
         )
         with self._engine().connect() as connection:
             tries: dict[str, dict[str, int]] = {}
-            for lane, outcome, number in connection.execute(ended):
+            not_found: dict[str, int] = {}
+            for lane, outcome, number, answered_404 in connection.execute(ended):
                 tries.setdefault(lane, {})[outcome] = number
+                if outcome == RetryLater.word:
+                    not_found[lane] = int(answered_404)
             known = dict.fromkeys((*lanes, *tries))
             counted = [
-                self._lane(connection, lane, tries.get(lane, {}), now)
+                self._lane(connection, lane, tries.get(lane, {}), not_found.get(lane, 0), now)
                 for lane in dict.fromkeys((*known, *self._used(connection)))
             ]
         return [one for one in counted if one.lane in known or one.due or one.later]
@@ -72,7 +81,12 @@ class Attempts:
             last = found
 
     def _lane(
-        self, connection: Connection, lane: str, tries: dict[str, int], now: datetime
+        self,
+        connection: Connection,
+        lane: str,
+        tries: dict[str, int],
+        not_found: int,
+        now: datetime,
     ) -> LaneCount:
         rows = self._deliveries
         is_due = case((rows.c.due_at <= now, 1), else_=0)
@@ -86,6 +100,7 @@ class Attempts:
             later=waiting - int(due or 0),
             oldest_due=oldest if oldest is not None and oldest <= now else None,
             tries=tries,
+            not_found=not_found,
             last_success=self._last_success(connection, lane),
         )
 

@@ -30,7 +30,8 @@ def test_a_paused_lane_sends_nothing_until_it_is_resumed(site: Site) -> None:
     assert site.network.requests == []
     red = site.run("status")
     assert red.exit_code == 1
-    assert f"{LANE} is held since 2026-01-01 00:00 UTC: paused by hand" in red.stdout
+    said = f"{LANE} is paused by hand since 2026-01-01 00:00 UTC, until somebody resumes it"
+    assert said in red.stdout
     assert f"`flask s2s resume {LANE}` opens it." in red.stdout
 
     site.network.then(accepted())
@@ -46,7 +47,10 @@ def test_a_paused_lane_sends_nothing_until_it_is_resumed(site: Site) -> None:
 
 def test_a_pause_for_a_time_ends_by_itself(site: Site) -> None:
     site.sign_up()
-    site.run("pause", LANE, "--for", "4h", "--yes")
+    site.run("pause", LANE, "--for", "4h", "--yes", "--why", "their night")
+    calm = site.run("status")
+    said = f"note  {LANE} is paused by hand until 2026-01-01 04:00 UTC: their night."
+    assert (calm.exit_code, said in calm.stdout) == (0, True)
     site.clock.advance(hours=3, minutes=59)
     assert site.drain() == 0
     site.clock.advance(minutes=1)

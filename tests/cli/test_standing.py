@@ -184,3 +184,24 @@ def test_a_process_that_was_not_seen_for_a_day_is_forgotten_by_the_next(site: Si
         f"{socket.gethostname()}:{os.getpid()}",
         "gone:2",
     }
+
+
+def test_a_lane_of_which_many_tries_come_to_nothing_is_told(site: Site) -> None:
+    for number in range(8):
+        site.network.then(answered(500) if number % 2 else accepted())
+        site.sign_up(str(number))
+        site.drain()
+    assert (codes(site), lane(site)["state"]) == (["lane_unsteady"], "unsteady")
+    assert f"{TRACKING}  unsteady" in site.run("status").stdout
+
+
+def test_click_ids_that_strangers_write_are_no_trouble_of_the_lane(site: Site) -> None:
+    for number in range(8):
+        site.network.then(answered(404) if number % 2 else accepted())
+        site.sign_up(str(number))
+        site.drain()
+    assert (codes(site), lane(site)["state"]) == ([], "open")
+    site.network.then(answered(404))
+    site.sign_up("more")
+    site.drain()
+    assert codes(site) == ["lane_unsteady"]

@@ -38,7 +38,7 @@ def test_a_lane_is_paused_and_let_go_on(programme: Programme) -> None:
     assert client.post(path, data={**form, "why": "they asked for it"}).status_code == 303
     programme.services.drain()
     said = programme.read("/delivery")
-    assert f"{LANE} is closed since" in said
+    assert f"{LANE} is paused since" in said
     assert "they asked for it" in said
     assert "Waits to be sent" in programme.read("/conversions")
     assert "Pause Jo (dashboard) they asked for it lane partnerstack/tracking" in programme.read(

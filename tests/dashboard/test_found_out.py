@@ -123,10 +123,10 @@ TROUBLES = {
     ),
     "half of the answers fail": Told(
         fails_half_of_the_time,
-        "/delivery",
-        "4 accepted, 4 “try later”, 0 refused",
+        "/",
+        "partnerstack/tracking: 4 of 8 tries of the last 15 minutes were accepted",
         "status",
-        "4 of 8 accepted",
+        "error  partnerstack/tracking: 4 of 8 tries of the last 15 minutes were accepted.",
     ),
 }
 

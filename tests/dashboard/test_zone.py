@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -18,6 +19,7 @@ from flask_s2s.operations.report import days, overview, partners, total
 from tests.cli.runner import cli_runner
 from tests.dashboard.programme import Programme
 from tests.dashboard.test_numbers import sums
+from tests.dashboard.test_verdict import has_everything
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -112,3 +114,18 @@ def test_a_zone_that_is_none_is_refused() -> None:
         Settings.from_mapping({"SECRET_KEY": "a" * 32, "S2S_REPORT_ZONE": "Europe/Berln"})
     read = Settings.from_mapping({"SECRET_KEY": "a" * 32, "S2S_REPORT_ZONE": "utc"})
     assert read.report_zone is timezone.utc
+
+
+def test_the_verdict_and_the_checks_are_in_the_reports_zone(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    with closing(Programme(tmp_path, sqlite_url, S2S_REPORT_ZONE="Europe/Berlin")) as programme:
+        has_everything(programme)
+        lane = "partnerstack/api"
+        now = programme.clock.now()
+        programme.services.supervisor.breakers.pause(lane, "their night", None, now)
+        for page in ("/", "/settings"):
+            said = programme.read(page)
+            assert f"{lane} is paused by hand since 2026-01-01 01:00 CET, until" in said
+            assert "partnerstack/tracking rests until 01:10:00 CET" in said
+            assert "UTC" not in said

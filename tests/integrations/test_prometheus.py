@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,25 @@ def test_attempts_are_counted_by_lane_and_outcome_and_timed(
     assert found["s2s_database_up", ()] == 1
 
 
+def test_what_is_answered_404_is_counted_by_itself(shop: Shop) -> None:
+    shop.network.then(answered(404), answered(429))
+    shop.sign_up("1")
+    shop.sign_up("2")
+    shop.services.drain()
+    found = shop.metrics()
+    assert found["s2s_attempts_total", ("partnerstack/tracking", "not_found")] == 1
+    assert found["s2s_attempts_total", ("partnerstack/tracking", "retry_later")] == 1
+
+
+def test_a_lane_that_is_paused_for_a_time_is_told_from_one_that_is_closed(shop: Shop) -> None:
+    lane, now = "partnerstack/tracking", shop.clock.now()
+    for until, paused in ((now + timedelta(hours=4), 1), (None, 0)):
+        shop.services.supervisor.breakers.pause(lane, "their night", until, now)
+        found = shop.metrics()
+        assert found["s2s_lane_closed", (lane,)] == 1
+        assert found["s2s_lane_paused", (lane,)] == paused
+
+
 def test_landings_are_counted_kept_or_ignored_by_why(shop: Shop) -> None:
     client = shop.app.test_client()
     client.get("/?ps_xid=abcdefgh1234", headers=HUMAN)
@@ -144,6 +164,7 @@ def test_a_closed_lane_is_a_gauge_and_a_signal_until_it_opens(shop: Shop) -> Non
         found = shop.metrics()
         assert found["s2s_lane_closed", ("partnerstack/tracking",)] == 1
         assert found["s2s_lane_closed", ("partnerstack/api",)] == 0
+        assert found["s2s_lane_paused", ("partnerstack/tracking",)] == 0
         assert found["s2s_open", ("held",)] == 1
         since = found["s2s_lane_closed_timestamp_seconds", ("partnerstack/tracking",)]
         assert since == shop.clock.now().timestamp()

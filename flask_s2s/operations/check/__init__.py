@@ -6,6 +6,7 @@ network's own address.
 
 from __future__ import annotations
 
+from datetime import timezone, tzinfo
 from typing import Any
 
 from ...services import Services
@@ -19,14 +20,20 @@ from .findings import Finding
 from .findings import Level as Level
 
 
-def check(services: Services, *, wsgi_app: Any = None, site: str | None = None) -> list[Finding]:
-    """Look at everything. `site` is the host that visitors use, if it is known."""
+def check(
+    services: Services,
+    *,
+    wsgi_app: Any = None,
+    site: str | None = None,
+    zone: tzinfo = timezone.utc,
+) -> list[Finding]:
+    """Look at everything, with times in that zone. `site` is the host that visitors use, if known."""
     stored = list(database.look(services))
     usable = all(finding.level is not Level.ERROR for finding in stored)
     return [
         *configuration.look(services, wsgi_app, site),
         *stored,
-        *(deliveries.look(services) if usable else ()),
+        *(deliveries.look(services, zone) if usable else ()),
         *network.look(services, proved=usable and _is_proved(services)),
     ]
 
@@ -35,12 +42,15 @@ def _is_proved(services: Services) -> bool:
     return any(lane.count.last_success is not None for lane in lanes(services))
 
 
-def outstanding(services: Services) -> list[Finding]:
-    """Return what `flask s2s status` says below its tables: what needs attention, then what is to be known."""
+def outstanding(services: Services, zone: tzinfo) -> list[Finding]:
+    """Return what `flask s2s status` says below its tables: what needs attention, then what is to be known.
+
+    Its times are in that zone.
+    """
     now = services.clock.now()
     today, a_day = services.touches.today(now), services.settings.click_day
     found = [
-        *deliveries.look(services),
+        *deliveries.look(services, zone),
         *clicks.look(collectors(services, now), today, a_day),
     ]
     errors = [one for one in found if one.level is Level.ERROR]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import timedelta, tzinfo
 
 from ...rules.dependencies import PROOF
 from ...rules.states import ALARMING, GIVEN_UP, Status
@@ -11,29 +11,38 @@ from ...runtime.embedded import SILENCE, nobody_drains
 from ...services import Services
 from ...store.losses import CLICK
 from ...store.outbox.heartbeat import EXPIRING, LATELY, STUBBORN, Summary
-from ...store.outbox.lanes import BY_HAND, PAUSED
+from ...store.outbox.lanes import BY_HAND, PAUSED, Closed
 from ..lanes import Lane, could_go, lanes, read_with
-from .findings import Finding
+from .findings import Finding, moment
 
 #: For how long a test record that should not be one stays an alarm.
 TEST_ALARM = timedelta(days=7)
 
 
 def look(
-    services: Services, summary: Summary | None = None, known: list[Lane] | None = None
+    services: Services,
+    zone: tzinfo,
+    summary: Summary | None = None,
+    known: list[Lane] | None = None,
 ) -> Iterator[Finding]:
     """Look at the outbox, the verification, the lanes and the worker: what `status` says, and a page.
 
-    A caller that has the summary and the lanes brings them: each is counted once.
+    Times are told in that zone. A caller that has the summary and the lanes brings them: each is
+    counted once.
     """
     if summary is None:
         summary = services.supervisor.summary(all_counts=False)
     known = lanes(services) if known is None else known
-    yield from _outbox(services, summary, known)
-    yield from _worker(services, summary, known)
+    yield from _outbox(services, summary)
+    yield from _verified(services, summary, zone)
+    for lane in known:
+        yield from _tried(services, lane, zone)
+    for breaker in services.supervisor.breakers.closed():
+        yield _closed(services, breaker, zone)
+    yield from _worker(services, summary, known, zone)
 
 
-def _outbox(services: Services, summary: Summary, known: list[Lane]) -> Iterator[Finding]:
+def _outbox(services: Services, summary: Summary) -> Iterator[Finding]:
     invalid = summary.failed_lately.get(Status.INVALID, 0)
     if invalid:
         yield Finding.error(
@@ -61,38 +70,53 @@ def _outbox(services: Services, summary: Summary, known: list[Lane]) -> Iterator
     yield from undelivered(summary)
     yield from _long_dead(summary)
     yield from _lost(services)
-    yield from _verified(services, summary)
-    yield from _lanes(services, known)
-    for breaker in services.supervisor.breakers.closed():
-        yield Finding.error(
+
+
+def _closed(services: Services, breaker: Closed, zone: tzinfo) -> Finding:
+    since = moment(breaker.since, zone)
+    if not breaker.by_hand:
+        return Finding.error(
             "conversions",
-            f"{breaker.lane} is held since {breaker.since:%Y-%m-%d %H:%M} UTC: {breaker.reason}",
+            f"{breaker.lane} is held since {since}: {breaker.reason}",
             correction(services, breaker.lane, breaker.reason)
             or "Nothing to do: it is tried again by itself.",
             code="lane_closed",
         )
+    words = breaker.reason.removeprefix(BY_HAND)
+    remedy = correction(services, breaker.lane, breaker.reason)
+    if breaker.for_a_time:
+        # It is meant so, and ends by itself.
+        said = f"{breaker.lane} is paused by hand until {moment(breaker.probe_at, zone)}{words}"
+        return Finding.note("conversions", said, remedy, code="lane_paused")
+    said = f"{breaker.lane} is paused by hand since {since}, until somebody resumes it{words}"
+    return Finding.error("conversions", said, remedy, code="lane_paused")
 
 
-def _lanes(services: Services, known: list[Lane]) -> Iterator[Finding]:
-    for lane in known:
-        if lane.closed is None and lane.rests_until is not None:
-            yield Finding.note(
-                "conversions",
-                f"{lane.count.lane} rests until {lane.rests_until:%H:%M:%S} UTC: its network asked to slow down",
-                "Nothing to do: what waits goes out by itself then.",
-                code="lane_rests",
-            )
-        if not lane.fails(services.clock.now()):
-            continue
+def _tried(services: Services, lane: Lane, zone: tzinfo) -> Iterator[Finding]:
+    name, lately = lane.count.lane, "tries of the last 15 minutes"
+    answers = "`flask s2s list --group error` has what was answered."
+    if lane.closed is None and lane.rests_until is not None:
+        yield Finding.note(
+            "conversions",
+            f"{name} rests until {lane.rests_until.astimezone(zone):%H:%M:%S %Z}: its network asked to slow down",
+            "Nothing to do: what waits goes out by itself then.",
+            code="lane_rests",
+        )
+    if lane.fails:
         last = lane.count.last_success
-        said = "it began" if last is None else f"{last:%Y-%m-%d %H:%M} UTC"
+        began = "it began" if last is None else moment(last, zone)
         yield Finding.error(
             "conversions",
-            f"{lane.count.lane}: nothing has been accepted since {said}, in {lane.tried} tries of the"
-            " last 15 minutes",
-            f"`flask s2s list --group error` has what was answered. A wrong path in {_address(services, lane.count.lane)}"
-            " is answered 404.",
+            f"{name}: nothing has been accepted since {began}, in {lane.tried} {lately}",
+            f"{answers} A wrong path in {_address(services, name)} is answered 404.",
             code="lane_fails",
+        )
+    elif lane.state == "unsteady":
+        yield Finding.error(
+            "conversions",
+            f"{name}: {lane.accepted} of {lane.tried} {lately} were accepted",
+            f"{answers} What was not accepted is tried again by itself.",
+            code="lane_unsteady",
         )
 
 
@@ -168,12 +192,12 @@ def _lost(services: Services) -> Iterator[Finding]:
         )
 
 
-def _verified(services: Services, summary: Summary) -> Iterator[Finding]:
+def _verified(services: Services, summary: Summary, zone: tzinfo) -> Iterator[Finding]:
     seen = services.supervisor.verification_queue.test_seen()
     if seen is not None and services.clock.now() - seen <= TEST_ALARM:
         yield Finding.error(
             "verification",
-            f"a record came back as a test, last {seen:%Y-%m-%d %H:%M} UTC: nobody is paid for it",
+            f"a record came back as a test, last {moment(seen, zone)}: nobody is paid for it",
             "Set S2S_TOKEN and the API keys to production ones, then ask the network to move these.",
             code="test_records",
         )
@@ -224,7 +248,9 @@ def unread(services: Services) -> Iterator[Finding]:
     )
 
 
-def _worker(services: Services, summary: Summary, known: list[Lane]) -> Iterator[Finding]:
+def _worker(
+    services: Services, summary: Summary, known: list[Lane], zone: tzinfo
+) -> Iterator[Finding]:
     now, seen = services.clock.now(), summary.worker_seen
     remedy = (
         "Start `flask s2s work` (with Celery: a worker and a beat), or set S2S_WORKER to embedded "
@@ -242,7 +268,7 @@ def _worker(services: Services, summary: Summary, known: list[Lane]) -> Iterator
     if late is not None and now - late > SILENCE:
         yield Finding.error(
             "worker",
-            f"what could go waits since {late:%Y-%m-%d %H:%M} UTC",
+            f"what could go waits since {moment(late, zone)}",
             "Does a worker run, and is it fast enough: S2S_CONCURRENCY, S2S_RATE, a second one?",
             code="late",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, tzinfo
 from enum import Enum
 
 
@@ -15,6 +16,11 @@ class Level(str, Enum):
 
     def __str__(self) -> str:
         return str(self.value)
+
+
+def moment(at: datetime, zone: tzinfo) -> str:
+    """Return a time of a finding, in the zone of who reads it, and with its name."""
+    return f"{at.astimezone(zone):%Y-%m-%d %H:%M %Z}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,7 @@ from sqlalchemy import (
 from ...conversion import Signup
 from ...rules.attribution import Reason
 from ...rules.states import ACCEPTED, ALARMING, OPEN, QUEUED, Status
+from ..attempts import NOT_FOUND
 from ..dialects.statements import least, unindexed, upsert
 from ..schema import Tables
 from ..transactions import write
@@ -39,8 +40,6 @@ EXPIRING = timedelta(days=5)
 #: From this many tries on, and after this long, an undelivered conversion is stuck.
 STUBBORN = 5
 _PATIENCE = timedelta(hours=1)
-#: The answer to a click ID that the network does not know, or to a path that is wrong.
-_NOT_FOUND = 404
 #: More than these are not looked at one by one: they are no stranger's.
 _HANDFUL = 100
 #: From so many missing sign-ups on, where no more are on record, it is more than somebody's links.
@@ -195,7 +194,7 @@ class Heartbeat:
             select(func.count())
             .select_from(rows)
             .join(tried, last)
-            .where(rows.c.id.in_(ids), tried.c.http_status == _NOT_FOUND)
+            .where(rows.c.id.in_(ids), tried.c.http_status == NOT_FOUND)
         )
         number = connection.scalar(unknown) or 0
         return number if number <= self._went_well(connection, now, ACCEPTED, number) else 0

@@ -132,6 +132,11 @@ class Closed:
         return self.reason.startswith(BY_HAND)
 
     @property
+    def for_a_time(self) -> bool:
+        """Whether an operator paused it, and it opens by itself."""
+        return self.by_hand and not self.endless
+
+    @property
     def endless(self) -> bool:
         """Whether it stays closed until somebody resumes it."""
         return self.probe_at >= UNTIL_RESUMED
