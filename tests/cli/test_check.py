@@ -62,7 +62,7 @@ def test_check_of_a_site_that_is_well(site: Site) -> None:
         ({"S2S_TOKEN": lambda: 1 / 0}, "token", "error", "ZeroDivisionError"),
         ({"S2S_TOKEN": None, "S2S_TOKEN_FILE": "/no/file"}, "token", "error", "cannot be read"),
         ({"S2S_PARTNERSTACK_URL": "http://127.0.0.1:5001"}, "network", "error", "credits nobody"),
-        ({"S2S_DRY_RUN": True}, "token", "note", "nothing is sent"),
+        ({"S2S_DRY_RUN": True}, "conversions", "note", "is not sent"),
         ({"SECRET_KEY": "dev"}, "signing key", "error", "secrets.token_hex"),
         ({"S2S_COOKIE_DOMAIN": "other.org"}, "cookie", "error", "may not set"),
         ({"S2S_COOKIE_DOMAIN": "co.uk"}, "cookie", "error", "browsers drop"),

@@ -160,3 +160,32 @@ def test_a_lane_that_fails_is_no_open_one(programme: Programme) -> None:
     assert said in programme.read("/delivery")
     status = cli_runner(programme.app).invoke(s2s, ["status"]).stdout
     assert "partnerstack/tracking fails none yet" in " ".join(status.split())
+
+
+def test_a_customer_whose_sign_up_did_not_get_through_is_not_only_credited(
+    programme: Programme,
+) -> None:
+    programme.line.instead = lambda _: answered(400, '{"message": "meta does not match"}')
+    programme.signs_up("1", "ada")
+    programme.services.drain()
+    programme.line.instead = lambda _: answered(401)
+    programme.signs_up("2", "ada")
+    programme.services.drain()
+    programme.signs_up("it's", "ada")
+    refused, held, waits = (programme.read(f"/customer?key={key}") for key in ("1", "2", "it's"))
+    assert "Credited to Ada & Co" in refused
+    assert "signed cookie. Refused : meta does not match." in refused
+    assert "The network does not take our credential" in held
+    assert "The sign-up goes out once that works." in held
+    assert "The sign-up waits for its first try" in waits
+    assert """flask s2s explain 'it'"'"'s'""" in waits
+
+
+def test_nothing_moves_on_a_site_that_sends_nothing(tmp_path: Path, sqlite_url: str) -> None:
+    with closing(Programme(tmp_path, sqlite_url, S2S_DRY_RUN=True)) as programme:
+        told = cli_runner(programme.app).invoke(s2s, ["status"])
+        for said in (programme.read("/"), told.stdout, programme.read("/settings")):
+            assert said.count("S2S_DRY_RUN is on: what is recorded is not sent") == 1
+            assert "Everything moves" not in said
+        programme.signs_up("1", "ada")
+        assert "S2S_DRY_RUN was on: nothing was sent." in programme.read("/conversions/1")

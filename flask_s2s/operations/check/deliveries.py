@@ -33,6 +33,13 @@ def look(
     if summary is None:
         summary = services.supervisor.summary(all_counts=False)
     known = lanes(services) if known is None else known
+    if services.settings.dry_run:
+        yield Finding.note(
+            "conversions",
+            "S2S_DRY_RUN is on: what is recorded is not sent",
+            "Switch it off to send what is recorded from then on.",
+            code="dry_run",
+        )
     yield from _outbox(services, summary)
     yield from _verified(services, summary, zone)
     for lane in known:
