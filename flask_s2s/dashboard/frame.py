@@ -79,13 +79,13 @@ class Frame:
 
     def let_in(self) -> None:
         """Ask the host who this is: nobody gets a 404, who may only look gets no further than that."""
-        who = self._access(request)
+        who: object = self._access(request)
         if who is None:
             abort(404)
-        if not isinstance(who, View | Act):
+        if not isinstance(who, View | Act) or type(who.name) is not str or not who.name:
             raise UsageError(
                 "access= of the dashboard must return View(name), Act(name) or None, "
-                f"not {type(who).__name__}"
+                f"with a name of text, not {who!r}"
             )
         g.s2s_dashboard_who = who
         if any("\0" in value for value in request.values.values()):
@@ -190,6 +190,8 @@ class Frame:
 
     def on_usage(self, error: UsageError) -> Response:
         """A filter in the address that cannot be: say which, and keep the others."""
+        if not hasattr(g, "s2s_dashboard_who"):
+            raise error
         names = error.names if isinstance(error, BadFilter) else ()
         rule, onward = request.url_rule, None
         # Of an address that acts nothing is left out: it would act on more.

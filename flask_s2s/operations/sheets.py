@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
@@ -20,6 +21,11 @@ from .words import GROUP_OF
 NAMES = {"partner": ("partner_key",), "sub-id": ("partner_key", "sub_id"), "day": ("day",)}
 _NUMBERS = ("clicks", "signups", "confirmed")
 _MONEY = ("currency", "paid_minor", "refunded_minor", "net_minor")
+
+
+#: Where a formula may begin: with a text, and behind what parts the cells of a line in some countries
+#: (a semicolon) or when a text is pasted. Some letters are of full width in Asia.
+_FORMULA = re.compile(r"(\A|[;\t\r\n])(?=\s*[=+@\-\uff1d\uff0b\uff20\uff0d])")
 
 
 def report_head(by: str) -> tuple[str, ...]:
@@ -115,9 +121,7 @@ def lines(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> Iterator[str]:
 
 def cell(value: Any) -> Any:
     """Return a value as it is written: a text that a spreadsheet would run as a formula is quoted."""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return f"'{value}"
-    return value
+    return _FORMULA.sub(r"\1'", value) if isinstance(value, str) else value
 
 
 def _line(values: Iterable[Any]) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import html
 import re
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from flask import Flask
 
 from flask_s2s import S2S
+from flask_s2s.dashboard import Act, View
 from flask_s2s.dashboard.safety import Forms
+from flask_s2s.errors import UsageError
 from flask_s2s.rules.attribution import Reason
 from tests.dashboard.programme import HOSTILE, Programme, token_in
 
@@ -50,6 +53,15 @@ def addresses(app: Flask) -> list[tuple[str, str]]:
 def test_a_dashboard_without_a_word_on_access_is_a_mistake() -> None:
     with pytest.raises(TypeError, match="access"):
         S2S().dashboard()  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("who", [Act(7), View(None), Act(""), "ann"])  # type: ignore[arg-type]
+def test_who_has_no_name_is_a_mistake_that_is_told(tmp_path: Path, who: object) -> None:
+    app = Flask(__name__, instance_path=str(tmp_path))
+    app.config.update(TESTING=True, SECRET_KEY="k" * 32)
+    app.register_blueprint(S2S(app).dashboard(access=lambda request: who), url_prefix="/partners")
+    with pytest.raises(UsageError, match=r"View\(name\), Act\(name\) or None, with a name of text"):
+        app.test_client().get("/partners/")
 
 
 def test_nobody_finds_any_of_it_without_access(programme: Programme) -> None:
@@ -104,7 +116,13 @@ def test_a_form_of_another_site_or_of_another_person_changes_nothing(programme: 
     client = programme.client()
     token = token_in(client.get("/partners/settings").text, "/settings/check")
     path = "/partners/settings/check"
-    for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
+    for headers in (
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://["},
+        {"Origin": "http://localhost@evil.example"},
+    ):
         assert client.post(path, data={"token": token}, headers=headers).status_code == 409
     assert client.post(path, data={"token": "forged"}).status_code == 409
     # A token is for one person: this is a colleague's, who may do the same.

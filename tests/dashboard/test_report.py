@@ -84,11 +84,23 @@ def test_sub_ids_are_told_with_their_partner(programme: Programme) -> None:
     assert only["total"]["signups"] == 6
 
 
-def test_a_sub_id_is_no_formula(programme: Programme) -> None:
-    click = Click(click_id="c1", at=programme.clock.now(), partner_key="ada", sub_ids=("=cmd()",))
+@pytest.mark.parametrize(
+    ("sub_id", "written"),
+    [
+        ("=cmd()", "'=cmd()"),
+        ("\uff1dcmd()", "'\uff1dcmd()"),
+        (" -1", "' -1"),
+        ("x;=cmd();y", "x;'=cmd();y"),
+        ("x; @cmd()", "x;' @cmd()"),
+        ("a-b=c;d", "a-b=c;d"),
+    ],
+)
+def test_a_sub_id_is_no_formula(programme: Programme, sub_id: str, written: str) -> None:
+    """Nor is a part of one, where a spreadsheet parts the cells of a line at a semicolon."""
+    click = Click(click_id="c1", at=programme.clock.now(), partner_key="ada", sub_ids=(sub_id,))
     programme.services.track_signup(customer_key="1", click=click)
     (row,) = csv.DictReader(io.StringIO(report(programme, "--by", "sub-id", "--csv", "-").stdout))
-    assert row["sub_id"] == "'=cmd()"
+    assert row["sub_id"] == written
 
 
 @pytest.mark.parametrize(

@@ -26,17 +26,18 @@ _UNSEEN = re.compile(
     "[\x00-\x08\t\n\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u180b-\u180f\u200b-\u200f"
     "\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]"
 )
-#: A parameter's name, in capitals or behind whatever a tool has made of "&" and "?"; as one of a list
-#: (`[]`, `[0]`, `.0`); and whatever a tool, or a keyboard, has made of "=". A colon is one only where
-#: the name begins: within another parameter people write about it (`q=ps_xid: ...`).
+#: A parameter's name, in capitals, escaped for Markdown (`ps\_xid`), or behind whatever a tool has
+#: made of "&" and "?"; as one of a list (`[]`, `[0]`, `.0`); and whatever a tool, or a keyboard, has
+#: made of "=". A colon is one only where the name begins: within another parameter people write about
+#: it (`q=ps_xid: ...`).
 _NAMED = re.compile(
     rf"(?:(?P<first>\A[?\s{_UNSEEN.pattern[1:]}*)|(?<![A-Za-z0-9_-])|(?<=u0026)|(?<=&amp)|\Aamp)"
-    rf"(?:ps_xid|gsxid)(?:\[\d*\]|\.\d)?[\s{_UNSEEN.pattern[1:]}*"
+    rf"(?:ps\\?_xid|gsxid)(?:\[\d*\]|\.\d)?[\s{_UNSEEN.pattern[1:]}*"
     r"(?:[=\uff1d]|\\u003d|(?(first):|(?!)))+(?P<value>.*)",
     re.IGNORECASE | re.DOTALL,
 )
-#: What stands before an ID that was copied with its quotes.
-_BEFORE = re.compile(r"[\s\"'`\u2018-\u201e\u00ab\u00bb]*")
+#: What stands before an ID that was copied with its quotes, also those of Windows, which are no UTF-8.
+_BEFORE = re.compile(r"[\s\"'`\u2018-\u201e\u00ab\u00bb\ufffd]*")
 #: Names of its parameter, which tools and people leave where the ID belongs.
 _NAMES = frozenset("psxid gsxid psclickid psclickxid partnerstackclickid psid yourpsxid".split())
 
