@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Protocol
 
 
@@ -17,18 +17,6 @@ class Clock(Protocol):
     def now(self) -> datetime:
         """Return the present moment, aware, in UTC."""
         ...
-
-
-class SystemClock:
-    """The machine's own clock."""
-
-    # Looked up when called: a host's tests put another clock there (freezegun).
-    def now(self) -> datetime:
-        return datetime.now(timezone.utc)
-
-    def monotonic(self) -> float:
-        """Return the seconds counted since some moment; nobody can set that clock."""
-        return time.monotonic()
 
 
 def counting(clock: Clock) -> Callable[[], float]:

@@ -27,7 +27,7 @@ from .capture.evidence import Environ
 from .capture.visitors import visitors_of
 from .click import Click
 from .click.record import RecordSigner
-from .clock import Clock, SystemClock, counting
+from .clock import Clock, counting
 from .config.builtin import built_in
 from .config.parsing import RANDOM_KEY, SHORTEST_KEY
 from .config.settings import Settings
@@ -58,7 +58,7 @@ from .store.audit import Audit, Blocks
 from .store.background import Background, Write
 from .store.bindings import Bindings
 from .store.clicks import Touches
-from .store.database.clock import DatabaseClock, Witness
+from .store.database.clock import DatabaseClock, SystemClock, Witness
 from .store.database.storage import Storage
 from .store.losses import CLICK, Losses
 from .store.outbox.outbox import Outbox

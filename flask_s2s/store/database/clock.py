@@ -14,8 +14,9 @@ So has the window of a click, where a conversion wants it, and so has the time o
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Protocol
 
 from sqlalchemy import Connection, Engine, Table, select, update
@@ -40,6 +41,18 @@ class Machine(Protocol):
     def now(self) -> datetime: ...
 
     def monotonic(self) -> float: ...
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    # Looked up when called: a host's tests put another clock there (freezegun).
+    def now(self) -> datetime:
+        return datetime.now(timezone.utc)
+
+    def monotonic(self) -> float:
+        """Return the seconds counted since some moment; nobody can set that clock."""
+        return time.monotonic()
 
 
 class DatabaseClock:
