@@ -36,6 +36,7 @@ from markupsafe import Markup
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.datastructures import Headers
 
+from .capture.chain import has_token
 from .capture.cookie import for_one_visitor
 from .capture.landing import refused_because
 from .capture.token import host_of
@@ -172,7 +173,8 @@ def _replied(services: Services, visit: Visit, headers: Headers) -> WSGIApplicat
         return []
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        return Reply(services, environ, start_response, visit).of(nothing)
+        came_with = has_token(environ)
+        return Reply(services, environ, start_response, visit, has_token=came_with).of(nothing)
 
     return app
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from os import getpid
 from typing import TYPE_CHECKING, Any
 
-from .capture.chain import came, has_token, hide
+from .capture.chain import came, hide
 from .capture.cookie import (
     Headers,
     expire_cookie,
@@ -68,11 +68,15 @@ class Reply:
         environ: WSGIEnvironment,
         start_response: StartResponse,
         visit: Visit,
+        *,
+        has_token: bool,
     ) -> None:
+        """`has_token`: a token came in the request's address, or in that of the page before."""
         self._services = services
         self._environ = environ
         self._start = start_response
         self._visit = visit
+        self._has_token = has_token
 
     def of(self, app: WSGIApplication) -> Iterable[bytes]:
         """Let the app answer, or send the browser elsewhere."""
@@ -93,7 +97,7 @@ class Reply:
             headers = told_to_nobody(headers)
         elif came_as.told:
             headers = told_to_the_site(headers, has_token=came_as.has_token)
-        if has_token(self._environ):
+        if self._has_token:
             headers = reported_to_nobody(headers)
         if not (
             visit.is_landing or visit.click or visit.expires or visit.uncached or visit.has_token
@@ -123,9 +127,10 @@ class Reply:
         settings, click = self._services.settings, visit.click
         if click is None:
             return expiring(self._services, self._environ) if visit.expires else []
+        now = self._services.clock.now()
         # A cookie that outlived its click's window would only be carried about.
-        expires = click.at + settings.window_of(click.network)
-        left = (expires - self._services.clock.now()).total_seconds()
+        expires = self._services.signer.expires(click)
+        left = (expires - now).total_seconds()
         domain = settings.cookie_domain
         if domain == "auto":
             domain = registrable_domain(self._environ.get("HTTP_HOST", ""))
@@ -195,21 +200,19 @@ class S2SMiddleware:
     def _look(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         query, referer = environ.get("QUERY_STRING") or "", environ.get("HTTP_REFERER", "")
         brings = self._formats.may_be_in(query) or self._formats.may_be_in(referer)
-        visit = self._arrive(environ) if brings or self._services.visitors.asks else None
+        visit = None
+        if brings or self._services.visitors.asks:
+            try:
+                visit = self._services.visitors.arrive(environ)
+            except Exception:
+                log.exception("s2s.click.failed", extra={"action": "click.failed"})
         if self._expose:
             environ[CLICK] = self._click_of(environ)
-        if brings:
-            hide(environ)
+        has_token = brings and hide(environ)
         if visit is None:
             return self.app(environ, start_response)
-        return Reply(self._services, environ, start_response, visit).of(self.app)
-
-    def _arrive(self, environ: WSGIEnvironment) -> Visit | None:
-        try:
-            return self._services.visitors.arrive(environ)
-        except Exception:
-            log.exception("s2s.click.failed", extra={"action": "click.failed"})
-            return None
+        reply = Reply(self._services, environ, start_response, visit, has_token=has_token)
+        return reply.of(self.app)
 
     def _click_of(self, environ: WSGIEnvironment) -> Click | None:
         try:

@@ -21,7 +21,6 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from . import threads
 from .capture.consent import withdraw
 from .capture.evidence import Environ
 from .capture.visitors import visitors_of
@@ -46,21 +45,14 @@ from .rules.identity import identities
 from .runtime import deferred
 from .runtime.embedded import threads_are_suspended
 from .runtime.supervisor import Supervisor
-from .signals import (
-    click_captured,
-    click_ignored,
-    click_not_stored,
-    conversion_lost,
-    conversion_recorded,
-    tell,
-)
+from .signals import tell
 from .store.audit import Audit, Blocks
 from .store.background import Background, Write
 from .store.bindings import Bindings
 from .store.clicks import Touches
 from .store.database.clock import DatabaseClock, SystemClock, Witness
 from .store.database.storage import Storage
-from .store.losses import CLICK, Losses
+from .store.losses import Losses
 from .store.outbox.outbox import Outbox
 from .store.privacy.erasing import Erased, Erasing, Withdrawals
 from .store.privacy.keyring import Keyring
@@ -94,10 +86,6 @@ def _no_session() -> Session | None:
 
 def _nothing() -> None:
     pass
-
-
-#: After how long a row that had no table yet is tried again, in seconds.
-_SOON = 0.1
 
 
 class Services:
@@ -134,24 +122,20 @@ class Services:
         refresh: dict[str, Any] = {}
         if clock is database_clock:
             refresh["refresh"] = database_clock.refresh
-        rates = (settings.click_rate, settings.click_day)
-        self.touches = Touches(
-            engine,
-            tables,
-            *rates,
-            threads.in_turn,
-            self._store_later,
-            lambda: storage.begun,
-            not_stored=self._click_not_stored,
-            after_all=lambda reason: self.losses.count(CLICK, reason, -1),
-            **refresh,
-        )
-        storage.at_fork = self.touches.close
         background = Background(
             wait=settings.record_wait.total_seconds(), inline=self._writes_inline
         )
         #: What was lost, by reason.
-        self.losses = Losses(engine, tables, clock, background.later)
+        self.losses = Losses(engine, tables, clock, background.later, self._tell)
+        self.touches = Touches(
+            storage,
+            background,
+            self.losses,
+            rate=settings.click_rate,
+            day=settings.click_day,
+            **refresh,
+        )
+        storage.at_fork = self.touches.close
         self._withdrawals = Withdrawals(storage, Erasing(tables), clock, background)
         self.visitors = visitors_of(
             settings,
@@ -161,8 +145,7 @@ class Services:
             clock=clock,
             chance=secrets.token_bytes,
             shut=witness.shut,
-            captured=lambda click: self._tell(click_captured, click=click),
-            passed_over=lambda reason: self._tell(click_ignored, reason=reason),
+            tell=self._tell,
             static=static_path,
             erase=self._withdrawals.soon,
         )
@@ -199,8 +182,8 @@ class Services:
             ),
             wake=supervisor.wake,
             session_in_use=session_in_use,
-            recorded=lambda delivery: self._tell(conversion_recorded, delivery=delivery),
-            lost=self._conversion_lost,
+            losses=self.losses,
+            tell=self._tell,
             **refresh,
         )
         #: The process in which `start_serving` was called last.
@@ -414,27 +397,6 @@ class Services:
         self._at_first_request = lambda: None
         if not self.supervisor.start():
             self.serving_pid = 0
-
-    def _store_later(self, run: Callable[[], object], stored: Callable[[], object]) -> bool:
-        """Have a click's row tried again, where a file of our own may not have its tables yet.
-
-        Soon: until then nobody who asks for what is kept of its visitor finds it.
-        """
-
-        def made() -> object:
-            self.storage.create_ours()
-            return run()
-
-        write = Write(run=made, stored=lambda _: stored())
-        return self.storage.ours and self.recorder.background.later(write, _SOON)
-
-    def _click_not_stored(self, reason: str) -> None:
-        self.losses.count(CLICK, reason)
-        self._tell(click_not_stored, reason=reason)
-
-    def _conversion_lost(self, kind: str, customer_key: str | None, reason: str) -> None:
-        self.losses.count(kind, reason)
-        self._tell(conversion_lost, kind=kind, customer_key=customer_key, reason=reason)
 
     def _writes_inline(self) -> bool:
         """Whether a report is written in the caller's thread: no other could, or should, do it."""

@@ -23,8 +23,6 @@ from threading import Thread, get_native_id
 from time import monotonic
 from typing import Any, Generic, Protocol, TypeVar
 
-T = TypeVar("T")
-
 #: The module that a process has loaded whose threads gevent has patched.
 GEVENT = "gevent.monkey"
 
@@ -64,11 +62,6 @@ def queue() -> SimpleQueue[Any]:
 def lock() -> Any:
     """Return a lock that real threads share with pages. No greenlet may wait while it holds it."""
     return _real("_thread", "allocate_lock")()
-
-
-def in_turn(name: str, write: Callable[[T], None]) -> InThread[T]:
-    """Return what writes in such a thread, one after the other."""
-    return InThread(name, write)
 
 
 def patched() -> Any | None:

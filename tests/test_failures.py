@@ -89,7 +89,7 @@ FAILURES: dict[str, list[Protection]] = {
         ),
         Protection(
             where="Reply._headers",
-            code="if has_token(self._environ):",
+            code="if self._has_token:",
             without="if False:",
             test="carrying/test_carrying.py::test_no_collector_of_reports_is_told_a_token",
         ),
@@ -629,7 +629,7 @@ FAILURES: dict[str, list[Protection]] = {
         ),
         Protection(
             where="Touches._make_writer",
-            code='self._in_thread("s2s-click", lambda touch: self._insert(self._engine(), touch))',
+            code='threads.InThread[Touch]("s2s-click", lambda touch: self._insert(self._engine(), touch))',
             without="lambda touch: self._insert(engine, touch)",
             test="servers/test_gevent.py::test_a_driver_that_waits_holds_no_page[a landing]",
         ),

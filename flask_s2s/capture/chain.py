@@ -52,13 +52,14 @@ def came(environ: dict[str, Any]) -> tuple[str, str]:
 
 def has_token(environ: dict[str, Any]) -> bool:
     """Say whether the page's address, or that of the page before, came with a token."""
-    return any(PARAMETER in address for address in came(environ))
+    query, referer = came(environ)
+    return PARAMETER in query or PARAMETER in referer
 
 
-def hide(environ: dict[str, Any]) -> None:
-    """Take the token out of the request, before the app reads it."""
+def hide(environ: dict[str, Any]) -> bool:
+    """Take the token out of the request, before the app reads it; say whether one came."""
     if not has_token(environ):
-        return
+        return False
     environ[_CAME] = came(environ)
     # Servers and proxies write the target down too, each under names of its own.
     for name, text in list(environ.items()):
@@ -69,6 +70,7 @@ def hide(environ: dict[str, Any]) -> None:
                 front, _, rest = text.partition("?")
                 kept = without_token(rest)
                 environ[name] = f"{front}?{kept}" if kept else front
+    return True
 
 
 def is_of_a_page(environ: dict[str, Any]) -> bool:

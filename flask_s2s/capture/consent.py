@@ -16,7 +16,7 @@ log = logging.getLogger("flask_s2s.capture")
 #: What a callable's last answer to this request was.
 _ANSWERED = "flask_s2s.consent"
 #: The visitor withdrew in this very request, whatever the callable still says.
-_WITHDRAWN = "flask_s2s.withdrawn"
+WITHDRAWN = "flask_s2s.withdrawn"
 
 
 class Permission(str, Enum):
@@ -44,7 +44,7 @@ class Consent:
 
     def of(self, environ: dict[str, Any]) -> Permission:
         """Return what this request's visitor says now: a view may have changed it. Never raises."""
-        if has_withdrawn(environ):
+        if WITHDRAWN in environ:
             return Permission.DENIED
         if self._gpc_denies and environ.get("HTTP_SEC_GPC", "").strip() == "1":
             return Permission.DENIED
@@ -65,12 +65,7 @@ class Consent:
 
 def withdraw(environ: dict[str, Any]) -> None:
     """Let the rest of this request be one of a visitor who has said no."""
-    environ[_WITHDRAWN] = True
-
-
-def has_withdrawn(environ: dict[str, Any]) -> bool:
-    """Say whether the visitor has said no in this very request."""
-    return _WITHDRAWN in environ
+    environ[WITHDRAWN] = True
 
 
 def read_answer(answer: object) -> Permission:

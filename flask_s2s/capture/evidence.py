@@ -17,10 +17,10 @@ from ..click.formats import Clicks
 from ..click.record import Kept, RecordSigner
 from ..clock import Clock
 from ..config.settings import Settings
-from ..rules.attribution import Attribution, Reason, earlier, newest_click
+from ..rules.attribution import Attribution, Reason, earlier, newest_click, winner
 from .chain import came, is_of_a_page, query_before, token_in
 from .cookie import read_cookies
-from .landing import ignored_because, winner
+from .landing import ignored_because
 from .token import Carried, TokenSigner
 
 #: What a request is found to have.

@@ -1,4 +1,4 @@
-"""The rules for a landing: whether a person made it, which click is kept, and who may tell of one.
+"""The rules for a landing: whether a person made it, what is kept of it, and who may tell of one.
 
 Only a person's own navigation makes a click. A prefetch, a link preview or a crawler is nobody; an
 `<img>` or `<iframe>` on somebody else's page that loads a partner's link is cookie stuffing. Headers
@@ -12,19 +12,26 @@ A site's service worker may forward the navigation: then the browser says that i
 A page's own script may tell the site of a click where the page is of the same site. A browser says
 where a request comes from, and no script can change that. Without a word of it the request is
 refused: every browser that has `fetch` says it.
+
+Kept of a landing, beside its click's row and for people to look at, are the page, its `utm_*` parameters
+and the host of the page before. Other parameters may be personal, and are left out.
 """
 
 from __future__ import annotations
 
+import json
+import logging
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
-from ..click import Click
+from ..click import MAX_QUERY, valid_host
 from .cookie import registrable_domain
 from .redirects import without_www
+
+log = logging.getLogger("flask_s2s.capture")
 
 #: Crawlers, link previews and mail scanners, in lower case. "bot" is matched as a word's end
 #: ("Googlebot/2.1"), except CUBOT, a maker of telephones. Each alternative begins with a letter and
@@ -49,10 +56,15 @@ _PURPOSES = ("HTTP_SEC_PURPOSE", "HTTP_PURPOSE", "HTTP_X_PURPOSE", "HTTP_X_MOZ")
 _EARLY = re.compile("prefetch|prerender|preview", re.IGNORECASE)
 
 
-def ignored_because(environ: Mapping[str, Any], destination: str = "document") -> str | None:
+def ignored_because(
+    environ: Mapping[str, Any],
+    destination: str = "document",
+    robots: Callable[[str], object] | None = None,
+) -> str | None:
     """Return why this request must not make a click, or None when it may.
 
-    `destination` is what the browser must say that it is for, if it says so.
+    `destination` is what the browser must say that it is for, if it says so; `robots` the site's own
+    word on who is one (`S2S_ROBOTS`).
     """
     if environ.get("REQUEST_METHOD") != "GET":
         return "not_get"
@@ -64,7 +76,14 @@ def ignored_because(environ: Mapping[str, Any], destination: str = "document") -
             return "not_navigation"
     elif said != destination and not (said == "empty" and _is_forwarded(environ)):
         return "not_navigation"
-    return "robot" if _is_robot(environ.get("HTTP_USER_AGENT", "")[:1024].lower()) else None
+    agent = environ.get("HTTP_USER_AGENT", "")[:1024]
+    if _is_robot(agent.lower()):
+        return "robot"
+    try:
+        return "robot" if robots is not None and robots(agent) else None
+    except Exception:
+        log.exception("s2s.robots.failed", extra={"action": "robots.failed"})
+        return None
 
 
 def _opens_no_page(environ: Mapping[str, Any]) -> bool:
@@ -102,18 +121,6 @@ def _robot() -> re.Pattern[str]:
     return re.compile(_ROBOT)
 
 
-def winner(kept: Click | None, new: Click, policy: Literal["last", "first"]) -> Click:
-    """Return the click to keep. `kept` is within its window.
-
-    The same click ID again (a reload, the back button) is not a new click: its time stays.
-    """
-    if kept is None:
-        return new
-    if policy == "first" or (kept.network, kept.click_id) == (new.network, new.click_id):
-        return kept
-    return new
-
-
 def refused_because(
     *,
     scheme: str,
@@ -149,3 +156,52 @@ def refused_because(
     named = allowed is not None and origin in allowed
     ours = allowed is None and (whole_domain or without_www(said.netloc) == without_www(host))
     return None if named or ours else "not_allowed"
+
+
+#: The longest that is kept of an address and of a parameter's value, in characters.
+_ADDRESS, _VALUE = 512, 200
+#: How many parameters, and how many bytes of them all in a row: JSON writes most letters in six.
+_MOST, _BYTES = 10, 2048
+_NAME = re.compile(r"utm_[a-z0-9_]{1,28}\Z")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def kept_of(environ: Mapping[str, Any], query: str, referer: str) -> dict[str, Any]:
+    """Return what is kept of a landing, whose address and page before came as these.
+
+    The page is a host and a path: a scheme would be that of the last proxy. The page before is told
+    where it is another host's.
+    """
+    utm, host = _utm(query), environ.get("HTTP_HOST", "").lower()
+    before = _host_of(referer)
+    page = None
+    if valid_host(host):
+        path = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}" or "/"
+        page = f"{host}{quote(path.encode('latin-1', 'replace'))}"[:_ADDRESS]
+    return {"page": page, "utm": utm, "referrer": before if before != host else None}
+
+
+def _host_of(address: str) -> str | None:
+    if not address:
+        return None
+    try:
+        host = urlsplit(address[:MAX_QUERY]).netloc.lower()
+    except ValueError:
+        return None
+    return host if valid_host(host) else None
+
+
+def _utm(query: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    left = _BYTES
+    for piece in query[:MAX_QUERY].split("&"):
+        name, _, raw = piece.partition("=")
+        if not _NAME.match(name) or name in found or len(found) == _MOST:
+            continue
+        text = unquote_to_bytes(raw.replace("+", " ").encode("latin-1", "replace"))
+        value = _CONTROL.sub("", text.decode("utf-8", "replace"))[:_VALUE]
+        size = len(name) + len(json.dumps(value))
+        if value and size <= left:
+            found[name] = value
+            left -= size
+    return found

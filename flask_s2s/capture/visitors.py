@@ -22,13 +22,13 @@ from ..click.formats import ClickFormat, Clicks
 from ..click.record import MAX_TOUCHES, RecordSigner
 from ..clock import Clock
 from ..config.settings import Settings
-from ..rules.attribution import Attribution, Reason, earlier
+from ..rules.attribution import Attribution, Reason, earlier, winner
+from ..signals import click_captured, click_ignored
 from ..store.clicks import Touches
-from .arrival import read_arrival
 from .chain import LoopGuard, came, may_be_redirected, token_in, with_token
-from .consent import Consent, Permission, has_withdrawn
+from .consent import WITHDRAWN, Consent, Permission
 from .evidence import ATTRIBUTION, Environ, Evidence, page_of, path_of
-from .landing import ignored_because, winner
+from .landing import ignored_because, kept_of
 from .redirects import PARAMETER as HOPS
 from .redirects import cleaned
 from .token import NONCE, PARAMETER, TokenSigner, host_of, own_and_token, with_state
@@ -88,11 +88,12 @@ class Visitors:
         touches: Touches,
         clock: Clock,
         chance: Callable[[int], bytes],
-        captured: Callable[[Click], None],
+        tell: Callable[..., None],
         static: str | None,
-        passed_over: Callable[[str], None] = lambda reason: None,
     ) -> None:
-        """`states` signs what comes back with a state; `static` says where the site's files are."""
+        """`states` signs what comes back with a state; `static` says where the site's files are, and
+        `tell` sends a signal.
+        """
         self._settings = settings
         #: How clicks are known, in all networks' forms.
         self.formats = formats
@@ -102,9 +103,8 @@ class Visitors:
         self._touches = touches
         self._clock = clock
         self._chance = chance
-        self._captured = captured
+        self._tell = tell
         self._static = static
-        self._told_of = passed_over
         self._guard = LoopGuard()
         #: Landings that made no click since the process started, by why: `prefetch`, `robot`,
         #: `not_navigation`; `placeholder` and `unreadable` where the link named no click ID.
@@ -161,7 +161,7 @@ class Visitors:
         query = environ.get("QUERY_STRING") or ""
         if not self.formats.may_be_in(query) or environ.get("REQUEST_METHOD") != "GET":
             return None
-        why = self._ignored_because(environ)
+        why = ignored_because(environ, robots=self._settings.robots)
         if why is None or self.formats.read(query, self._clock.now()) is None:
             return None
         self._ignore(why)
@@ -254,10 +254,9 @@ class Visitors:
 
     def _land(self, environ: Environ, destination: str = "document") -> Visit | None:
         query = environ.get("QUERY_STRING") or ""
-        if (
-            not self.formats.may_be_in(query)
-            or self._ignored_because(environ, destination) is not None
-        ):
+        if not self.formats.may_be_in(query):
+            return None
+        if ignored_because(environ, destination, self._settings.robots) is not None:
             return None
         now = self._clock.now()
         new, read = self.formats.read(query, now), environ.get(ATTRIBUTION)
@@ -279,18 +278,6 @@ class Visitors:
         self._accepted(environ, new)
         return Visit(new, True, touches, told=self._settings.carry != "off")
 
-    def _ignored_because(self, environ: Environ, destination: str = "document") -> str | None:
-        """Return why a landing makes no click, with the site's own word on robots (`S2S_ROBOTS`)."""
-        why = ignored_because(environ, destination)
-        if why is not None or self._settings.robots is None:
-            return why
-        try:
-            is_robot = self._settings.robots(environ.get("HTTP_USER_AGENT", "")[:1024])
-        except Exception:
-            log.exception("s2s.robots.failed", extra={"action": "robots.failed"})
-            return None
-        return "robot" if is_robot else None
-
     def _unread(self, query: str) -> None:
         """Count a landing whose link names a click ID that is none, and tell of the first."""
         why = self.formats.unread_because(query)
@@ -308,7 +295,7 @@ class Visitors:
 
     def _ignore(self, why: str) -> None:
         self.ignored[why] += 1
-        self._told_of(why)
+        self._tell(click_ignored, reason=why)
 
     def _passed_over(self, environ: Environ, kept: Attribution, new: Click) -> Visit | None:
         """The first click counts, and the cookie keeps this one for the history."""
@@ -322,7 +309,7 @@ class Visitors:
         return Visit(kept.click, True, touches)
 
     def _denies(self, environ: Environ) -> bool:
-        return has_withdrawn(environ)
+        return WITHDRAWN in environ
 
     def _brought(self, environ: Environ, click: Click, now: datetime) -> None:
         """A landing brought a click."""
@@ -330,12 +317,14 @@ class Visitors:
 
     def _remember(self, environ: Environ, click: Click, now: datetime) -> None:
         if ROWLESS not in environ:
-            kept = self._settings.keep_landing and self.formats.may_be_in(came(environ)[0])
-            self._touches.remember(click, now, read_arrival(environ).dump() if kept else None)
+            query, referer = came(environ)
+            keeps = self._settings.keep_landing and self.formats.may_be_in(query)
+            landing = kept_of(environ, query, referer) if keeps else None
+            self._touches.remember(click, now, landing)
 
     def _accepted(self, environ: Environ, click: Click) -> None:
         """It is the visitor's from now on."""
-        self._captured(click)
+        self._tell(click_captured, click=click)
 
 
 def _can_be_cleaned(environ: Environ) -> bool:
@@ -413,13 +402,13 @@ class AskingVisitors(Visitors):
         # Carried here it may be new: nobody was told when it came.
         new = environ.get(_ACCEPTED) or (None if visit.is_landing else visit.click)
         if new is not None:
-            self._captured(new)
+            self._tell(click_captured, click=new)
         return visit
 
     def _erased(self, environ: Environ) -> bool:
         """Erase what the visitor presents; say whether its cookie may go now."""
         has_cookie = self.evidence.has_cookie(environ)
-        if has_withdrawn(environ) or not (has_cookie or self.evidence.address(environ).click):
+        if WITHDRAWN in environ or not (has_cookie or self.evidence.address(environ).click):
             return has_cookie
         clicks = self.evidence.clicks(environ)
         return (not clicks or self._erase(clicks)) and has_cookie
@@ -435,9 +424,8 @@ def visitors_of(
     erase: Callable[[Sequence[Click]], bool],
     touches: Touches,
     chance: Callable[[int], bytes],
-    captured: Callable[[Click], None],
+    tell: Callable[..., None],
     static: str | None,
-    passed_over: Callable[[str], None],
 ) -> Visitors:
     """Return one app's: such as ask, where its settings want that. `forms` are its networks' clicks."""
     signing = (settings.secret_keys, settings.window, settings.windows)
@@ -454,9 +442,8 @@ def visitors_of(
         "touches": touches,
         "clock": clock,
         "chance": chance,
-        "captured": captured,
+        "tell": tell,
         "static": static,
-        "passed_over": passed_over,
     }
     consent = Consent(settings.consent, gpc_denies=settings.gpc == "deny")
     if not consent.asks:

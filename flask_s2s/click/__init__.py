@@ -2,7 +2,8 @@
 
 A click ID may be longer and odder than those that networks issue: it is opaque, so none may be lost.
 It may not be "anything", because it travels in a cookie, a database and a JSON
-body. How a network's clicks are read from an address is its own (`formats`).
+body. Nor may it be a placeholder: a name that nobody has filled in. How a network's clicks are read from
+an address is its own (`formats`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ..config.builtin import BUILT_IN
-from .placeholders import is_placeholder
 
 #: Longest click ID that is kept, in characters.
 MAX_CLICK_ID = 512
@@ -30,6 +30,23 @@ _CLICK_ID = re.compile(r"[A-Za-z0-9._~-]{1,512}\Z")
 _PARTNER_KEY = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::\d{1,5})?\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+#: A name that was to be replaced by a value, as templates of mails, ads and pages write it.
+_TEMPLATE = re.compile(
+    r"[\s\"']*(?:\{.*\}|\[.*\]|<.*>|\(.*\)|\$.+|%.*%|#.*#|\*\|.*\|\*|@@?.*@@?|__.*__)[\s\"'.]*\Z",
+    re.DOTALL,
+)
+_WORDLESS = re.compile(r"[^a-z0-9]+")
+#: The same without its marks, and the words of programs for nothing.
+_WORDS = frozenset(
+    (
+        "undefined null none nil nan na false true void empty unknown unset notset default missing "
+        "placeholder todo tbd replaceme objectobject string value "
+        "xid clickid clickidhere clickxid yourclickid yourclickidhere insertclickid "
+        "insertclickidhere theclickid myclickid affclickid partnerclickid yourid yourxid transactionid "
+        "enterclickid affclickidhere externalid subid affsub affsubid gclid fbclid msclkid ttclid "
+        "undefinedundefined nullnull 0"
+    ).split()
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,3 +145,14 @@ def valid_host(value: str) -> bool:
 def valid_sub_id(value: str) -> bool:
     """Say whether `value` may be a sub ID."""
     return 0 < len(value) <= MAX_SUB_ID and not _CONTROL.search(value)
+
+
+def wordless(value: str) -> str:
+    """Return a short value as a bare word: in small letters, without its marks."""
+    return _WORDLESS.sub("", value[:64].lower())
+
+
+def is_placeholder(value: str) -> bool:
+    """Say whether a value stands for a click ID that was never put in: `{click_id}`, `undefined`."""
+    word = wordless(value)
+    return not word or word in _WORDS or _TEMPLATE.match(value) is not None

@@ -21,11 +21,11 @@ from . import (
     MAX_QUERY,
     MAX_SUB_IDS,
     Click,
+    is_placeholder,
     valid_click_id,
     valid_partner_key,
     valid_sub_id,
 )
-from .placeholders import is_placeholder
 
 Unread = Literal["placeholder", "unreadable"]
 #: Given a cookie's name, all its values: a browser may send two of one name.

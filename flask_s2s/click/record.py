@@ -78,6 +78,10 @@ class RecordSigner:
             self._keyed = [hmac.new(one.derive_key(), digestmod=hashlib.sha256) for one in signers]
         return self._keyed
 
+    def expires(self, click: Click) -> datetime:
+        """Return when a click's window closes."""
+        return click.at + self._windows.get(click.network, self._window)
+
     def dumps(self, click: Click, touches: Sequence[Click] = ()) -> str:
         """Return the record of `click`, with the visitor's earlier ones, the newest first.
 
@@ -114,7 +118,7 @@ class RecordSigner:
         click = kept.click
         if click.at > now + AHEAD:
             return replace(kept, click=replace(click, at=now))
-        if click.at < (shut or now) - self._windows.get(click.network, self._window):
+        if self.expires(click) < (shut or now):
             return Unreadable("expired", click)
         return kept
 
@@ -145,5 +149,5 @@ def _brief(touch: Click) -> list[Any]:
 
 def _from_payload(payload: Any) -> Kept:
     network, click_id, at, partner_key, link_host, sub_ids, *earlier = payload
-    click = unpack_click(network, click_id, at, partner_key, link_host, sub_ids)
-    return Kept(click, tuple(unpack_click(*touch) for touch in (earlier[0] if earlier else ())))
+    touches = tuple(unpack_click(*touch) for touch in (earlier[0] if earlier else ()))
+    return Kept(unpack_click(network, click_id, at, partner_key, link_host, sub_ids), touches)

@@ -27,10 +27,12 @@ from ..networks.network import Network
 from ..rules.attribution import Attribution, Reason
 from ..rules.delivery import Delivery, Late, Tracked
 from ..rules.states import Status
+from ..signals import conversion_recorded
 from ..store.background import Background, Write, why_lost
 from ..store.database.storage import Storage, tables_missing
 from ..store.dialects.errors import lacks_a_table
 from ..store.dialects.servers import ends_the_transaction, shielded
+from ..store.losses import Losses
 from ..store.outbox.outbox import Outbox
 from ..store.outbox.rows import new_token
 from ..store.transactions import write
@@ -65,12 +67,12 @@ class Writer:
         background: Background,
         resolve: Resolve,
         wake: Callable[[], None],
-        recorded: Callable[[Delivery], None],
+        losses: Losses,
+        tell: Callable[..., None],
         refresh: Callable[[Connection], None] = lambda connection: None,
         session_in_use: Callable[[], Session | None] = lambda: None,
-        lost: Callable[[str, str | None, str], None] = lambda kind, customer_key, reason: None,
     ) -> None:
-        """`lost` hears of what is lost; `refresh` looks at the database's clock on the connection that is written on."""
+        """`tell` sends a signal; `refresh` looks at the database's clock on the connection that is written on."""
         self._settings = settings
         self._drafts = Drafts(settings, networks)
         self._networks = networks
@@ -82,8 +84,8 @@ class Writer:
         self.background = background
         self._resolve = resolve
         self.wake = wake
-        self._recorded = recorded
-        self._tell_lost = lost
+        self._losses = losses
+        self._signal = tell
         #: What became of reports that were not stored while a page waited, since the process
         #: started: `late` (they were tried again), `stored` of them, and `lost`.
         self.counts: Counter[str] = Counter()
@@ -113,7 +115,7 @@ class Writer:
         """Insert in the session's transaction. `armed` is the token of the view that holds it."""
         connection = self.joining.connection(session)
         delivery = self._record_on(connection, conversion, attribution, armed)
-        self._recorded(delivery)
+        self._signal(conversion_recorded, delivery=delivery)
         return delivery
 
     def write_on(
@@ -122,7 +124,7 @@ class Writer:
         """Insert in the transaction of a Core connection, whose commit wakes the worker."""
         delivery = self._record_on(self.joining.connection(connection), conversion, attribution)
         once_committed(connection, self.wake)
-        self._recorded(delivery)
+        self._signal(conversion_recorded, delivery=delivery)
         return delivery
 
     def join(
@@ -144,7 +146,7 @@ class Writer:
             if ends_the_transaction(error, connection):
                 raise
             return self.alone_after(session, conversion, attribution)
-        self._recorded(delivery)
+        self._signal(conversion_recorded, delivery=delivery)
         return delivery
 
     def alone_after(
@@ -368,7 +370,7 @@ class Writer:
             return write(self._storage.engine(), record)
 
     def _tell(self, delivery: Delivery) -> None:
-        self._recorded(delivery)
+        self._signal(conversion_recorded, delivery=delivery)
         self.wake()
 
     # -- what a page did not wait for ---------------------------------------------------------
@@ -402,7 +404,7 @@ class Writer:
             extra={"action": "conversion.not_stored", "reported": reported},
         )
         kind = str(reported.get("kind"))
-        self._tell_lost(kind, reported.get("customer_key"), why_lost(error))
+        self._losses.conversion(kind, reported.get("customer_key"), why_lost(error))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Literal
 
 from ..click import Click
 from ..click.record import MAX_TOUCHES, Kept, Unreadable
@@ -124,6 +125,18 @@ def newest_click(records: Sequence[Kept | Unreadable]) -> Attribution:
     if late:
         return Attribution(None, Reason.EXPIRED, touches=tuple(late[:MAX_TOUCHES]))
     return Attribution(None, Reason.BAD_SIGNATURE if unreadable else Reason.NO_CLICK)
+
+
+def winner(kept: Click | None, new: Click, policy: Literal["last", "first"]) -> Click:
+    """Return the click to keep. `kept` is within its window.
+
+    The same click ID again (a reload, the back button) is not a new click: its time stays.
+    """
+    if kept is None:
+        return new
+    if policy == "first" or (kept.network, kept.click_id) == (new.network, new.click_id):
+        return kept
+    return new
 
 
 def earlier(click: Click, kept: Attribution) -> tuple[Click, ...]:

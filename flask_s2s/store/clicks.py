@@ -31,10 +31,14 @@ from .. import threads
 from ..click import Click, dump_click, within
 from ..threads import WAIT, Late, Written
 from ..throttle import Bucket
+from .background import Background
+from .background import Write as Again
+from .database.storage import Storage
 from .dialects.engines import is_local, make_impatient_engine
 from .dialects.servers import as_committed
 from .dialects.statements import inserting_once
-from .schema import FORGOTTEN, Tables, microseconds
+from .losses import Losses
+from .schema import FORGOTTEN, microseconds
 from .transactions import write
 
 log = logging.getLogger("flask_s2s.capture")
@@ -42,14 +46,12 @@ log = logging.getLogger("flask_s2s.capture")
 #: How long nothing is tried after a failure.
 PAUSE = timedelta(seconds=30)
 
-#: How many rows are tried again at most before the first one is stored.
-_EARLY = 100
+#: How many rows are tried again at most before the first one is stored, and how soon, in seconds.
+_EARLY, _SOON = 100, 0.1
 
 #: A click, where its visitor landed, and when the page came, as `monotonic` counts.
 Touch = tuple[Click, "dict[str, Any] | None", float]
 Write = Callable[[Touch], None]
-InTurn = Callable[[str, Write], "threads.InThread[Touch]"]
-Later = Callable[[Callable[[], object], Callable[[], object]], bool]
 
 #: How many bytes of a click's sub IDs a row holds: one of full length in any script of everyday
 #: use. The cookie has them all, as far as they fit.
@@ -69,36 +71,27 @@ class Touches:
 
     def __init__(
         self,
-        engine: Callable[[], Engine],
-        tables: Tables,
+        storage: Storage,
+        background: Background,
+        losses: Losses,
+        *,
         rate: float,
         day: int,
-        in_thread: InTurn,
-        later: Later,
-        begun: Callable[[], bool] = lambda: False,
         refresh: Callable[[Connection], None] = lambda connection: None,
-        not_stored: Callable[[str], None] = lambda reason: None,
-        after_all: Callable[[str], None] = lambda reason: None,
     ) -> None:
         """`rate` bounds new rows a second and process, and `day` those a day and database.
 
-        `in_thread` returns what writes in a thread of that name, one after the other. `later` has
-        something tried again until it is done, tells then, and says whether it can.
-        `not_stored` hears why a click got no row, `after_all` that it has one after all.
-        `begun` says whether a caller's transaction is open on the only connection there is;
         `refresh` looks at the database's clock where a connection is at hand.
         """
         self._refresh = refresh
-        self._not_stored, self._after_all = not_stored, after_all
-        self._engine = engine
-        self._in_thread = in_thread
-        self._later = later
+        self._storage, self._engine = storage, storage.engine
+        self._background = background
+        self._losses = losses
         #: Whether a row was ever stored, and how many of before that are tried again.
         self._works, self._early = False, 0
-        self._begun = begun
-        self._rows, self._meta = tables.click, tables.meta
+        self._rows, self._meta = storage.tables.click, storage.tables.meta
         self._bucket = Bucket(rate)
-        self._quota = Quota(tables.click, day)
+        self._quota = Quota(self._rows, day)
         self._write: Write | None = None
         self._adding: Any = None
         self._pid = 0
@@ -118,7 +111,7 @@ class Touches:
             return self._skip("rate")
         late: Written[Touch] | None = None
         try:
-            if self._begun():
+            if self._storage.begun:
                 return self._skip("busy")
             self._get_writer()(touch)
             self._works = True
@@ -177,13 +170,22 @@ class Touches:
             return self._quota.count(connection, now)
 
     def _keep(self, touch: Touch) -> bool:
-        """Have the row of a site that only begins tried again: its file has no tables yet."""
+        """Have the row of a site that only begins tried again: its file has no tables yet.
+
+        Soon: until then nobody who asks for what is kept of its visitor finds it.
+        """
         if self._works or self._early >= _EARLY:
             return False
         self._early += 1
-        return self._later(lambda: self._get_writer()(touch), self._began)
 
-    def _began(self) -> None:
+        def store() -> None:
+            self._storage.create_ours()
+            self._get_writer()(touch)
+
+        again = Again(run=store, stored=self._began)
+        return self._storage.ours and self._background.later(again, _SOON)
+
+    def _began(self, _: None) -> None:
         self._works, self._paused_until = True, None
 
     def _arrived(self, error: Exception | None) -> None:
@@ -193,14 +195,14 @@ class Touches:
         self._paused_until = None
         with self._counting:
             self.skipped["failed"] -= 1
-        self._after_all("failed")
+        self._losses.click_after_all("failed")
         if error is not None:
             self._skip("day")
 
     def _skip(self, why: str) -> bool:
         with self._counting:
             self.skipped[why] += 1
-        self._not_stored(why)
+        self._losses.click(why)
         return False
 
     def _get_writer(self) -> Write:
@@ -215,7 +217,9 @@ class Touches:
         self._quota = Quota(self._rows, self._quota.most)
         if not is_local(engine):
             # The thread's own: under gevent, one thread's connections are of no use in another.
-            return self._in_thread("s2s-click", lambda touch: self._insert(self._engine(), touch))
+            return threads.InThread[Touch](
+                "s2s-click", lambda touch: self._insert(self._engine(), touch)
+            )
         if isinstance(engine.pool, StaticPool) or not engine.url.database:
             return lambda touch: self._insert(engine, touch)
         self._own = own = make_impatient_engine(engine, WAIT)

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine, func, select
 
 from .. import threads
 from ..clock import Clock
+from ..signals import click_not_stored, conversion_lost
 from .background import Write
 from .dialects.statements import upsert
 from .outbox.heartbeat import LATELY
@@ -52,15 +53,33 @@ class Losses:
         tables: Tables,
         clock: Clock,
         later: Callable[[Write[None]], bool],
+        tell: Callable[..., None],
     ) -> None:
-        """`later` has something tried again until it is done, and says whether it can."""
+        """`later` has something tried again until it is done, and says whether it can; `tell` sends a
+        signal.
+        """
         self._engine = engine
         self._rows = tables.loss
         self._clock = clock
         self._later = later
+        self._tell = tell
         self._lock = threads.lock()
         self._counted: Counter[_Key] = Counter()
         self._pid, self._is_asked = os.getpid(), False
+
+    def click(self, reason: str) -> None:
+        """A click got no row."""
+        self.count(CLICK, reason)
+        self._tell(click_not_stored, reason=reason)
+
+    def click_after_all(self, reason: str) -> None:
+        """It has one after all."""
+        self.count(CLICK, reason, -1)
+
+    def conversion(self, kind: str, customer_key: str | None, reason: str) -> None:
+        """No database took a conversion."""
+        self.count(kind, reason)
+        self._tell(conversion_lost, kind=kind, customer_key=customer_key, reason=reason)
 
     def count(self, kind: str, reason: str, number: int = 1) -> None:
         """Count a loss; -1 where it came to none after all. Never waits for the database."""

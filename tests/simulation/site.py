@@ -32,6 +32,7 @@ from flask_s2s.store.audit import Blocks
 from flask_s2s.store.background import Background
 from flask_s2s.store.bindings import Bindings
 from flask_s2s.store.database.clock import DatabaseClock, Heard, Witness
+from flask_s2s.store.losses import Losses
 from flask_s2s.store.outbox.lanes import CircuitBreakers
 from flask_s2s.store.outbox.overdue import Overdue
 from flask_s2s.store.outbox.verification_queue import VerificationQueue
@@ -100,6 +101,10 @@ def _clock(world: World, process: Process, server: Any) -> DatabaseClock:
     return DatabaseClock(_Machine(world, process), lambda: server)
 
 
+def _tell_nobody(signal: object, **facts: object) -> None:
+    pass
+
+
 class WorkerProcess:
     """`flask s2s work`: a worker, and a verifier beside it."""
 
@@ -140,7 +145,7 @@ class WorkerProcess:
             clock=clock,
             policy=RetryPolicy(),
             jitter=jitter,
-            tell=lambda signal, **facts: None,
+            tell=_tell_nobody,
             on_test=lambda now: None,
             witness=witness,
         )
@@ -181,7 +186,7 @@ class WorkerProcess:
             clock=clock,
             production=True,
             witness=witness,
-            tell=lambda signal, **facts: None,
+            tell=_tell_nobody,
         )
         beside: Any = Beside(world, self.waker)
 
@@ -218,13 +223,15 @@ class WebProcess:
         outbox, tables = database.outbox(), database.tables
         engine = database.storage.engine
         bindings = Bindings(engine, tables, SETTINGS, database.keyring)
+        background = Background(wait=0.0, inline=lambda: True)
+        losses = Losses(engine, tables, clock, background.later, _tell_nobody)
         self._recorder = Recorder(
             settings=SETTINGS,
             storage=database.storage,
             outbox=outbox,
             networks={NETWORK.name: NETWORK},
             clock=clock,
-            background=Background(wait=0.0, inline=lambda: True),
+            background=background,
             resolve=Decision(
                 tables,
                 outbox.hashed,
@@ -234,7 +241,8 @@ class WebProcess:
                 Witness(clock.monotonic).shut,
             ),
             wake=wake,
-            recorded=lambda delivery: None,
+            losses=losses,
+            tell=_tell_nobody,
             refresh=lambda connection: clock.refresh(server),
         )
 

@@ -1,9 +1,12 @@
 """PartnerStack's clicks: the parameters of its links, and the cookies of its script. Pure.
 
 Parameter names and shapes: docs.partnerstack.com (server-to-server tracking) and landing URLs seen
-in the field. Click IDs are 14 letters and digits (12 in old links), and any other is kept too. Where
-a query string brings none as it stands, `damage` reads what people, mail programs and link tools
-have made of one.
+in the field. Click IDs are 14 letters and digits (12 in old links), and any other is kept too.
+
+Links change between a partner's page and the site: where a query string brings no click ID as it
+stands, it is read out of what people, mail programs and link tools have made of one. Only the
+published form ever is: with any other text nobody could say where it begins and ends. A value within
+an address of its own (`next=https://...`) is that address's, and is left to it.
 """
 
 from __future__ import annotations
@@ -13,23 +16,52 @@ import binascii
 import re
 from collections.abc import Iterable
 from datetime import datetime
+from urllib.parse import unquote_plus
 
 from ...click import (
     MAX_SUB_IDS,
     Click,
+    is_placeholder,
     valid_click_id,
     valid_host,
     valid_partner_key,
     valid_sub_id,
+    wordless,
 )
 from ...click.formats import Cookies, decode, pairs, pieces
-from .damage import mended, names_itself, repaired
 
 NAME = "partnerstack"
 _SUB_ID_NAME = re.compile(r"sid([0-9]{0,2})\Z")
 _CLICK_IDS = ("ps_xid", "gsxid")
 #: The key is decoded here already, unlike in the URL.
 _COOKIES_OF_KEYS = ("ps_partner_key", "growSumoPartnerKey")
+#: How often something is percent-encoded at most: twice on its way, and once as it should be.
+_ENCODED = 3
+#: Whole and apart: what follows it is no part of a longer ID, or the same address once more.
+_PUBLISHED = re.compile(
+    r"(?:[A-Za-z0-9]{14}|[A-Za-z0-9]{12})(?:(?=https?:)|(?![A-Za-z0-9_~-]|\.[A-Za-z0-9]))"
+)
+#: A mail's "=" (quoted-printable), which is longer than an ID only before the longer form.
+_QUOTED = re.compile(r"3D(?=[\"']?[A-Za-z0-9]{14}(?![A-Za-z0-9_.~-]))", re.IGNORECASE)
+#: Characters that nobody sees, and the ends of lines: copied along, also within.
+_UNSEEN = re.compile(
+    "[\x00-\x08\t\n\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u180b-\u180f\u200b-\u200f"
+    "\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]"
+)
+#: A parameter's name, in capitals, escaped for Markdown (`ps\_xid`), or behind whatever a tool has
+#: made of "&" and "?"; as one of a list (`[]`, `[0]`, `.0`); and whatever a tool, or a keyboard, has
+#: made of "=". A colon is one only where the name begins: within another parameter people write about
+#: it (`q=ps_xid: ...`).
+_NAMED = re.compile(
+    rf"(?:(?P<first>\A[?\s{_UNSEEN.pattern[1:]}*)|(?<![A-Za-z0-9_-])|(?<=u0026)|(?<=&amp)|\Aamp)"
+    rf"(?:ps\\?_xid|gsxid)(?:\[\d*\]|\.\d)?[\s{_UNSEEN.pattern[1:]}*"
+    r"(?:[=\uff1d]|\\u003d|(?(first):|(?!)))+(?P<value>.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+#: What stands before an ID that was copied with its quotes, also those of Windows, which are no UTF-8.
+_BEFORE = re.compile(r"[\s\"'`\u2018-\u201e\u00ab\u00bb\ufffd]*")
+#: Names of its parameter, which tools and people leave where the ID belongs.
+_NAMES = frozenset("psxid gsxid psclickid psclickxid partnerstackclickid psid yourpsxid".split())
 
 
 class PartnerStackClicks:
@@ -44,7 +76,7 @@ class PartnerStackClicks:
         not acceptable is dropped and the click is kept.
         """
         found = _parameters(query)
-        click_id = found.get("ps_xid") or found.get("gsxid") or repaired(pieces(query))
+        click_id = found.get("ps_xid") or found.get("gsxid") or _repaired(query)
         if click_id is None:
             return None
         return Click(
@@ -66,7 +98,7 @@ class PartnerStackClicks:
         return _SUB_ID_NAME.match(name) is not None
 
     def placeholder(self, value: str) -> bool:
-        return names_itself(value)
+        return _names_itself(value)
 
     def read_cookies(self, header: str, cookies: Cookies, now: datetime) -> Click | None:
         if "xid=" not in header:
@@ -83,7 +115,7 @@ def _values(cookies: Cookies, names: Iterable[str]) -> list[str]:
 
 
 def _is_click_id(value: str) -> bool:
-    return valid_click_id(value) and not names_itself(value)
+    return valid_click_id(value) and wordless(value) not in _NAMES
 
 
 def decode_partner_key(value: str) -> str | None:
@@ -99,7 +131,7 @@ def decode_partner_key(value: str) -> str | None:
 
 
 def _click_id(value: str) -> str | None:
-    return mended(value) if _is_click_id(value) else None
+    return _mended(value) if _is_click_id(value) else None
 
 
 def _host(value: str) -> str | None:
@@ -137,3 +169,54 @@ def _parameters(query: str) -> dict[str, str]:
         if value is not None:
             found[name] = value
     return found
+
+
+def _names_itself(value: str) -> bool:
+    """Say whether a value stands for a click ID that was never put in."""
+    return is_placeholder(value) or wordless(value) in _NAMES
+
+
+def _mended(value: str) -> str:
+    """Return a click ID without the full stop that was copied along."""
+    whole = _QUOTED.sub("", value, count=1).rstrip(".")
+    return whole if whole != value and whole == _published(value) else value
+
+
+def _repaired(query: str) -> str | None:
+    """Return the click ID in the damaged parts of a query string, if it is published."""
+    for piece in pieces(query):
+        if "xid" in piece.lower() and (found := _in_piece(piece)) is not None:
+            return found
+    return None
+
+
+def _in_piece(piece: str) -> str | None:
+    # As WSGI has it: bytes as Latin-1.
+    text = piece.encode("latin-1", "replace").decode("utf-8", "replace")
+    for _ in range(_ENCODED):
+        text = unquote_plus(text, errors="replace")
+        named = _NAMED.search(text)
+        if named and not _is_an_address(text[: named.start()]):
+            found = _published(named["value"])
+            if found is not None:
+                return found
+        if "%" not in text:
+            break
+    return None
+
+
+def _is_an_address(before: str) -> bool:
+    """Say whether what stands before a name begins an address, whose parameter it is."""
+    value = before.partition("=")[2].lstrip()
+    return "//" in before or "\\\\" in before or value.startswith("/")
+
+
+def _published(value: str) -> str | None:
+    """Return the published form that a value begins with, but for what nobody meant."""
+    text = _UNSEEN.sub("", value)
+    begins = _BEFORE.match(text)
+    start = begins.end() if begins else 0
+    if quoted := _QUOTED.match(text, start):
+        start = quoted.end() + (text[quoted.end()] in "\"'")
+    found = _PUBLISHED.match(text, start)
+    return found[0] if found and not _names_itself(found[0]) else None

@@ -255,7 +255,7 @@ class Withdrawals:
             if self._storage.shared_connection:
                 self._write = self._erase
             else:
-                self._write = threads.in_turn("s2s-erase", self._erase)
+                self._write = threads.InThread("s2s-erase", self._erase)
         return self._write
 
     def _erase(self, clicks: Sequence[Click]) -> None:
