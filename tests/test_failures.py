@@ -278,8 +278,8 @@ FAILURES: dict[str, list[Protection]] = {
     ],
     "a network's echo puts a secret or a person into a row or a log": [
         Protection(
-            where="_kept",
-            code="redacted(text, KEPT_ANSWER)",
+            where="Redaction.answer",
+            code="self(text, KEPT_ANSWER)",
             without="text[:KEPT_ANSWER]",
             test="networks/test_redaction.py::test_nothing_that_is_echoed_is_kept_or_logged[500]",
         ),

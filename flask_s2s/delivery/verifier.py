@@ -170,6 +170,8 @@ class Verifier:
         if listed := next(filter(self._is_listed, claimed), None):
             # One look through a list does for many.
             claimed += claim(limit=_LISTED, now=now, lease=_LEASE, like=listed)
+        if not claimed:
+            return []
         looked = [self._judge(*one, due=True) for one in self._read(claimed)]
         # A few at a time: a page that reports one of them again waits for the others, too.
         parts = [looked[at : at + _BATCH] for at in range(0, len(looked), _BATCH)]

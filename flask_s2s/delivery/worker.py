@@ -128,7 +128,8 @@ class Worker:
         breakers = self._breakers.closed(now)
         while batch := self._claim(1, breakers, now):
             parents = self._executor.prepare(batch)
-            self._completer.settle([(one, self._executor.send(one, parents)) for one in batch])
+            for one in batch:
+                self._completer.settle([(one, self._executor.send(one, parents))])
             tried += len(batch)
             now = self._housekeeping(self._throttle)
             breakers = self._breakers.lately_closed(now)

@@ -31,14 +31,11 @@ from .network import (
     lane_of,
     report_of,
 )
-from .redaction import Redaction, of_request, text_of
+from .redaction import LONGEST_LINE, Redaction, of_request
 from .transport import Transport
 
 log = logging.getLogger("flask_s2s.worker")
 
-#: How much of an answer is kept with the attempt, in characters.
-KEPT_ANSWER = 2048
-_LONGEST_DETAIL = 255
 _LONGEST_TRACEBACK = 8192
 #: Statuses whose `Retry-After` is about the service, not the request.
 _BUSY = (429, 503)
@@ -138,21 +135,18 @@ class Exchange:
             detail = f"taken or not: {type(error).__name__} while {what}"
             outcome = Ambiguous(detail=detail, alarm=True)
         return Exchanged(
-            outcome=replace(outcome, detail=_one_line(redacted(outcome.detail, _LONGEST_DETAIL))),
+            outcome=replace(outcome, detail=redacted.line(outcome.detail)),
             http_status=None if response is None else response.status,
-            answer=None if response is None else _kept(response, redacted),
+            answer=None if response is None else redacted.answer(response.body),
             request=shown,
-            duration_ms=self._since(started),
+            duration_ms=int((self._monotonic() - started) * 1000),
         )
-
-    def _since(self, started: float) -> int:
-        return int((self._monotonic() - started) * 1000)
 
 
 def _shown(request: Request, redacted: Redaction) -> dict[str, Any]:
     url, _, query = request.url.partition("?")
     fields = {*(request.body or ()), *(pair.partition("=")[0] for pair in query.split("&") if pair)}
-    shown = redacted(url, _LONGEST_DETAIL)
+    shown = redacted(url, LONGEST_LINE)
     return {"method": request.method, "url": shown, "fields": sorted(fields)}
 
 
@@ -168,17 +162,3 @@ def _tell_broken(conversion: Conversion, redacted: Redaction) -> None:
             "customer_key": conversion.customer_key,
         },
     )
-
-
-def _one_line(text: str) -> str:
-    """Return a network's words in one line, without escapes: logs, terminals and databases get them."""
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() else " " for letter in text)
-
-
-def _kept(response: Response, redacted: Redaction) -> str:
-    # More than is kept is looked through: what is to be hidden may begin at its end.
-    text = text_of(response.body[: 4 * KEPT_ANSWER])
-    # A NUL is text that PostgreSQL does not take.
-    return redacted(text, KEPT_ANSWER).replace("\x00", "�")

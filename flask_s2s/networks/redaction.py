@@ -67,6 +67,10 @@ _WORDS = frozenset(
 )
 
 
+#: How much is kept with an attempt, in characters: of an answer, and of what it means in a line.
+KEPT_ANSWER, LONGEST_LINE = 2048, 255
+
+
 class Redaction:
     """Removes one request's secrets and personal data from a text."""
 
@@ -91,6 +95,20 @@ class Redaction:
             kept += [text[at:start], MARK]
             at = stop
         return "".join([*kept, text[at:end]])
+
+    def line(self, text: str) -> str:
+        """Return a network's words in one line, without escapes: logs, terminals and databases get them."""
+        kept = self(text, LONGEST_LINE)
+        if kept.isprintable():
+            return kept
+        return "".join(letter if letter.isprintable() else " " for letter in kept)
+
+    def answer(self, body: bytes) -> str:
+        """Return as much of an answer as is kept."""
+        # More than that is looked through: what is to be hidden may begin at its end.
+        text = text_of(body[: 4 * KEPT_ANSWER])
+        # A NUL is text that PostgreSQL does not take.
+        return self(text, KEPT_ANSWER).replace("\x00", "�")
 
     def _found(self, text: str) -> Iterator[tuple[int, int]]:
         plain: str = text

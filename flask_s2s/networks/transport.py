@@ -20,7 +20,8 @@ from __future__ import annotations
 import os
 import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Protocol
@@ -127,14 +128,15 @@ class HttpTransport:
         adapter = session.get_adapter(request.url)
         way = self._way(session, request.url)
         with adapter.send(prepared, stream=True, timeout=bound, **way) as answer:
-            content = _read(answer.raw)
             named = {name.lower(): value for name, value in answer.headers.items()}
-            return Response(status=answer.status_code, headers=named, body=content)
+            return Response(status=answer.status_code, headers=named, body=_read(answer.raw))
 
     def _way(self, session: requests.Session, url: str) -> dict[str, Any]:
         """Return the proxies and the CAs for this address."""
-        proxies = {} if is_loopback(url) else dict(self._proxies)
-        if not self._trust_env or is_loopback(url):
+        if not (self._proxies or self._trust_env) or is_loopback(url):
+            return {"proxies": {}, "verify": self._verify}
+        proxies = dict(self._proxies)
+        if not self._trust_env:
             return {"proxies": proxies, "verify": self._verify}
         merged = session.merge_environment_settings(url, proxies, True, self._verify, None)
         return {"proxies": dict(merged["proxies"]), "verify": merged["verify"]}
@@ -181,6 +183,20 @@ class LoopbackOnly:
                 "Point it at the sandbox, or give S2S a transport: "
                 "S2S(transport=ScriptedTransport()).",
             )
+
+
+class Heard:
+    """Any transport, whose answers tell the network's time to whoever hears it."""
+
+    def __init__(self, transport: Transport, hear: Callable[[datetime], None]) -> None:
+        self._transport = transport
+        self._hear = hear
+
+    def send(self, request: Request, *, seconds: float) -> Response:
+        response = self._transport.send(request, seconds=seconds)
+        if (date := response.date) is not None:
+            self._hear(date)
+        return response
 
 
 @lru_cache(maxsize=32)

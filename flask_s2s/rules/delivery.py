@@ -18,6 +18,7 @@ from ..networks.network import (
     RetryLater,
     Unauthorised,
 )
+from .attribution import UNPROVED
 from .retry import RetryPolicy
 from .states import Status
 
@@ -152,6 +153,12 @@ class Settlement:
     def settled(self) -> bool:
         """Whether there is nothing left to send."""
         return self.due_at is None
+
+
+def told(delivery: Delivery, detail: str) -> str:
+    """Return a delivery's next detail: that nobody proved the binding which credits it stays in front."""
+    kept = (delivery.detail or "").startswith(UNPROVED) and not detail.startswith(UNPROVED)
+    return (f"{UNPROVED}; {detail}" if kept else detail)[:255]
 
 
 def deadline(

@@ -22,10 +22,10 @@ from ..networks.credentials import Credentials, OwnHostOnly
 from ..networks.exchange import Exchange
 from ..networks.network import Network, Traits, read_back_kinds, verifies
 from ..networks.reading import NoReader, Reader
-from ..networks.transport import LoopbackOnly
+from ..networks.transport import Heard, LoopbackOnly
 from ..rules.delivery import Delivery
 from ..rules.retry import RetryPolicy
-from ..store.database.clock import CommonTime, DatabaseClock, Heard, Witness
+from ..store.database.clock import CommonTime, DatabaseClock, Witness
 from ..store.database.storage import Storage
 from ..store.dialects.errors import own_words
 from ..store.outbox.heartbeat import Heartbeat, Summary, Workers
@@ -90,7 +90,7 @@ class Supervisor:
         self.heartbeat = Heartbeat(storage.engine, storage.tables)
         self.workers = Workers(storage.engine, storage.tables)
         self.witness = witness
-        self._heard = Heard(transport, self.witness)
+        self._heard = Heard(transport, witness.hear)
         self._common_time = CommonTime(witness, storage.engine, storage.tables.meta)
         self._verifies = any(map(verifies, networks.values()))
         self._production = not (settings.debug or settings.testing)

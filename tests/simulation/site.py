@@ -23,6 +23,7 @@ from flask_s2s.networks.network import read_back_kinds
 from flask_s2s.networks.partnerstack.conversions import API, PartnerStack
 from flask_s2s.networks.partnerstack.records import Records
 from flask_s2s.networks.readback import ReadBack
+from flask_s2s.networks.transport import Heard
 from flask_s2s.recording.decision import Decision
 from flask_s2s.recording.recorder import Recorder
 from flask_s2s.recording.tentative import ArmedView
@@ -31,7 +32,7 @@ from flask_s2s.rules.retry import RetryPolicy
 from flask_s2s.store.audit import Blocks
 from flask_s2s.store.background import Background
 from flask_s2s.store.bindings import Bindings
-from flask_s2s.store.database.clock import DatabaseClock, Heard, Witness
+from flask_s2s.store.database.clock import DatabaseClock, Witness
 from flask_s2s.store.losses import Losses
 from flask_s2s.store.outbox.lanes import CircuitBreakers
 from flask_s2s.store.outbox.overdue import Overdue
@@ -114,7 +115,7 @@ class WorkerProcess:
         engine = database.engine
         clock = _clock(world, process, _TimeServer(world))
         witness = Witness(world.monotonic)
-        heard = Heard(network, witness)
+        heard = Heard(network, witness.hear)
         credentials = Credentials([NETWORK])
         seconds = LEASE.total_seconds() / 4
         timed: dict[str, Any] = {"seconds": seconds, "monotonic": world.monotonic}

@@ -21,8 +21,6 @@ from typing import Protocol
 
 from sqlalchemy import Connection, Engine, Table, select, update
 
-from ...networks.network import Request, Response
-from ...networks.transport import Transport
 from ..dialects.servers import has_a_clock, microseconds, whole
 from ..dialects.statements import inserting_once
 from ..schema import EPOCH
@@ -210,17 +208,3 @@ class CommonTime:
 
         write(self._engine(), note)
         self._witness.told = heard
-
-
-class Heard:
-    """Any transport, whose answers tell a witness the network's time."""
-
-    def __init__(self, transport: Transport, witness: Witness) -> None:
-        self._transport = transport
-        self._witness = witness
-
-    def send(self, request: Request, *, seconds: float) -> Response:
-        response = self._transport.send(request, seconds=seconds)
-        if (date := response.date) is not None:
-            self._witness.hear(date)
-        return response

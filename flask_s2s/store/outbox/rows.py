@@ -10,7 +10,6 @@ from sqlalchemy import RowMapping
 from ...click import Click, dump_click, load_click
 from ...conversion import Conversion, dump_conversion, load_conversion
 from ...errors import InvalidConversion
-from ...rules.attribution import UNPROVED
 from ...rules.delivery import Delivery
 from ...rules.states import Status
 
@@ -52,12 +51,6 @@ def row_of(draft: Delivery, dedupe: str) -> dict[str, Any]:
         "parent": draft.parent,
         "person": draft.person,
     }
-
-
-def told(delivery: Delivery, detail: str) -> str:
-    """Return a row's next detail: that nobody proved the binding which credits it stays in front."""
-    kept = (delivery.detail or "").startswith(UNPROVED) and not detail.startswith(UNPROVED)
-    return (f"{UNPROVED}; {detail}" if kept else detail)[:255]
 
 
 def delivery_of(row: RowMapping) -> Delivery:

@@ -44,7 +44,7 @@ from sqlalchemy import (
 from ...conversion import Reversal
 from ...networks.exchange import Exchanged
 from ...rules.attribution import Reason
-from ...rules.delivery import Delivery, Settlement
+from ...rules.delivery import Delivery, Settlement, told
 from ...rules.states import Status
 from ..dialects.servers import has_one_writer, skip_locked
 from ..dialects.statements import CompiledOnce, chains_writes, counts_batches
@@ -52,7 +52,6 @@ from ..restores import Memory
 from ..schema import Tables, microseconds
 from ..transactions import take_free, write
 from .dependents import Add, look_again, tell_dependents, undo_parts
-from .rows import told
 
 #: A delivery, what becomes of it, and how its attempt went.
 Settled = tuple[Delivery, Settlement, Exchanged]
@@ -182,8 +181,8 @@ class Settling:
         self, connection: Connection, settled: Sequence[Settled], now: datetime
     ) -> Sequence[bool | None]:
         batch = [{**_moved(*one, now), **_closed(*one, now)} for one in settled]
-        told = {"batch": json.dumps(batch, default=microseconds)}
-        ours = set(connection.scalars(self._at_once, told))
+        given = {"batch": json.dumps(batch, default=microseconds)}
+        ours = set(connection.scalars(self._at_once, given))
         # Not in the same statement: what it sees is older than the locks that it takes.
         self._tell_others(connection, [one for one in settled if one[0].id in ours], now)
         return self._ended(connection, settled, ours)
@@ -205,9 +204,10 @@ class Settling:
     def _settle(self, connection: Connection, batch: Sequence[Settled], now: datetime) -> bool:
         """Write a batch; say whether all of it was still ours. If not, part of it may be written."""
         moving = [_moved(*one, now) for one in batch]
+        closing = [_closed(*one, now) for one in batch]
         if self._moving_all.execute(connection, None, *moving).rowcount != len(batch):
             return False
-        self._closing_all.execute(connection, None, *(_closed(*one, now) for one in batch))
+        self._closing_all.execute(connection, None, *closing)
         return True
 
     def _tell_others(

@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 
 from ...networks.reading import GRACE
-from ...rules.delivery import Delivery
+from ...rules.delivery import Delivery, told
 from ...rules.states import ACCEPTED, SENT, UNCONFIRMED, Status
 from ...rules.verification import (
     Confirmed,
@@ -47,7 +47,7 @@ from ..schema import Tables
 from ..transactions import take_free, write
 from .dependents import call_dependents
 from .overdue import looked_at_too_late
-from .rows import delivery_of, told
+from .rows import delivery_of
 
 _TEST_SEEN = "test_seen"
 #: After so long the first look is over: what has not told by then does not tell.
