@@ -259,13 +259,12 @@ class S2S:
     def _track(
         self, make: Callable[[], Conversion], session: Given, click: Click | None = None
     ) -> Tracked:
-        services = self.services
+        services, environ = self.services, host.current_environ()
         try:
             conversion = make()
         except UsageError as error:
             attribution = host.current_attribution(services)
             return services.recorder.invalid_call(error, attribution, session)
-        environ = host.current_environ()
         return services.track(conversion, session=session, environ=environ, click=click)
 
     @called

@@ -307,7 +307,7 @@ FAILURES: dict[str, list[Protection]] = {
     "a second network is told of the first one's customers, or given what opens the first": [
         Protection(
             where="Writer._known",
-            code="if conversion.parent is None or explicit or not self._routes:",
+            code="if explicit or not self._routes or conversion.parent is None:",
             without="if True:",
             test="networks/test_two_networks.py"
             "::test_sign_ups_and_payments_go_to_the_network_of_the_click[sqlite]",

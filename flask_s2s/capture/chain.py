@@ -81,7 +81,7 @@ def is_of_a_page(environ: dict[str, Any]) -> bool:
 def query_before(environ: dict[str, Any], formats: Clicks) -> str:
     """Return the query string of the page that led here; nothing where it is none of this site's."""
     referer = came(environ)[1]
-    if not formats.may_be_in(referer) or not is_of_a_page(environ):
+    if not referer or not formats.may_be_in(referer) or not is_of_a_page(environ):
         return ""
     try:
         page = urlsplit(referer)

@@ -74,7 +74,7 @@ class Drafts:
             lane=lane_of(network, conversion.kind),
             kind=conversion.kind,
             status=status,
-            reason=str(reason),
+            reason=reason.value,
             detail=_told(attribution, conversion),
             customer_key=conversion.customer_key,
             conversion=minimised(dated(conversion, now), settings) if kept else None,

@@ -243,7 +243,7 @@ class Writer:
     ) -> Delivery | None:
         """Return what was told of the customer before, where it decides who is told of this."""
         explicit = attribution.reason is Reason.EXPLICIT
-        if conversion.parent is None or explicit or not self._routes:
+        if explicit or not self._routes or conversion.parent is None:
             return None
         signup = (Signup.kind, conversion.customer_key)
         names, wanted = list(self._networks), (conversion.parent, signup)
