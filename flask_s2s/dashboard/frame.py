@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from flask import Response, abort, g, redirect, request, url_for
+from flask import Response, abort, current_app, g, redirect, request, url_for
+from markupsafe import Markup
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
@@ -113,7 +114,7 @@ class Frame:
                 dry_run=self.services.settings.dry_run,
                 static=self.static,
                 clean_email=self.email,
-                token=lambda purpose, *facts: self.forms.token(self.who.name, purpose, *facts),
+                signed=self._signed,
                 **context,
             ),
             status,
@@ -126,6 +127,15 @@ class Frame:
             return ask()
         except (SQLAlchemyError, S2SError):
             return otherwise
+
+    def _signed(self, purpose: str, *facts: Any) -> Markup:
+        """Return the hidden fields of a form: its token, and the one that Flask-WTF's protection asks for."""
+        fields = {"token": self.forms.token(self.who.name, purpose, *facts)}
+        if "csrf" in current_app.extensions:
+            theirs: Any = current_app.jinja_env.globals["csrf_token"]
+            fields[current_app.config["WTF_CSRF_FIELD_NAME"]] = theirs()
+        hidden = Markup('<input type="hidden" name="{}" value="{}">')
+        return Markup().join(hidden.format(*field) for field in fields.items())
 
     def url(self, page: str, **parameters: Any) -> str:
         """Return the address of a page, without what is not set."""

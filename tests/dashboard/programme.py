@@ -135,10 +135,10 @@ class _Words(HTMLParser):
         self.said.append(data)
 
 
-def token_in(html: str, action: str) -> str:
+def token_in(html: str, action: str, name: str = "token") -> str:
     """Return the token of the form that posts to `action`."""
     form = re.search(rf'<form[^>]*action="[^"]*{re.escape(action)}[^"]*".*?</form>', html, re.S)
     assert form is not None, html
-    token = re.search(r'name="token" value="([^"]+)"', form.group(0))
+    token = re.search(rf'name="{name}" value="([^"]+)"', form.group(0))
     assert token is not None
     return token.group(1)

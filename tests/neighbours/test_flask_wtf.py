@@ -12,6 +12,8 @@ from flask_wtf import CSRFProtect, FlaskForm
 from wtforms import EmailField
 from wtforms.validators import Email
 
+from flask_s2s.dashboard import Act
+from tests.dashboard.programme import token_in
 from tests.neighbours.conftest import MakeShop
 from tests.neighbours.shop import CLICK, Shop
 
@@ -77,3 +79,19 @@ def test_what_csrf_protect_refuses_records_nothing(shop: Shop) -> None:
     assert shop.recorded() == []
     assert submit(visitor, "a@b.example").text == "welcome"
     assert shop.credited() == [("1", CLICK)]
+
+
+def test_the_dashboards_forms_pass_csrf_protect(shop: Shop) -> None:
+    """Wherever it is asked for: before the blueprint, or behind it."""
+    dashboard = shop.s2s.dashboard(access=lambda request: Act("ann"))
+    shop.app.register_blueprint(dashboard, url_prefix="/partners")
+    CSRFProtect(shop.app)
+    shop.app.config["WTF_CSRF_FIELD_NAME"] = "theirs"
+    visitor = shop.visitor()
+    page = visitor.get("/partners/settings").text
+    fields = {name: token_in(page, "/settings/check", name) for name in ("token", "theirs")}
+    for left_out in fields:
+        brought = {name: value for name, value in fields.items() if name != left_out}
+        refused = visitor.post("/partners/settings/check", data=brought)
+        assert refused.status_code == (400 if left_out == "theirs" else 409)
+    assert visitor.post("/partners/settings/check", data=fields).status_code == 303
