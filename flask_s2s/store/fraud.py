@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Engine, case, distinct, func, select, type_coerce
 
@@ -19,7 +20,8 @@ class Haste:
     signups: int
     #: How many signed up almost at once.
     at_once: int
-    mean: timedelta
+    #: Half of them took so long at most: one who came back after weeks does not hide the others.
+    median: timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,20 +41,35 @@ def haste(
     rows = tables.delivery
     took = type_coerce(rows.c.created_at, BigInteger) - type_coerce(rows.c.click_at, BigInteger)
     fast = at_once // timedelta(microseconds=1)
+    within: dict[str, Any] = {"partition_by": rows.c.partner_key}
+    ranked = (
+        select(
+            rows.c.partner_key,
+            took.label("took"),
+            func.row_number().over(order_by=took, **within).label("place"),
+            func.count().over(**within).label("number"),
+        )
+        .where(*_signups(tables, since, until), rows.c.click_at.is_not(None))
+        .subquery()
+        .c
+    )
+    # The one in the middle, or the two.
+    middle = (ranked.place * 2).between(ranked.number, ranked.number + 2)
+    number = func.count()
     found = select(
-        rows.c.partner_key,
-        func.count().label("signups"),
-        func.sum(case((took < fast, 1), else_=0)).label("at_once"),
-        func.avg(took).label("mean"),
-    ).where(*_signups(tables, since, until), rows.c.click_at.is_not(None))
-    most = found.group_by(rows.c.partner_key).order_by(func.count().desc(), rows.c.partner_key)
+        ranked.partner_key,
+        number.label("signups"),
+        func.sum(case((ranked.took < fast, 1), else_=0)).label("at_once"),
+        func.avg(case((middle, ranked.took))).label("median"),
+    )
+    most = found.group_by(ranked.partner_key).order_by(number.desc(), ranked.partner_key)
     with engine.connect() as connection:
         return [
             Haste(
                 partner=row.partner_key,
                 signups=row.signups,
                 at_once=int(row.at_once),
-                mean=timedelta(microseconds=int(row.mean)),
+                median=timedelta(microseconds=int(row.median)),
             )
             for row in connection.execute(most)
         ]

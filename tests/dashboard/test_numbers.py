@@ -9,12 +9,14 @@ from datetime import timedelta
 
 from sqlalchemy import update
 
+from flask_s2s import Click, Signup
 from flask_s2s.cli import s2s
 from flask_s2s.operations.lanes import queries_of, sums_of
 from flask_s2s.operations.period import Period
 from flask_s2s.operations.report import overview, partners, sub_ids, total
 from flask_s2s.operations.words import CREDITED, Group
-from flask_s2s.rules.attribution import Reason
+from flask_s2s.rules.attribution import Attribution, Reason
+from flask_s2s.store.fraud import haste
 from flask_s2s.store.queries import Queries, Wanted
 from flask_s2s.store.sums import Sums
 from tests.cli.runner import cli_runner
@@ -221,3 +223,21 @@ def test_failures_are_summed_by_cause_with_their_money(any_programme: Programme)
     page = programme.read("/failed")
     assert "5 4 19.00 EUR 160.00 USD" in page
     assert "All 15 19.00 EUR 160.00 USD" in page
+
+
+def test_half_of_a_partners_customers_took_so_long_at_most(any_programme: Programme) -> None:
+    programme, now = any_programme, any_programme.clock.now()
+    took = {"ada": (5, 30, 86_400 * 60), "fern": (10, 20, 40, 4000), "eve": (7,)}
+    for partner, spans in took.items():
+        for number, seconds in enumerate(spans):
+            at = now - timedelta(seconds=seconds)
+            click = Click(click_id=f"{partner}{number}", at=at, partner_key=partner)
+            signup = Signup(customer_key=f"{partner}-{number}")
+            programme.services.recorder.alone(signup, Attribution(click, Reason.COOKIE))
+    services = programme.services
+    engine, tables = services.storage.engine(), services.storage.tables
+    day = timedelta(days=1)
+    found = haste(engine, tables, now - day, now + day, timedelta(seconds=10))
+    told = [(one.partner, one.signups, one.at_once, one.median.total_seconds()) for one in found]
+    assert told == [("fern", 4, 0, 30), ("ada", 3, 1, 30), ("eve", 1, 1, 7)]
+    assert "33.3 % 30 seconds" in programme.read("/fraud")
