@@ -13,7 +13,7 @@ from flask import current_app, has_app_context
 from ..conversion.money import amounts_between
 from ..errors import InvalidConversion
 from ..operations import sheets
-from ..operations.causes import said, why
+from ..operations.causes import CAUSES, narrowed, said, why
 from ..operations.check import Level
 from ..operations.check import check as check_everything
 from ..operations.lanes import queries_of
@@ -56,6 +56,7 @@ _STATUSES = click.Choice(["open", *(status.value for status in Status)])
 @click.option("--lane", type=utf8, metavar="LANE", help="As `flask s2s status` lists them.")
 @click.option("--reason", type=utf8, metavar="CODE", help="Such as no_click or expired.")
 @click.option("--error", type=utf8, metavar="TEXT", help="With exactly this last word.")
+@click.option("--cause", type=click.Choice([*CAUSES]), help="Why it failed, or waits.")
 @click.option("--currency", type=utf8, metavar="CODE", help="Paid in this currency.")
 @click.option("--least", type=utf8, metavar="AMOUNT", help="Of at least so much, such as 49.00.")
 @click.option("--most", type=utf8, metavar="AMOUNT", help="Of at most so much.")
@@ -76,6 +77,7 @@ def list_(
     before: int | None,
     group: str | None,
     limit: int | None,
+    cause: str | None,
     as_csv: str | None,
     as_json: bool,
     **by: Any,
@@ -88,6 +90,8 @@ def list_(
     flask s2s list --partner ada --currency EUR --least 49.00 --csv ada.csv
     """
     queries, wanted = queries_of(services), _wanted(by)
+    if cause is not None:
+        wanted = narrowed(queries, wanted, CAUSES[cause])
     if group is not None:
         if as_csv is not None:
             raise click.UsageError("--csv has deliveries, and --group counts them.")

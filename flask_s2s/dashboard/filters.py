@@ -9,10 +9,11 @@ from typing import Any
 
 from ..conversion.money import amounts_between
 from ..errors import InvalidConversion, UsageError
+from ..operations.causes import CAUSES, Why, narrowed
 from ..operations.period import NAMED, Period
 from ..operations.words import STATUS_WORDS, Group
 from ..store.outbox.ledger import Wanted as Meant
-from ..store.queries import Wanted
+from ..store.queries import Queries, Wanted
 from ..store.schema import EPOCH
 from .formats import shell
 
@@ -23,6 +24,8 @@ KINDS = {
     "payment": ("Payment, part refund", ("transaction",)),
     "refund": ("Whole refund", ("reversal",)),
 }
+#: What can be chosen as a cause: its code, in words.
+CAUSE_WORDS = {code: code.replace("_", " ").capitalize() for code in CAUSES}
 #: In which place a click's sub IDs can be told apart.
 SUB_IDS = ("first", "second", "third")
 #: The greatest number that a row can have.
@@ -33,7 +36,7 @@ _EXACT = ("partner", "reason", "sub_id", "detail", "customer", "network", "lane"
 _AMOUNTS = ("least", "most")
 #: What an act is meant for. Of an address that brings more, nothing else goes on.
 _MEANT = ("id", "status", "kind", "detail")
-NAMES = ("kind", "state", "status", *_EXACT, "currency", *_AMOUNTS)
+NAMES = ("kind", "state", "status", "cause", *_EXACT, "currency", *_AMOUNTS)
 #: What a filter is called on the command line, where it has another name there.
 _OPTIONS = {"sub_id": "sub-id", "detail": "error"}
 
@@ -75,6 +78,7 @@ class Filters:
     everywhere: Wanted
     #: What the list shows.
     shown: Wanted
+    cause: Why | None = None
 
     @classmethod
     def read(cls, args: Mapping[str, str], period: Period) -> Filters:
@@ -94,7 +98,18 @@ class Filters:
             **_exact(given),
             **_amounts(given),
         )
-        return cls(given, everywhere, replace(everywhere, statuses=statuses))
+        cause = _one_of("cause", given, CAUSES)
+        shown = replace(everywhere, statuses=statuses)
+        return cls(given, everywhere, shown, None if cause is None else CAUSES[cause])
+
+    def asked(self, queries: Queries) -> Filters:
+        """Return them with the last words that there are of their cause."""
+        if self.cause is None:
+            return self
+        everywhere, shown = (
+            narrowed(queries, one, self.cause) for one in (self.everywhere, self.shown)
+        )
+        return replace(self, everywhere=everywhere, shown=shown)
 
     @classmethod
     def as_far_as(cls, args: Mapping[str, str], period: Period) -> tuple[Filters, list[BadFilter]]:

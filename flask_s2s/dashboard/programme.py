@@ -28,6 +28,7 @@ from ..store.outbox.verification_queue import Chosen
 from ..store.queries import Wanted
 from . import files, formats
 from .filters import (
+    CAUSE_WORDS,
     KINDS,
     LARGEST,
     NAMES,
@@ -91,6 +92,7 @@ class Programme:
             return self._found(text)
         period = self._frame.period()
         filters, wrong = Filters.as_far_as(request.args, period)
+        filters = filters.asked(self._frame.model.queries)
         counted = self._frame.model.queries.by_status(filters.everywhere)
         tabs = {group: sum(counted.get(status, 0) for status in group.statuses) for group in Group}
         before = place_of(request.args.get("before"))
@@ -113,6 +115,7 @@ class Programme:
             older=older and place_after(older.created_at, older.id),
             elsewhere=None if rows or before else self._elsewhere(filters.shown),
             kinds=KINDS,
+            causes=CAUSE_WORDS,
             partners=self._frame.model.partner_keys(period),
             networks=list(self._frame.services.networks),
             lanes=lanes_of(self._frame.services),
@@ -149,6 +152,7 @@ class Programme:
             older=None,
             elsewhere=None,
             kinds=KINDS,
+            causes=CAUSE_WORDS,
             partners=[],
             networks=list(self._frame.services.networks),
             lanes=lanes_of(self._frame.services),
@@ -157,8 +161,9 @@ class Programme:
 
     def conversions_csv(self) -> Response:
         """The same list as a file."""
-        filters = Filters.read(request.args, self._frame.period())
-        rows = sheets.conversions(self._frame.model.queries, filters.shown, _FILE)
+        queries = self._frame.model.queries
+        filters = Filters.read(request.args, self._frame.period()).asked(queries)
+        rows = sheets.conversions(queries, filters.shown, _FILE)
         return files.answer("conversions.csv", sheets.CONVERSIONS, rows)
 
     def conversion(self, number: int) -> Response:

@@ -7,9 +7,11 @@ code that stays; whoever reads it needs to know what it means, and whether a per
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from enum import Enum
 
 from ..rules.states import Status
+from ..store.queries import Queries, Wanted
 from .words import REASON_WORDS, STATUS_WORDS
 
 
@@ -60,6 +62,7 @@ class Why(str, Enum):
         return str(self.value)
 
 
+CAUSES = {one.value: one for one in Why}
 #: What a status alone says, whatever the word.
 _BY_STATUS = {
     Status.INVALID.value: Why.INVALID,
@@ -68,6 +71,8 @@ _BY_STATUS = {
     Status.HELD.value: Why.CREDENTIAL,
     Status.WAITING.value: Why.WAITS,
 }
+#: Statuses whose cause is in the word.
+_WORDED = (Status.REFUSED.value, Status.PENDING.value, Status.INVALID.value)
 #: What a word of our own says, by its first match.
 _BY_WORD = (
     (r"\(delivery \d+\)", Why.PARENT),
@@ -93,6 +98,20 @@ def why(status: str, detail: str | None) -> Why | None:
         if re.search(word, detail):
             return cause
     return Why.REFUSED if refused else None
+
+
+def narrowed(queries: Queries, wanted: Wanted, cause: Why) -> Wanted:
+    """Return the filter of those that have a cause: it is read out of the last words that there are."""
+    alone = tuple(one for one, known in _BY_STATUS.items() if known is cause is not Why.INVALID)
+    statuses = tuple(one for one in alone or _WORDED if one in (wanted.statuses or (one,)))
+    if alone or not statuses:
+        return replace(wanted, statuses=statuses, words=tuple((one, None) for one in statuses))
+    meant: dict[str, list[str | None]] = {}
+    for group in queries.grouped(replace(wanted, statuses=statuses), "error"):
+        if why(group.status, group.name) is cause:
+            meant.setdefault(group.status, []).append(group.name)
+    words = tuple((status, tuple(said)) for status, said in meant.items())
+    return replace(wanted, statuses=tuple(meant), words=words)
 
 
 _STATUS = "|".join(STATUS_WORDS)

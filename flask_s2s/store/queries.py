@@ -19,6 +19,7 @@ from sqlalchemy import (
     Select,
     and_,
     distinct,
+    false,
     func,
     or_,
     select,
@@ -69,6 +70,8 @@ class Wanted:
     #: Minor units: at least, and at most.
     least: int | None = None
     most: int | None = None
+    #: Statuses, and for each the last words that are meant; None: whatever it is.
+    words: tuple[tuple[str, tuple[str | None, ...] | None], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -318,10 +321,20 @@ class Queries:
             found.append(rows.c.amount >= wanted.least)
         if wanted.most is not None:
             found.append(rows.c.amount <= wanted.most)
+        if wanted.words is not None:
+            found.append(or_(false(), *(self._worded(*one) for one in wanted.words)))
         if wanted.key is not None:
             with self._engine().connect() as connection:
                 found.append(rows.c.dedupe.in_(self._keyed(connection, wanted.key)))
         return found
+
+    def _worded(self, status: str, words: tuple[str | None, ...] | None) -> ColumnElement[bool]:
+        rows, known = self._rows, [word for word in words or () if word is not None]
+        if words is None:
+            return rows.c.status == status
+        said = rows.c.detail.in_(known)
+        silent = or_(said, rows.c.detail.is_(None)) if None in words else said
+        return and_(rows.c.status == status, silent)
 
     def _keyed(self, connection: Connection, key: str) -> list[str]:
         """Return what the conversions with a key of the site's own are known by."""

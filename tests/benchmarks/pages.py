@@ -108,6 +108,7 @@ FILTERS: dict[str, Act] = {
     "conversions, of a network": _page("/conversions?network=partnerstack"),
     "conversions, of no network": _page("/conversions?network=other"),
     "conversions, of a lane": _page("/conversions?lane=partnerstack/api"),
+    "conversions, of a cause": _page("/conversions?cause=refused"),
     "conversions, of a currency": _page("/conversions?currency=EUR"),
     "conversions, of an amount": _page("/conversions?currency=EUR&least=100000"),
     "conversions, of a sub ID": _page("/conversions?sub_id=nobodys"),

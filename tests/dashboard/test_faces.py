@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 from flask_s2s.cli import s2s
+from flask_s2s.operations.causes import Why
 from flask_s2s.operations.words import GROUP_OF, STATUS_WORDS
 from flask_s2s.testing import answered
 from tests.cli.runner import cli_runner
@@ -68,3 +69,33 @@ def test_what_failed_is_what_the_list_groups(any_programme: Programme) -> None:
     assert any_programme.services.supervisor.summary().failed_lately["refused"] == 2
     assert "2 refused in the last 7 days" in any_programme.read("/")
     assert "Failed 2 need a hand" in said
+
+
+def test_a_cause_is_filtered_by_as_it_is_told(any_programme: Programme) -> None:
+    programme = any_programme
+    has_all_sorts(programme)
+    programme.line.instead = lambda _: answered(404, "<h1>Not Found</h1>")
+    programme.signs_up("nf", "ada")
+    programme.services.drain()
+    programme.line.instead = lambda _: answered(401)
+    programme.signs_up("held", "ada")
+    programme.services.drain()
+    programme.pays("h0", 100, "in_9")
+    programme.services.drain()
+    by_cause: dict[str, list[int]] = {one.value: [] for one in Why}
+    for one in told(programme, "list"):
+        if one["cause"] is not None:
+            by_cause[one["cause"]].append(one["id"])
+    assert len([ids for ids in by_cause.values() if ids]) >= 4
+    for cause, ids in by_cause.items():
+        assert [one["id"] for one in told(programme, "list", "--cause", cause)] == ids, cause
+        said = programme.read(f"/conversions?cause={cause}")
+        file = programme.client().get(f"/partners/conversions.csv?cause={cause}").text
+        assert file.count("\n") == len(ids) + 1
+        if ids:
+            assert f"{len(ids)} shown of {len(ids)}." in said
+            assert f"--cause {cause}" in said
+        else:
+            assert "Nothing matches" in said
+    assert "Nothing matches" in programme.read("/conversions?cause=refused&state=delivered")
+    assert "Cause is one of" in programme.read("/conversions?cause=bad", status=400)
