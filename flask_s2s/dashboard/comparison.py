@@ -1,8 +1,9 @@
 """The page that compares our records with the network's: they say 20, we show 17, which three?
 
-Comparing reads the network's lists within the request that asks for it, a bounded time for each: of
-several web processes the one that is asked answers, and what it found it keeps to show again. A
-programme too large for that has the command line.
+Comparing reads the network's lists, and all of our records, within the request that asks for it: of
+several web processes the one that is asked answers, and what it found it keeps to show again. Both
+are bounded, because servers end a request that takes half a minute. A programme too large for that
+has the command line.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from ..operations.customers import Customer, unrecorded
 from ..operations.period import Period
 from ..operations.reconcile import EXPLAINED, Comparison, Side, reconcile
 from ..services import Services
+from ..store.queries import Wanted
 from . import files
 from .filters import period_args
 from .frame import Frame
 
-#: How long each of a network's lists may take, in seconds.
-_SECONDS = 8.0
+#: How long each of the networks' lists may take, in seconds, for all networks together.
+_SECONDS = 5.0
+#: So many of our own records are read in some seconds.
+MOST_RECORDS = 50_000
 #: Rows of a table.
 _SHOWN = 200
 
@@ -42,11 +46,19 @@ class Reconciliation:
         found = self._last.get(self._frame.services)
         return self._page(period, None if found is None or found[0] != period else found)
 
+    def _too_many(self, period: Period) -> int:
+        """Count what was recorded since a period began, where that is too many for a page; else 0."""
+        counted = self._frame.model.queries.by_status(Wanted(since=period.since))
+        number = sum(counted.values())
+        return number if number > MOST_RECORDS else 0
+
     def compare(self) -> Response | BaseResponse:
         """Compare now; as a file where one is asked for."""
         if self._frame.forms.facts(request, self._frame.who.name, "compare") != []:
             return self._frame.stale("reconciliation", **period_args(self._frame.period()))
         period = self._frame.period()
+        if self._too_many(period):
+            return self._page(period, None)
         found = self._last[self._frame.services] = self._compared(period)
         if request.form.get("as") == "csv":
             rows = (
@@ -70,7 +82,8 @@ class Reconciliation:
     def _compared(self, period: Period) -> _Found:
         services = self._frame.services
         compared = [
-            reconcile(services, name, period.since, seconds=_SECONDS) for name in services.networks
+            reconcile(services, name, period.since, seconds=_SECONDS / len(services.networks))
+            for name in services.networks
         ]
         missing = None
         if services.settings.customers is not None:
@@ -87,6 +100,7 @@ class Reconciliation:
             args=period_args(period),
             able=self._frame.services.supervisor.verifier().able,
             side=Side,
+            too_many=self._too_many(period),
             most=_SHOWN,
             **shown,
         )

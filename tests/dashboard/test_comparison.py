@@ -13,10 +13,12 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from sqlalchemy import insert, select
 from werkzeug.test import TestResponse
 
 from flask_s2s import Click
 from flask_s2s.cli import s2s
+from flask_s2s.dashboard.comparison import MOST_RECORDS
 from flask_s2s.operations.reconcile import reconcile
 from tests.cli.runner import cli_runner
 from tests.dashboard.programme import HOSTILE, Programme, token_in, words_of
@@ -149,3 +151,22 @@ def test_differences_are_told_the_newest_first(programme: Programme) -> None:
     since = programme.clock.now() - timedelta(days=1)
     found = reconcile(programme.services, "partnerstack", since)
     assert [one.customer_key for one in found.differences] == ["5", "4", "3", "2", "1", "0"]
+
+
+def test_a_programme_too_large_for_a_page_is_told_the_command(programme: Programme) -> None:
+    programme.signs_up("0", "ada")
+    page = programme.client().get("/partners/reconciliation").text
+    token = token_in(page, "/reconciliation/compare")
+    rows = programme.services.storage.tables.delivery
+    with programme.services.storage.engine().begin() as connection:
+        (one,) = connection.execute(select(rows)).mappings()
+        many = ({**one, "id": n, "dedupe": str(n)} for n in range(2, MOST_RECORDS + 2))
+        connection.execute(insert(rows), list(many))
+    said = programme.read("/reconciliation")
+    assert "50,001 were recorded since then: more than a page compares" in said
+    assert "flask s2s reconcile --since 2025-12-03" in said
+    assert "Compare now" not in said
+    asked = len(programme.line.requests)
+    answer = post(programme, "/reconciliation/compare", token=token)
+    assert "50,001 were recorded since then" in words_of(answer.text)
+    assert len(programme.line.requests) == asked
