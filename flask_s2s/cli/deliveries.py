@@ -199,7 +199,7 @@ def _print_groups(groups: Sequence[Grouped], by: str, as_json: bool) -> None:
         head = (by, "status", "number", "customers", "first (UTC)", "last (UTC)")
         rows = [
             (
-                one.name or "-",
+                one.name or ("waits for another" if one.status == Status.WAITING else "-"),
                 one.status,
                 *(str(one.number), str(one.customers)),
                 *(f"{at:%m-%d %H:%M}" for at in (one.first, one.last)),

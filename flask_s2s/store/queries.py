@@ -18,6 +18,7 @@ from sqlalchemy import (
     Row,
     Select,
     and_,
+    case,
     distinct,
     false,
     func,
@@ -28,7 +29,7 @@ from sqlalchemy import (
 
 from ..conversion import Action, Reversal, Signup, Transaction
 from ..rules.delivery import Delivery
-from ..rules.states import OPEN, TROUBLED
+from ..rules.states import OPEN, TROUBLED, Status
 from .dialects.servers import whole
 from .dialects.statements import reading_by
 from .outbox.ledger import Attempt, attempt_of
@@ -176,13 +177,17 @@ class Queries:
     def grouped(self, wanted: Wanted, by: str) -> list[Grouped]:
         """Count what a list would show by `by` and status, the most first."""
         rows = self._rows
-        name = rows.c[_COLUMNS[by]]
+        name: ColumnElement[str] = rows.c[_COLUMNS[by]]
         conditions = list(self._matching(wanted))
-        if by == "error" and not wanted.statuses:
-            conditions.append(rows.c.status.in_(TROUBLED))
+        if by == "error":
+            # The word of what waits for another names that other one: it is no group.
+            name = case((rows.c.status != Status.WAITING.value, name))
+            if not wanted.statuses:
+                conditions.append(rows.c.status.in_(TROUBLED))
+        named = name.label("name")
         found = (
             select(
-                name.label("name"),
+                named,
                 rows.c.status,
                 func.count().label("number"),
                 func.count(distinct(rows.c.customer_key)).label("customers"),
@@ -190,7 +195,7 @@ class Queries:
                 func.max(rows.c.created_at).label("last"),
             )
             .where(*conditions)
-            .group_by(name, rows.c.status)
+            .group_by(named, rows.c.status)
         )
         with self._engine().connect() as connection:
             groups = [Grouped(**row) for row in connection.execute(found).mappings()]

@@ -99,3 +99,18 @@ def test_a_cause_is_filtered_by_as_it_is_told(any_programme: Programme) -> None:
             assert "Nothing matches" in said
     assert "Nothing matches" in programme.read("/conversions?cause=refused&state=delivered")
     assert "Cause is one of" in programme.read("/conversions?cause=bad", status=400)
+
+
+def test_what_waits_for_another_is_one_group(any_programme: Programme) -> None:
+    fill(any_programme)
+    for customer in ("w1", "w2"):
+        any_programme.signs_up(customer, "ada")
+        any_programme.pays(customer, 100, f"in_{customer}")
+    any_programme.services.drain()
+    waiting = any_programme.services.supervisor.summary().counts["waiting"]
+    groups = told(any_programme, "list", "--group", "error")
+    (group,) = [one for one in groups if one["status"] == "waiting"]
+    assert (group["name"], group["number"]) == (None, waiting)
+    assert waiting >= 2
+    shown = cli_runner(any_programme.app).invoke(s2s, ["list", "--group", "error"]).stdout
+    assert "waits for another" in shown
