@@ -2,19 +2,26 @@
 #
 # bjoern is in no extra: pip builds it, which would ask every developer for a compiler.
 
-is_usable() { # interpreter: it runs (a version manager's stub may not) and can make environments
-    "$1" -c 'import sys, sqlite3, ssl, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
+# It runs (a version manager's stub may not), can make environments, and can build what is in C.
+is_usable() { # interpreter
+    "$1" -c '
+import ensurepip, os, sqlite3, ssl, sys, sysconfig, venv
+header = os.path.join(sysconfig.get_path("include"), "Python.h")
+sys.exit(sys.version_info < (3, 10) or not os.path.exists(header))
+' 2>/dev/null
 }
 
+# The system's own first: a distribution builds it with profiles of use, a version manager without, and
+# the tests wait for the processor.
 newest_python() {
     local candidate
-    for candidate in ${S2S_CI_PYTHON:-python3 python}; do
+    for candidate in ${S2S_CI_PYTHON:-/usr/bin/python3 python3 python}; do
         if is_usable "$candidate"; then
             echo "$candidate"
             return 0
         fi
     done
-    echo "Python 3.10 or newer is needed: set S2S_CI_PYTHON to one" >&2
+    echo "Python 3.10 or newer is needed, with its headers: set S2S_CI_PYTHON to one" >&2
     return 1
 }
 

@@ -174,6 +174,7 @@ def test_a_process_loads_what_it_will_use_before_it_serves(code: str, needed: se
 
 def test_a_web_process_beside_a_worker_serves_and_records_without_the_worker_s_rooms() -> None:
     serving = f"""{A_SITE}app.config['S2S_WORKER'] = 'external'
+app.config['S2S_RECORD_WAIT'] = 60
 s2s = S2S(app)
 @app.post("/signup")
 def signup():

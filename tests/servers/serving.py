@@ -83,7 +83,8 @@ def mod_wsgi(port: int) -> None:
     apache = str(shutil.which("apache2", path=f"{os.environ['PATH']}:/usr/sbin"))
     as_somebody = [] if os.geteuid() else _AS_NOBODY
     command = [*as_somebody, apache, "-f", str(settings), "-D", "FOREGROUND"]
-    os.execvp(command[0], command)
+    # Its Python looks for its own home along the path, where an activated environment's may be first.
+    os.execvpe(command[0], command, {**os.environ, "PATH": os.defpath})
 
 
 SERVERS: dict[str, Callable[[int], None]] = {
