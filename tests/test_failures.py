@@ -818,8 +818,7 @@ FAILURES: dict[str, list[Protection]] = {
         ),
         Protection(
             where="Lane.fails",
-            code="return now - self.trying_since > PATIENCE and"
-            " (not known_to_work or self.tried >= _MANY)",
+            code="return long and (not known_to_work or self.tried >= _MANY)",
             without="return False",
             test="dashboard/test_words.py::test_a_lane_that_fails_is_no_open_one",
         ),
