@@ -279,8 +279,12 @@ class Worker:
             )
 
     def _finished(self, under_way: dict[Future[Sent], Delivery]) -> list[Finished]:
-        """Gather the answers that come right behind the first one, to be settled in one go."""
-        if len(under_way) > 1:
+        """Gather the answers that come right behind the first one, to be settled in one go.
+
+        Where a whole round is there none is waited for, or the threads would run out of work.
+        """
+        there = sum(future.done() for future in under_way)
+        if there < min(len(under_way), self._concurrency):
             wait(under_way, timeout=_GATHER)
         finished = [
             (under_way.pop(future), future.result()) for future in list(under_way) if future.done()

@@ -144,7 +144,11 @@ class _Answer(http.client.HTTPResponse):
 
 
 class _Connection(HTTPConnection):
+    """Writes a request in one go: between its head and its body, another thread would have its turn."""
+
     response_class = _Answer
+    _connecting = _body_follows = False
+    _head = b""
 
     def _new_conn(self) -> socket.socket:
         return _connect(self)
@@ -154,20 +158,24 @@ class _Connection(HTTPConnection):
         # Sending has a time of its own: cut short by what connecting took, it might have arrived.
         self.sock.settimeout(self.timeout)
 
+    def request(self, method: str, url: str, body: Any = None, *args: Any, **kwargs: Any) -> None:
+        self._body_follows, self._head = isinstance(body, bytes) and body != b"", b""
+        super().request(method, url, body, *args, **kwargs)
+
     def send(self, data: Any) -> None:
+        if self._body_follows:
+            self._body_follows, self._head = False, data
+            return
+        if self._head:
+            data, self._head = self._head + data, b""
         if self.sock is None:
             self.connect()
-        _wire.written = True
+        # What asks a proxy for a way is no part of the request.
+        _wire.written = _wire.written or not self._connecting
         super().send(data)
 
 
-class _TlsConnection(HTTPSConnection):
-    response_class = _Answer
-    _connecting = False
-
-    def _new_conn(self) -> socket.socket:
-        return _connect(self)
-
+class _TlsConnection(_Connection, HTTPSConnection):
     def connect(self) -> None:
         self._connecting = True
         try:
@@ -183,13 +191,6 @@ class _TlsConnection(HTTPSConnection):
         except (OSError, http.client.HTTPException) as error:
             status = re.search(r"failed: ([0-9]{3})", str(error))
             raise ProxyRefused(self, status[1] if status else "nothing") from error
-
-    def send(self, data: Any) -> None:
-        if self.sock is None:
-            self.connect()
-        # What asks a proxy for a way is no part of the request.
-        _wire.written = _wire.written or not self._connecting
-        super().send(data)
 
 
 class Pool(HTTPConnectionPool):

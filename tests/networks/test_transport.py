@@ -252,6 +252,25 @@ def test_a_connection_is_used_again(answer: bytes) -> None:
     assert len(connections) == 1
 
 
+def test_a_request_is_written_in_one_go() -> None:
+    writes = []
+
+    def speak(connection: socket.socket) -> None:
+        while write := connection.recv(65536):
+            writes.append(write)
+            if write.endswith(b"}"):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    transport = HttpTransport()
+    with server(speak) as host:
+        for number in range(50):
+            body = {"number": number}
+            request = Request(method="POST", url=f"http://{host}/", body=body)
+            transport.send(request, seconds=10)
+        transport.close()
+    assert len(writes) == 50
+
+
 def test_a_refused_connection_surely_did_not_arrive() -> None:
     with server(says(b"")) as host:
         gone = host
