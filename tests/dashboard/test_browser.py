@@ -42,6 +42,14 @@ def address(programme: Programme) -> Iterator[str]:
     server.server_close()
 
 
+#: So high is what is pressed, in pixels: by a mouse, and by a finger.
+LEAST = {1280: 24, 390: 44}
+SMALLER_THAN = """(least) =>
+    [...document.querySelectorAll("button, select, summary, input:not([type=hidden])")]
+        .filter((one) => one.checkVisibility() && one.getBoundingClientRect().height < least - 0.5)
+        .map((one) => one.outerHTML)"""
+
+
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
 def test_axe_finds_nothing_and_the_browser_refuses_nothing(
     browser: Browser, address: str, scheme: Any, width: int
@@ -75,6 +83,7 @@ def test_axe_finds_nothing_and_the_browser_refuses_nothing(
         else:
             page.goto(address + path.replace("key=41", "key=a1"))
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        assert page.evaluate(SMALLER_THAN, LEAST[width]) == [], path
         page.evaluate(axe)
         found = page.evaluate("axe.run()")["violations"]
         assert [(one["id"], one["nodes"][0]["html"]) for one in found] == [], path
