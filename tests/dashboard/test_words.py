@@ -16,6 +16,7 @@ from flask_s2s.dashboard import formats
 from flask_s2s.networks.network import Outcome, Request, Response
 from flask_s2s.operations.causes import Why, said, why
 from flask_s2s.operations.words import OUTCOME_WORDS
+from flask_s2s.rules.attribution import Reason
 from flask_s2s.testing import answered
 from tests.cli.runner import cli_runner
 from tests.dashboard.programme import Programme
@@ -189,3 +190,10 @@ def test_nothing_moves_on_a_site_that_sends_nothing(tmp_path: Path, sqlite_url: 
             assert "Everything moves" not in said
         programme.signs_up("1", "ada")
         assert "S2S_DRY_RUN was on: nothing was sent." in programme.read("/conversions/1")
+
+
+def test_what_is_still_to_be_sent_is_to_be_confirmed_later(programme: Programme) -> None:
+    programme.signs_up("1", "ada")
+    assert "Accepted not yet Confirmed not yet" in programme.read("/conversions/1")
+    programme.signs_up("2", reason=Reason.NO_CLICK)
+    assert "Confirmed not asked for" in programme.read("/conversions/2")

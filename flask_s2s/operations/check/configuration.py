@@ -34,7 +34,8 @@ def _keys(services: Services) -> Iterator[Finding]:
         )
     else:
         count = len(services.settings.secret_keys)
-        yield Finding.ok("signing key", f"{count} key(s), the newest one signs")
+        several = f"{count} keys, the newest one signs"
+        yield Finding.ok("signing key", "one key" if count == 1 else several)
 
 
 def _token(services: Services) -> Iterator[Finding]:
@@ -71,7 +72,9 @@ def _credential(services: Services, lane: Lane, several: str) -> Iterator[Findin
             "Make sure that they belong to one environment: a test token would take over silently.",
         )
     else:
-        yield Finding.ok(what, f"{several}set (whether it is valid shows with the first delivery)")
+        yield Finding.ok(
+            what, f"{several}set (whether it is valid, deliveries tell: `flask s2s status`)"
+        )
 
 
 def _cookie(services: Services, site: str | None) -> Iterator[Finding]:
@@ -80,7 +83,7 @@ def _cookie(services: Services, site: str | None) -> Iterator[Finding]:
         yield Finding.note(
             "cookie",
             "the site's host is not known here",
-            "Run check with --site www.example.com to check the cookie's domain.",
+            "`flask s2s check --site www.example.com` checks the cookie's domain.",
         )
     elif domain == "auto":
         found = registrable_domain(site)
