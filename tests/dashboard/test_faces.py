@@ -56,6 +56,8 @@ def test_the_lanes_are_what_status_tells(any_programme: Programme) -> None:
         if lane["tried"]:
             tries = f"{lane['accepted']} accepted, {later} “try later”, {refused} refused"
             assert f"{tries} {lane['due']} {lane['later']} " in said
+        assert f"{lane['lane']} {lane['state'].capitalize()} " in said
+    assert {lane["state"] for lane in status["lanes"]} == {"unsteady", "open"}
     open_ = sum(status["counts"].get(one, 0) for one in ("pending", "waiting", "held", "sending"))
     assert f"All {open_} Workers" in said
 
