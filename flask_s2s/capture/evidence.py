@@ -23,10 +23,6 @@ from .cookie import read_cookies
 from .landing import ignored_because
 from .token import Carried, TokenSigner
 
-#: What a request is found to have.
-ATTRIBUTION = "flask_s2s.attribution"
-#: How it came in addresses: an `Address`.
-ADDRESS = "flask_s2s.address"
 Environ = dict[str, Any]
 
 
@@ -67,14 +63,25 @@ class Evidence:
         self._tokens = tokens
         self._clock = clock
         self._shut = shut
+        # An app within another has a cookie of its own, or shares what is found with its cookie.
+        self._noted = f"flask_s2s.attribution.{settings.cookie_name}"
+        self._addressed = f"flask_s2s.address.{settings.cookie_name}"
 
     def found(self, environ: Environ) -> Attribution:
         """Return which click the browser presents, or why none."""
-        found: Attribution | None = environ.get(ATTRIBUTION)
+        found = self.noted(environ)
         if found is None:
             found = self._with_fallback(environ, self._presented(environ))
-            environ[ATTRIBUTION] = found
+            self.note(environ, found)
         return found
+
+    def noted(self, environ: Environ) -> Attribution | None:
+        """Return what the request was found to have so far."""
+        return environ.get(self._noted)
+
+    def note(self, environ: Environ, found: Attribution) -> None:
+        """Keep what the request has."""
+        environ[self._noted] = found
 
     def kept(self, environ: Environ, now: datetime, shut: datetime | None = None) -> Attribution:
         """Return which click the browser's cookies have, or why none."""
@@ -83,9 +90,9 @@ class Evidence:
 
     def address(self, environ: Environ) -> Address:
         """Return what the addresses have of a click."""
-        found: Address | None = environ.get(ADDRESS)
+        found: Address | None = environ.get(self._addressed)
         if found is None:
-            found = environ[ADDRESS] = self._address(environ)
+            found = environ[self._addressed] = self._address(environ)
         return found
 
     def clicks(self, environ: Environ) -> list[Click]:

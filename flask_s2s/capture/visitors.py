@@ -27,7 +27,7 @@ from ..signals import click_captured, click_ignored
 from ..store.clicks import Touches
 from .chain import LoopGuard, came, may_be_redirected, token_in, with_token
 from .consent import WITHDRAWN, Consent, Permission
-from .evidence import ATTRIBUTION, Environ, Evidence, page_of, path_of
+from .evidence import Environ, Evidence, page_of, path_of
 from .landing import ignored_because, kept_of
 from .redirects import PARAMETER as HOPS
 from .redirects import cleaned
@@ -232,7 +232,8 @@ class Visitors:
         found = self.evidence.found(environ)
         if carried is not None and found.click is None:
             click, spent_as = carried.click, carried.id
-            environ[ATTRIBUTION] = replace(found, click=click, reason=Reason.STATE, token=spent_as)
+            found = replace(found, click=click, reason=Reason.STATE, token=spent_as)
+            self.evidence.note(environ, found)
         return own
 
     def fetch(self, environ: Environ) -> Visit | None:
@@ -248,7 +249,7 @@ class Visitors:
             return None
         click = carried.click
         self._brought(environ, click, now)
-        environ[ATTRIBUTION] = Attribution(click, Reason.CARRIED, token=carried.id)
+        self.evidence.note(environ, Attribution(click, Reason.CARRIED, token=carried.id))
         self._accepted(environ, click)
         return Visit(click, is_landing=True)
 
@@ -259,7 +260,7 @@ class Visitors:
         if ignored_because(environ, destination, self._settings.robots) is not None:
             return None
         now = self._clock.now()
-        new, read = self.formats.read(query, now), environ.get(ATTRIBUTION)
+        new, read = self.formats.read(query, now), self.evidence.noted(environ)
         if new is None:
             self._unread(query)
             return None
@@ -274,7 +275,7 @@ class Visitors:
             passed_on = HOPS in query and kept.reason is Reason.COOKIE
             return Visit(kept.click, True, kept.touches) if passed_on else None
         touches = earlier(new, kept)
-        environ[ATTRIBUTION] = Attribution(new, Reason.LANDING, touches=touches)
+        self.evidence.note(environ, Attribution(new, Reason.LANDING, touches=touches))
         self._accepted(environ, new)
         return Visit(new, True, touches, told=self._settings.carry != "off")
 
@@ -305,7 +306,7 @@ class Visitors:
         if (new.network, new.click_id) in known:
             return None
         touches = (new, *kept.touches)[:MAX_TOUCHES]
-        environ[ATTRIBUTION] = replace(kept, touches=touches)
+        self.evidence.note(environ, replace(kept, touches=touches))
         return Visit(kept.click, True, touches)
 
     def _denies(self, environ: Environ) -> bool:

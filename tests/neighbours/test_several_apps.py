@@ -149,3 +149,20 @@ def test_an_app_within_another_is_credited_once(factory: Factory, order: str) ->
     visitor.post("/shop/signup")
     assert factory.recorded(shop) == [("shop-1", "cookie")]
     assert factory.sent(shop) == [("shop-1", "Bearer token-shop")]
+
+
+def test_an_app_within_another_with_a_cookie_of_its_own_has_its_own_click(factory: Factory) -> None:
+    blog = factory.create_app("blog", S2S_COOKIE_NAME="s2s_blog")
+    outer = Flask("outer", instance_path=str(factory.folder / "outer"))
+    outer.config.update(SECRET_KEY="outer", TESTING=True)
+    factory.made.append(outer)
+    outer.wsgi_app = DispatcherMiddleware(outer.wsgi_app, {"/blog": blog})  # type: ignore[method-assign]
+    factory.s2s.init_app(outer)
+    visitor = Client(outer)
+    landed = visitor.get(f"/blog/{LANDING}")
+    assert [one.partition("=")[0] for one in landed.headers.getlist("Set-Cookie")] == [
+        "s2s_blog",
+        "s2s",
+    ]
+    visitor.post("/blog/signup")
+    assert factory.recorded(blog) == [("blog-1", "cookie")]

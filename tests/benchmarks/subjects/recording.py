@@ -80,7 +80,7 @@ def tracked(s2s: S2S, session: Session) -> Once:
     environ = request.environ
 
     def once(number: int) -> None:
-        environ.pop("flask_s2s.attribution", None)
+        environ.pop("flask_s2s.attribution.s2s", None)
         s2s.track_signup(
             customer_key=number,
             email="ada.rowe@example.com",
