@@ -124,17 +124,17 @@ class Worker:
 
         One at a time: a lease must not run out while its delivery waits for another's answer.
         """
-        tried, now = 0, self._housekeeping(self._throttle)
+        tried, pauses, now = 0, Waker(), self._housekeeping(self._throttle)
         breakers = self._breakers.closed(now)
         while batch := self._claim(1, breakers, now):
             parents = self._executor.prepare(batch)
             for one in batch:
-                self._completer.settle([(one, self._executor.send(one, parents))])
+                self._settle([(one, self._executor.send(one, parents))], pauses)
             tried += len(batch)
             now = self._housekeeping(self._throttle)
             breakers = self._breakers.lately_closed(now)
         if self._completer.behind:
-            self._catch_up(Waker())
+            self._catch_up(pauses)
         return tried
 
     def _leave(self, error: Exception) -> None:

@@ -270,6 +270,22 @@ def test_an_answer_is_settled_though_the_next_claim_fails(shop: Shop) -> None:
     assert len(shop.network.requests) == 1
 
 
+def test_a_drain_settles_what_it_has_sent_though_the_database_fails_for_a_moment(
+    shop: Shop,
+) -> None:
+    failures = iter(range(2))
+
+    def fail(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("UPDATE s2s_attempt") and next(failures, None) is not None:
+            raise OperationalError(statement, {}, Exception("disk I/O error"))
+
+    shop.sign_up()
+    event.listen(shop.services.storage.engine(), "before_cursor_execute", fail)
+    assert shop.drain() == 1
+    assert (shop.statuses(), next(failures, None)) == ({"delivered": 1}, None)
+    assert len(shop.network.requests) == 1
+
+
 def test_a_worker_that_is_stopped_finishes_what_is_in_flight_and_takes_nothing_new(
     shop: Shop,
 ) -> None:
