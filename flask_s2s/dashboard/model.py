@@ -5,7 +5,7 @@ Ten open tabs that renew themselves cost what one costs: an answer is kept for f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 from itertools import pairwise
@@ -32,6 +32,7 @@ from ..store.audit import Entry
 from ..store.bindings import Bound
 from ..store.queries import Grouped, Wanted
 from ..store.sums import Cause
+from . import formats
 
 T = TypeVar("T")
 #: How long back what was sent again is shown, and how much of it.
@@ -222,7 +223,7 @@ def customer(model: Model, key: str) -> Customer | None:
         key=key,
         steps=_with_gaps(sorted(steps, key=lambda step: (step.at, step.click is None))),
         signup=signup,
-        otherwise=_otherwise(services, signup),
+        otherwise=_otherwise(model, signup, touches),
         money=_money(found),
         bound=bound_to(services, key, found),
         acts=services.audit.of(key),
@@ -249,16 +250,14 @@ def _money(deliveries: list[Delivery]) -> dict[str, tuple[int, int]]:
     return money
 
 
-def _otherwise(services: Services, signup: Delivery | None) -> list[str]:
+def _otherwise(
+    model: Model, signup: Delivery | None, touches: Mapping[int, Sequence[Click]]
+) -> list[str]:
     """Say what would have been different, for a sign-up that nobody is credited for."""
     if signup is None or signup.status is not Status.UNATTRIBUTED:
         return []
-    days = services.settings.window_of(signup.network).days
     said = {
-        Reason.EXPIRED.value: [
-            f"A click counts for {days} days (S2S_WINDOW), and this one was older.",
-            "A longer window would do it for the next customer.",
-        ],
+        Reason.EXPIRED.value: _too_late(model, signup, touches.get(signup.id, ())),
         Reason.NO_CLICK.value: [
             "A partner’s link, opened in this browser before the sign-up, would have been credited.",
             "Where the visitor came by one and the cookie was lost, s2s.identify() at an earlier "
@@ -285,6 +284,18 @@ def _otherwise(services: Services, signup: Delivery | None) -> list[str]:
         *said,
         "If the partner is right all the same, credit by hand: the sign-up and its payments go out.",
     ]
+
+
+def _too_late(model: Model, signup: Delivery, touches: Sequence[Click]) -> list[str]:
+    """Say until when a click would have counted, where one is known."""
+    window, said = model.services.settings.window_of(signup.network), []
+    said.append(f"A click counts for {window.days} days (S2S_WINDOW), and this one was older.")
+    until = max((touch.at + window for touch in touches), default=None)
+    # A window that was made longer since did not count then.
+    if until is not None and until <= signup.created_at:
+        by, moment = signup.created_at - until, formats.clock(until, model.local)
+        said.append(f"It counted until {moment}: the sign-up came {formats.span(by)} later.")
+    return [*said, "A longer window would do it for the next customer."]
 
 
 def worst_first(findings: list[Finding]) -> list[Finding]:

@@ -141,3 +141,4 @@ def test_a_customer_whose_clicks_window_had_closed_is_shown_by_it(programme: Pro
     assert programme.services.recorder.alone(Signup(customer_key="10"), found)
     said = programme.read("/customer?key=10")
     assert "click too-late Not credited: its window had closed." in said
+    assert "It counted until 1 Apr, 00:00: the sign-up came 1 day later." in said
