@@ -97,13 +97,13 @@ class Lane:
 
     @property
     def unsteady(self) -> bool:
-        """Whether it is open, and too many tries of the last minutes came to nothing.
+        """Whether it is open, too many tries of the last minutes came to nothing, and some still wait.
 
         Not counted are those that a lane that works has as well: not there yet, and, where as many
         others are accepted, answered 404. Anybody can write a click ID into a link.
         """
         count, accepted = self.count, self.accepted
-        if self.closed is not None:
+        if self.closed is not None or self.trying_since is None:
             return False
         judged = self.tried - count.tries.get("not_there", 0)
         if count.not_found <= accepted:

@@ -205,3 +205,16 @@ def test_click_ids_that_strangers_write_are_no_trouble_of_the_lane(site: Site) -
     site.sign_up("more")
     site.drain()
     assert codes(site) == ["lane_unsteady"]
+
+
+def test_a_lane_that_was_mended_is_no_trouble_once_all_got_through(site: Site) -> None:
+    site.network.then(*[answered(503)] * 6)
+    for number in range(6):
+        site.sign_up(str(number))
+    site.drain()
+    assert codes(site) == ["lane_unsteady"]
+    site.network.then(*[accepted()] * 6)
+    site.clock.advance(minutes=3)
+    site.drain()
+    found = lane(site)
+    assert (found["accepted"], found["tried"] >= 12, codes(site)) == (6, True, [])
