@@ -7,73 +7,37 @@ order.
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from .capture.consent import withdraw
 from .capture.evidence import Environ
 from .capture.visitors import visitors_of
 from .click import Click
-from .click.record import RecordSigner
-from .clock import Clock, counting
-from .config.builtin import built_in
-from .config.parsing import RANDOM_KEY, SHORTEST_KEY
+from .clock import Clock
 from .config.settings import Settings
 from .conversion import Conversion, Key, Signup
-from .errors import ConfigError, S2SError, StorageError
-from .networks.credentials import Credentials, OwnHostOnly
-from .networks.network import Network, by_name
-from .networks.transport import HttpTransport, LoopbackOnly, Transport
-from .recording.decision import Decision
-from .recording.joining import LEFT_OUT, Apart, Given
-from .recording.recorder import Recorder
-from .recording.session import after, once_committed, unwrap
+from .errors import StorageError
+from .networks.credentials import OwnHostOnly, transport_of
+from .networks.network import Network, networks_of
+from .networks.transport import Transport
+from .recording.identifying import Identifying
+from .recording.joining import LEFT_OUT, Given
+from .recording.recorder import recorder_of
 from .rules.attribution import Attribution, Reason
 from .rules.delivery import Delivery, Tracked
-from .rules.identity import identities
 from .runtime import deferred
-from .runtime.embedded import threads_are_suspended
 from .runtime.supervisor import Supervisor
 from .signals import tell
-from .store.audit import Audit, Blocks
-from .store.background import Background, Write
-from .store.bindings import Bindings
-from .store.clicks import Touches
-from .store.database.clock import DatabaseClock, SystemClock, Witness
+from .store.database.clock import times_of
 from .store.database.storage import Storage
-from .store.losses import Losses
-from .store.outbox.outbox import Outbox
-from .store.privacy.erasing import Erased, Erasing, Withdrawals
-from .store.privacy.keyring import Keyring
-
-log = logging.getLogger("flask_s2s")
-
-
-def _tell_late(why: str) -> None:
-    log.warning(
-        "s2s.identity.late: %s. It is tried again until it is stored or this process ends",
-        why,
-        extra={"action": "identity.late"},
-    )
-
-
-def _tell_unbound(error: BaseException | None) -> None:
-    log.error(
-        "s2s.identity.not_stored: %s; `flask s2s check` looks at the database",
-        "the process ends" if error is None else type(error).__name__,
-        extra={"action": "identity.not_stored"},
-    )
+from .store.stores import stores_of
 
 
 def _no_host() -> Engine | None:
@@ -97,7 +61,7 @@ class Services:
         settings: Settings,
         storage: Storage,
         networks: Mapping[str, Network],
-        transport: Transport,
+        transport: OwnHostOnly,
         clock: Clock | None,
         sender: object = None,
         static_path: str | None = None,
@@ -107,85 +71,47 @@ class Services:
         self.settings = settings
         #: Whose signals are sent: the app's, or this object's own.
         self.sender: Any = sender or self
-        self._tell = partial(tell, self.sender)
         self._at_first_request = at_first_request
+        notify = partial(tell, self.sender)
+        times = times_of(storage.engine, clock)
+        stores = stores_of(settings, storage, times, notify)
+        self.clock = times.clock
         self.storage = storage
-        database_clock = DatabaseClock(SystemClock(), storage.engine)
-        self.clock = clock = clock or database_clock
-        witness = Witness(counting(clock))
-        witness.look(clock.now())
+        self.touches, self.losses = stores.touches, stores.losses
+        self.outbox, self.bindings = stores.outbox, stores.bindings
+        self.blocks, self.audit = stores.blocks, stores.audit
         self.networks = networks
-        self.signer = RecordSigner(settings.secret_keys, settings.window, settings.windows)
-        self.credentials = Credentials(networks.values())
-        self.transport = OwnHostOnly(transport, self.credentials)
-        engine, tables = storage.engine, storage.tables
-        refresh: dict[str, Any] = {}
-        if clock is database_clock:
-            refresh["refresh"] = database_clock.refresh
-        background = Background(
-            wait=settings.record_wait.total_seconds(), inline=self._writes_inline
-        )
-        #: What was lost, by reason.
-        self.losses = Losses(engine, tables, clock, background.later, self._tell)
-        self.touches = Touches(
-            storage,
-            background,
-            self.losses,
-            rate=settings.click_rate,
-            day=settings.click_day,
-            **refresh,
-        )
-        storage.at_fork = self.touches.close
-        self._withdrawals = Withdrawals(storage, Erasing(tables), clock, background)
+        self.transport, self.credentials = transport, transport.credentials
         self.visitors = visitors_of(
             settings,
             (network.clicks for network in networks.values()),
-            signer=self.signer,
-            touches=self.touches,
-            clock=clock,
+            stores=stores,
+            times=times,
             chance=secrets.token_bytes,
-            shut=witness.shut,
-            tell=self._tell,
+            tell=notify,
             static=static_path,
-            erase=self._withdrawals.soon,
         )
-        keyring = Keyring(engine, tables.meta, settings.secret_keys)
-        self.outbox = Outbox(engine, tables, keyring)
-        self.bindings = Bindings(engine, tables, settings, keyring)
-        self.blocks = Blocks(engine, tables)
-        #: What operators did.
-        self.audit = Audit(engine, tables, keyring)
+        self.signer = self.visitors.signer
         self.supervisor = supervisor = Supervisor(
             settings=settings,
-            storage=storage,
-            outbox=self.outbox,
-            keyring=keyring,
-            retention=self.retention,
+            stores=stores,
             networks=networks,
-            transport=self.transport,
-            credentials=self.credentials,
-            clock=clock,
-            witness=witness,
-            database_clock=database_clock,
-            tell=self._tell,
+            transport=transport,
+            times=times,
+            tell=notify,
         )
-        self.drain = supervisor.drain
-        self.recorder = Recorder(
-            settings=settings,
-            storage=storage,
-            outbox=self.outbox,
-            networks=networks,
-            clock=clock,
-            background=background,
-            resolve=Decision(
-                tables, self.outbox.hashed, self.bindings, self.blocks, settings, witness.shut
-            ),
+        self.drain, self.retention = supervisor.drain, supervisor.retention
+        self.recorder = recorder_of(
+            settings,
+            stores,
+            networks,
+            times,
             wake=supervisor.wake,
+            tell=notify,
             session_in_use=session_in_use,
-            losses=self.losses,
-            tell=self._tell,
-            **refresh,
         )
+        identifying = Identifying(self.recorder, self.visitors, stores, self.clock)
+        self.identify, self.withdraw = identifying.identify, identifying.withdraw
         #: The process in which `start_serving` was called last.
         self.serving_pid = 0
 
@@ -213,27 +139,9 @@ class Services:
         `at_first_request` once.
         `networks` are those beside the built-in ones, which `Settings.from_mapping` was given too.
         """
-        every = by_name(one(settings.of(one)) for one in (*built_in(), *networks))
-        if unknown := settings.windows.keys() - every.keys():
-            problem = f"names {min(unknown)!r}, which is no network"
-            raise ConfigError("S2S_WINDOW", problem, f"Use {' or '.join(every)}.")
-        if settings.shortest_key < SHORTEST_KEY:
-            log.warning(
-                "s2s.secret_key.short: clicks are signed with a key of %d characters, and could be "
-                "forged. %s",
-                settings.shortest_key,
-                RANDOM_KEY,
-                extra={"action": "secret_key.short"},
-            )
-        sending = transport or HttpTransport(
-            connections=settings.concurrency,
-            proxy=settings.proxy,
-            ca_bundle=settings.ca_bundle,
-            trust_env=settings.trust_env,
-        )
-        if settings.testing and transport is None:
-            lanes = [lane for network in every.values() for lane in network.lanes.values()]
-            sending = LoopbackOnly(sending, lanes)
+        every = networks_of(settings, networks)
+        settings.tell_of_short_key()
+        sending = transport_of(settings, every, transport)
         storage = Storage(
             uri=settings.database_uri,
             options=settings.database_options,
@@ -255,59 +163,6 @@ class Services:
             session_in_use=session_in_use,
             at_first_request=at_first_request,
         )
-
-    # -- visitors -----------------------------------------------------------------------------
-
-    def identify(
-        self,
-        *,
-        email: object = None,
-        user_id: object = None,
-        verified: bool = False,
-        session: Given = LEFT_OUT,
-        environ: Environ | None = None,
-    ) -> bool:
-        """Bind the visitor's click to who they say they are; see `S2S.identify`."""
-        joined = self.recorder.joined(session)
-        found = self.visitors.attribution_of(environ)
-        who = identities(email, user_id)
-        if found.click is None or not who:
-            return False
-        now = self.clock.now()
-        if joined is not None:
-            return self.bindings.bind(joined, who, found, now, proved=verified)
-
-        def write() -> bool:
-            create = self.storage.create_ours
-            return self.bindings.bind_alone(who, found, now, create, proved=verified)
-
-        def bind() -> bool:
-            ready = self.storage.refuse_while_begun
-            writing = Write(run=write, lost=_tell_unbound)
-            bound = self.recorder.background.patiently(writing, ready=ready, late=_tell_late)
-            return bound is True
-
-        place = self.recorder.joining.find(join=False)
-        if isinstance(place, Apart):
-            return bind()
-        after(place.session, bind)
-        return True
-
-    def withdraw(self, *, environ: Environ, session: Given = LEFT_OUT) -> Erased:
-        """Erase what is kept of this request's visitor; see `S2S.withdraw`.
-
-        Where nobody is asked for consent (`S2S_CONSENT`, `S2S_GPC`), the app ends the cookie itself
-        with the headers that `middleware.expiring` returns.
-        """
-        clicks = self.visitors.evidence.clicks(environ)
-        if session is LEFT_OUT and not isinstance(place := self.recorder.joining.find(), Apart):
-            session = place.session
-        joined = self.recorder.joined(session)
-        erased = self._withdrawals.now(clicks, joined)
-        if joined is not None:
-            once_committed(unwrap(session), lambda: self._withdrawals.again(clicks))
-        withdraw(environ)
-        return replace(erased, cookie=self.visitors.evidence.has_cookie(environ))
 
     # -- conversions --------------------------------------------------------------------------
 
@@ -383,11 +238,6 @@ class Services:
         """The deliveries."""
         return deferred.Ledger(self.storage.engine, self.storage.tables)
 
-    def retention(self, now: datetime) -> deferred.Retention:
-        """Return what deletes what is past its time."""
-        tables, longest = self.storage.tables, self.settings.longest_window
-        return deferred.Retention(self.storage.engine, tables, self.bindings, now, longest)
-
     # -- the process --------------------------------------------------------------------------
 
     def start_serving(self) -> None:
@@ -397,15 +247,6 @@ class Services:
         self._at_first_request = lambda: None
         if not self.supervisor.start():
             self.serving_pid = 0
-
-    def _writes_inline(self) -> bool:
-        """Whether a report is written in the caller's thread: no other could, or should, do it."""
-        if self.settings.testing or threads_are_suspended():
-            return True
-        try:
-            return self.storage.in_memory
-        except (S2SError, SQLAlchemyError, OSError):
-            return False  # whoever writes is told
 
     def close(self) -> None:
         """End the embedded worker and close every connection of our own; use opens them again."""

@@ -64,6 +64,20 @@ def lock() -> Any:
     return _real("_thread", "allocate_lock")()
 
 
+def are_suspended() -> bool:
+    """Say whether this is uWSGI without threads: there, none runs between two requests.
+
+    A worker would stop in the middle of a transaction, and hold its locks until the next request.
+    """
+    uwsgi = sys.modules.get("uwsgi")
+    if uwsgi is None or not hasattr(uwsgi, "opt"):
+        return False
+    enabled = getattr(uwsgi, "has_threads", None)  # old releases do not tell
+    if enabled is None:
+        enabled = not uwsgi.opt.keys().isdisjoint(("enable-threads", "threads", "gevent"))
+    return not enabled
+
+
 def patched() -> Any | None:
     """Return gevent's module that has patched this process's threads, if it has."""
     monkey = sys.modules.get(GEVENT)

@@ -298,7 +298,7 @@ FAILURES: dict[str, list[Protection]] = {
         ),
         Protection(
             where="OwnHostOnly.send",
-            code="if self._credentials.leaving(request):",
+            code="if self.credentials.leaving(request):",
             without="if False:",
             test="networks/test_own_host.py"
             "::test_a_request_that_carries_a_credential_elsewhere_is_not_sent[in the body]",
@@ -432,8 +432,8 @@ FAILURES: dict[str, list[Protection]] = {
         ),
         Protection(
             where="Supervisor._reader",
-            code="sending = (self._heard, self._credentials)",
-            without="sending = (self._transport, self._credentials)",
+            code="sending = (self._heard, self._transport.credentials)",
+            without="sending = (self._transport, self._transport.credentials)",
             test="verification/test_clocks.py"
             "::test_a_process_that_just_began_asks_the_network_for_the_time",
         ),
@@ -586,8 +586,8 @@ FAILURES: dict[str, list[Protection]] = {
     ],
     "a locked or dead database holds a page that only wanted to tell it something": [
         Protection(
-            where="Services.identify.bind",
-            code="bound = self.recorder.background.patiently(writing, ready=ready, late=_tell_late)",
+            where="Identifying.identify.bind",
+            code="bound = background.patiently(writing, ready=ready, late=_tell_late)",
             without="bound = write()",
             test="recording/test_waits_beside.py"
             "::test_identify_leaves_a_locked_table_and_binds_when_it_is_free[sqlite]",

@@ -25,6 +25,8 @@ from ..config.settings import Settings
 from ..rules.attribution import Attribution, Reason, earlier, winner
 from ..signals import click_captured, click_ignored
 from ..store.clicks import Touches
+from ..store.database.clock import Times
+from ..store.stores import Stores
 from .chain import LoopGuard, came, may_be_redirected, token_in, with_token
 from .consent import WITHDRAWN, Consent, Permission
 from .evidence import Environ, Evidence, page_of, path_of
@@ -83,6 +85,7 @@ class Visitors:
         settings: Settings,
         formats: Clicks,
         evidence: Evidence,
+        signer: RecordSigner,
         tokens: TokenSigner,
         states: TokenSigner,
         touches: Touches,
@@ -98,6 +101,7 @@ class Visitors:
         #: How clicks are known, in all networks' forms.
         self.formats = formats
         self.evidence = evidence
+        self.signer = signer
         self._tokens = tokens
         self._states = states
         self._touches = touches
@@ -419,29 +423,32 @@ def visitors_of(
     settings: Settings,
     forms: Iterable[ClickFormat],
     *,
-    signer: RecordSigner,
-    clock: Clock,
-    shut: Callable[[datetime], datetime],
-    erase: Callable[[Sequence[Click]], bool],
-    touches: Touches,
+    stores: Stores,
+    times: Times,
     chance: Callable[[int], bytes],
     tell: Callable[..., None],
     static: str | None,
 ) -> Visitors:
     """Return one app's: such as ask, where its settings want that. `forms` are its networks' clicks."""
     signing = (settings.secret_keys, settings.window, settings.windows)
-    tokens, formats = TokenSigner(*signing), Clicks(forms)
+    signer, tokens, formats = RecordSigner(*signing), TokenSigner(*signing), Clicks(forms)
     evidence = Evidence(
-        settings=settings, formats=formats, signer=signer, tokens=tokens, clock=clock, shut=shut
+        settings=settings,
+        formats=formats,
+        signer=signer,
+        tokens=tokens,
+        clock=times.clock,
+        shut=times.witness.shut,
     )
     parts: dict[str, Any] = {
         "settings": settings,
         "formats": formats,
         "evidence": evidence,
+        "signer": signer,
         "tokens": tokens,
         "states": TokenSigner(*signing, purpose="state"),
-        "touches": touches,
-        "clock": clock,
+        "touches": stores.touches,
+        "clock": times.clock,
         "chance": chance,
         "tell": tell,
         "static": static,
@@ -449,4 +456,4 @@ def visitors_of(
     consent = Consent(settings.consent, gpc_denies=settings.gpc == "deny")
     if not consent.asks:
         return Visitors(**parts)
-    return AskingVisitors(consent=consent, erase=erase, **parts)
+    return AskingVisitors(consent=consent, erase=stores.withdrawals.soon, **parts)

@@ -196,6 +196,17 @@ class Settings:
         keys: tuple[Any, ...] = self.secret_keys
         return min((len(key) for key in keys if isinstance(key, str | bytes)), default=0)
 
+    def tell_of_short_key(self) -> None:
+        """Say, once an app is built, that its clicks could be forged."""
+        if self.shortest_key < SHORTEST_KEY:
+            log.warning(
+                "s2s.secret_key.short: clicks are signed with a key of %d characters, and could be "
+                "forged. %s",
+                self.shortest_key,
+                RANDOM_KEY,
+                extra={"action": "secret_key.short"},
+            )
+
     def window_of(self, network: str) -> timedelta:
         """Return how long a click of this network counts."""
         return self.windows.get(network, self.window)

@@ -14,10 +14,11 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import quote, urlsplit
 
 from ..config.parsing import tokens_of
+from ..config.settings import Settings
 from ..errors import ConfigError
 from .network import Lane, Network, Request, Response, Secret
 from .redaction import forms_of
-from .transport import Transport
+from .transport import HttpTransport, LoopbackOnly, Transport
 
 _LONGEST_FILE = 65536
 #: What is shorter is no credential: it may stand in any request by itself.
@@ -106,14 +107,30 @@ class OwnHostOnly:
 
     def __init__(self, transport: Transport, credentials: Credentials) -> None:
         self.transport = transport
-        self._credentials = credentials
+        self.credentials = credentials
 
     def send(self, request: Request, *, seconds: float) -> Response:
-        if self._credentials.leaving(request):
+        if self.credentials.leaving(request):
             host = urlsplit(request.url).hostname
             problem = f"would have gone to {host}, which it does not belong to"
             raise ConfigError("A credential", problem, "Give that network a lane of its own.")
         return self.transport.send(request, seconds=seconds)
+
+
+def transport_of(
+    settings: Settings, networks: Mapping[str, Network], given: Transport | None
+) -> OwnHostOnly:
+    """Return an app's: what it was given, or HTTP, which stays on this machine under `TESTING`."""
+    transport = given or HttpTransport(
+        connections=settings.concurrency,
+        proxy=settings.proxy,
+        ca_bundle=settings.ca_bundle,
+        trust_env=settings.trust_env,
+    )
+    if settings.testing and given is None:
+        lanes = [lane for network in networks.values() for lane in network.lanes.values()]
+        transport = LoopbackOnly(transport, lanes)
+    return OwnHostOnly(transport, Credentials(networks.values()))
 
 
 def origin_of(url: str) -> Origin:

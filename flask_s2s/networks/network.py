@@ -18,8 +18,10 @@ from urllib.parse import urlencode
 
 from ..click import Click
 from ..click.formats import ClickFormat
+from ..config.builtin import built_in
 from ..config.parsing import TokenSource
 from ..config.setting import Declared
+from ..config.settings import Settings
 from ..conversion import Conversion
 from ..conversion.money import decimal_text
 from ..errors import ConfigError
@@ -279,6 +281,15 @@ def verifies(network: Network) -> bool:
     """Say whether the settings name what its records are read with."""
     lane = network.reading_lane
     return lane is not None and network.lanes[lane].configured
+
+
+def networks_of(settings: Settings, others: Iterable[type[Network]]) -> dict[str, Network]:
+    """Return an app's networks by their names: the built-in ones, and others. Raises `ConfigError`."""
+    every = by_name(one(settings.of(one)) for one in (*built_in(), *others))
+    if unknown := settings.windows.keys() - every.keys():
+        problem = f"names {min(unknown)!r}, which is no network"
+        raise ConfigError("S2S_WINDOW", problem, f"Use {' or '.join(every)}.")
+    return every
 
 
 def by_name(networks: Iterable[Network]) -> dict[str, Network]:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from ..services import Services
 from ..store.bindings import Collector
-from ..store.fraud import Haste, SharedClick, haste, shared_clicks
+from ..store.sums import Haste, SharedClick, haste, shared_clicks
 from .period import Period
 
 #: So fast that hardly anybody reads the page before.

@@ -11,16 +11,21 @@ customer that we never heard of. Tell first, and commit then.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
+from ..config.settings import Settings
 from ..conversion import Conversion
 from ..errors import InvalidConversion, UsageError
+from ..networks.network import Network
 from ..rules.attribution import Attribution
 from ..rules.delivery import Delivery, Late, Tracked
+from ..store.database.clock import Times
+from ..store.stores import Stores
+from .decision import Decision
 from .joining import LEFT_OUT, After, Apart, Within
 from .session import (
     End,
@@ -275,4 +280,38 @@ def _tell_dropped(conversion: Conversion | None) -> None:
         kind or "a conversion",
         customer_key,
         extra={"action": "conversion.dropped", "kind": kind, "customer_key": customer_key},
+    )
+
+
+def recorder_of(
+    settings: Settings,
+    stores: Stores,
+    networks: Mapping[str, Network],
+    times: Times,
+    *,
+    wake: Callable[[], None],
+    tell: Callable[..., None],
+    session_in_use: Callable[[], Session | None],
+) -> Recorder:
+    """Return an app's. `wake` wakes its worker, `tell` sends a signal."""
+    return Recorder(
+        settings=settings,
+        storage=stores.storage,
+        outbox=stores.outbox,
+        networks=networks,
+        clock=times.clock,
+        background=stores.background,
+        resolve=Decision(
+            stores.storage.tables,
+            stores.outbox.hashed,
+            stores.bindings,
+            stores.blocks,
+            settings,
+            times.witness.shut,
+        ),
+        wake=wake,
+        losses=stores.losses,
+        tell=tell,
+        refresh=times.refresh,
+        session_in_use=session_in_use,
     )

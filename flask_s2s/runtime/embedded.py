@@ -139,20 +139,6 @@ def _complain(error: Exception, seconds: float) -> None:
     )
 
 
-def threads_are_suspended() -> bool:
-    """Say whether this is uWSGI without threads: there, none runs between two requests.
-
-    A worker would stop in the middle of a transaction, and hold its locks until the next request.
-    """
-    uwsgi = sys.modules.get("uwsgi")
-    if uwsgi is None or not hasattr(uwsgi, "opt"):
-        return False
-    enabled = getattr(uwsgi, "has_threads", None)  # old releases do not tell
-    if enabled is None:
-        enabled = not uwsgi.opt.keys().isdisjoint(("enable-threads", "threads", "gevent"))
-    return not enabled
-
-
 def warn_of_suspended_threads() -> None:
     """Say what to do, once for a server: where the app is loaded, or in the first of its workers."""
     if sys.modules["uwsgi"].worker_id() > 1:

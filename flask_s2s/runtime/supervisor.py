@@ -15,26 +15,24 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..clock import Clock
+from .. import threads
 from ..config.settings import Settings
 from ..errors import S2SError
-from ..networks.credentials import Credentials, OwnHostOnly
+from ..networks.credentials import OwnHostOnly
 from ..networks.exchange import Exchange
 from ..networks.network import Network, Traits, read_back_kinds, verifies
 from ..networks.reading import NoReader, Reader
 from ..networks.transport import Heard, LoopbackOnly
 from ..rules.delivery import Delivery
 from ..rules.retry import RetryPolicy
-from ..store.database.clock import CommonTime, DatabaseClock, Witness
-from ..store.database.storage import Storage
+from ..store.database.clock import CommonTime, Times
 from ..store.dialects.errors import own_words
 from ..store.outbox.heartbeat import Heartbeat, Summary, Workers
-from ..store.outbox.outbox import Outbox
-from ..store.privacy.keyring import Keyring
 from ..store.restores import Inherited, Memory
+from ..store.stores import Stores
 from ..threads import POLL, Waker
 from . import deferred
-from .embedded import EmbeddedWorker, StallAlarm, threads_are_suspended, warn_of_suspended_threads
+from .embedded import EmbeddedWorker, StallAlarm, warn_of_suspended_threads
 
 log = logging.getLogger("flask_s2s")
 
@@ -64,39 +62,30 @@ class Supervisor:
         self,
         *,
         settings: Settings,
-        storage: Storage,
-        outbox: Outbox,
-        keyring: Keyring,
-        retention: Callable[[datetime], deferred.Retention],
+        stores: Stores,
         networks: Mapping[str, Network],
         transport: OwnHostOnly,
-        credentials: Credentials,
-        clock: Clock,
-        witness: Witness,
-        database_clock: DatabaseClock,
+        times: Times,
         tell: Callable[..., None],
     ) -> None:
         self._settings = settings
-        self._storage = storage
-        self._outbox = outbox
-        self._keyring = keyring
-        self._retention = retention
+        self._stores = stores
+        self._storage = storage = stores.storage
         self._networks = networks
         self._transport = transport
-        self._credentials = credentials
-        self._clock = clock
-        self._database_clock = database_clock
+        self._clock = clock = times.clock
+        self._database_clock = times.database
+        self.witness = witness = times.witness
         self._tell = tell
         self.heartbeat = Heartbeat(storage.engine, storage.tables)
         self.workers = Workers(storage.engine, storage.tables)
-        self.witness = witness
         self._heard = Heard(transport, witness.hear)
         self._common_time = CommonTime(witness, storage.engine, storage.tables.meta)
         self._verifies = any(map(verifies, networks.values()))
         self._production = not (settings.debug or settings.testing)
         self._seconds = settings.attempt.total_seconds()
         self.exchanges = {
-            name: Exchange(network, self._heard, credentials, seconds=self._seconds)
+            name: Exchange(network, self._heard, transport.credentials, seconds=self._seconds)
             for name, network in networks.items()
         }
         self._inherited = Inherited(clock.now(), storage.engine, storage.tables)
@@ -104,7 +93,7 @@ class Supervisor:
         self._readers: Mapping[str, Reader] | None = None
         self.embedded = EmbeddedWorker(self._work_embedded)
         self._embeds = settings.worker == "embedded" and not settings.testing
-        self._suspended = threads_are_suspended()
+        self._suspended = threads.are_suspended()
         if self._embeds and self._suspended:
             self._embeds = False
             warn_of_suspended_threads()
@@ -137,7 +126,7 @@ class Supervisor:
     @_built
     def settling(self) -> deferred.Settling:
         """Ends the leases."""
-        add, memory = self._outbox.add, self.memory
+        add, memory = self._stores.outbox.add, self.memory
         return deferred.Settling(self._storage.engine, self._storage.tables, add, memory)
 
     @_built
@@ -174,7 +163,7 @@ class Supervisor:
         records, lane = network.records, network.reading_lane
         if records is None or lane is None:
             return NoReader()
-        sending = (self._heard, self._credentials)
+        sending = (self._heard, self._transport.credentials)
         return deferred.ReadBack(records, lane, *sending, seconds=self._seconds)
 
     @_built
@@ -327,7 +316,7 @@ class Supervisor:
         """Make sure that the tables are there. Raises `StorageError` with what to do."""
         if not self._prepared:
             self._storage.prepare()
-            self._keyring.prepare()
+            self._stores.keyring.prepare()
             self._database_clock.measure()
             self._common_time.learn()
             self._prepared = True
@@ -363,6 +352,12 @@ class Supervisor:
         if not self._prepare_patiently(waker) and self._embeds:
             self.work(waker)
 
+    def retention(self, now: datetime) -> deferred.Retention:
+        """Return what deletes what is past its time."""
+        storage, bindings = self._storage, self._stores.bindings
+        longest = self._settings.longest_window
+        return deferred.Retention(storage.engine, storage.tables, bindings, now, longest)
+
     def _alive(self, now: datetime, throttle: deferred.Throttle) -> None:
         self.heartbeat.seen(now)
         self.workers.report(now, throttle.in_flight, throttle.rests(now))
@@ -372,4 +367,4 @@ class Supervisor:
         self._common_time.learn()
         self._common_time.share(now)
         # Nothing is deleted by one clock alone.
-        deferred.Maintenance(self._storage, self._retention).run(self.witness.passed(now))
+        deferred.Maintenance(self._storage, self.retention).run(self.witness.passed(now))

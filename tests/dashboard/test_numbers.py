@@ -16,9 +16,8 @@ from flask_s2s.operations.period import Period
 from flask_s2s.operations.report import overview, partners, sub_ids, total
 from flask_s2s.operations.words import CREDITED, Group
 from flask_s2s.rules.attribution import Attribution, Reason
-from flask_s2s.store.fraud import haste
 from flask_s2s.store.queries import Queries, Wanted
-from flask_s2s.store.sums import Sums
+from flask_s2s.store.sums import Sums, haste
 from tests.cli.runner import cli_runner
 from tests.dashboard.programme import Programme
 

@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Protocol
 
 from sqlalchemy import Connection, Engine, Table, select, update
 
+from ...clock import Clock, counting
 from ..dialects.servers import has_a_clock, microseconds, whole
 from ..dialects.statements import inserting_once
 from ..schema import EPOCH
@@ -166,6 +168,29 @@ class Witness:
             return EPOCH
         # One at the end of the calendar has nothing behind it.
         return now if date >= now else min(now, date + timedelta(seconds=since))
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """One app's clock, and its witness. Make them with `times_of`."""
+
+    clock: Clock
+    database: DatabaseClock
+    witness: Witness
+
+    def refresh(self, connection: Connection) -> None:
+        """Look at the database's clock on a connection, where that clock is the app's."""
+        if self.clock is self.database:
+            self.database.refresh(connection)
+
+
+def times_of(engine: Callable[[], Engine], clock: Clock | None) -> Times:
+    """Return an app's: by the database's clock, where it has no other."""
+    database = DatabaseClock(SystemClock(), engine)
+    clock = clock or database
+    witness = Witness(counting(clock))
+    witness.look(clock.now())
+    return Times(clock, database, witness)
 
 
 #: The row of `s2s_meta` with what the processes tell each other.

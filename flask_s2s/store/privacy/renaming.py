@@ -3,7 +3,7 @@
 The site's key of a customer changes; the network goes on knowing them by the key that it was told. So
 each row has the new key, and, where anything of its customer may have reached the network, the key
 that is sent (`known_as`). What is recorded later under the new key inherits that from its sign-up, as
-it inherits its partner (`store/outbox/insertion`).
+it inherits its partner (`store/outbox/outbox`).
 
 Where both keys have a sign-up the two stay: each is at the network, or on its way there, under its own
 key, and what waits for one still waits for it. What is recorded under the new key later belongs to

@@ -1,0 +1,87 @@
+"""One app's stores, as one value: its database, and all that works on the tables in it.
+
+Connects to nothing: the database is found at first use, because extensions are initialised in any
+order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from .. import threads
+from ..config.settings import Settings
+from ..errors import S2SError
+from .audit import Audit, Blocks
+from .background import Background
+from .bindings import Bindings
+from .clicks import Touches
+from .database.clock import Times
+from .database.storage import Storage
+from .losses import Losses
+from .outbox.outbox import Outbox
+from .privacy.erasing import Erasing, Withdrawals
+from .privacy.keyring import Keyring
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """The stores of one app. Make them with `stores_of`."""
+
+    storage: Storage
+    #: Writes that a page waits for a moment for.
+    background: Background
+    keyring: Keyring
+    outbox: Outbox
+    bindings: Bindings
+    blocks: Blocks
+    #: What operators did.
+    audit: Audit
+    #: What was lost, by reason.
+    losses: Losses
+    touches: Touches
+    withdrawals: Withdrawals
+
+
+def stores_of(
+    settings: Settings, storage: Storage, times: Times, tell: Callable[..., None]
+) -> Stores:
+    """Return them; `tell` sends a signal."""
+    engine, tables = storage.engine, storage.tables
+    wait = settings.record_wait.total_seconds()
+    background = Background(wait=wait, inline=lambda: _is_inline(settings, storage))
+    losses = Losses(engine, tables, times.clock, background.later, tell)
+    keyring = Keyring(engine, tables.meta, settings.secret_keys)
+    touches = Touches(
+        storage,
+        background,
+        losses,
+        rate=settings.click_rate,
+        day=settings.click_day,
+        refresh=times.refresh,
+    )
+    storage.at_fork = touches.close
+    return Stores(
+        storage=storage,
+        background=background,
+        keyring=keyring,
+        outbox=Outbox(engine, tables, keyring),
+        bindings=Bindings(engine, tables, settings, keyring),
+        blocks=Blocks(engine, tables),
+        audit=Audit(engine, tables, keyring),
+        losses=losses,
+        touches=touches,
+        withdrawals=Withdrawals(storage, Erasing(tables), times.clock, background),
+    )
+
+
+def _is_inline(settings: Settings, storage: Storage) -> bool:
+    """Whether a report is written in the caller's thread: no other could, or should, do it."""
+    if settings.testing or threads.are_suspended():
+        return True
+    try:
+        return storage.in_memory
+    except (S2SError, SQLAlchemyError, OSError):
+        return False  # whoever writes is told
