@@ -93,6 +93,7 @@ class Completer:
         What somebody else holds is kept, and settled by one of the next calls.
         """
         now = self._clock.now()
+        passed = self._witness.passed(now)
         sent: list[tuple[Delivery, Exchanged]] = []
         unsent = list(self._late_unsent)
         for delivery, result in finished:
@@ -102,7 +103,7 @@ class Completer:
                 unsent.append((delivery, result))
         self._late_unsent = [one for one in unsent if not self._put_back(*one, now)]
         if sent or self._late:
-            self._settle_sent(sent, now)
+            self._settle_sent(sent, now, passed)
 
     def _put_back(self, delivery: Delivery, result: Unsendable, now: datetime) -> bool:
         """Let it wait, or end, unsent; return False where somebody else holds its row."""
@@ -133,8 +134,10 @@ class Completer:
             self._probe_again(delivery.lane, now)
         return True
 
-    def _settle_sent(self, sent: Sequence[tuple[Delivery, Exchanged]], now: datetime) -> None:
-        passed = self._witness.passed(now)
+    def _settle_sent(
+        self, sent: Sequence[tuple[Delivery, Exchanged]], now: datetime, passed: datetime
+    ) -> None:
+        """`passed` is up to when the time has passed for sure."""
         able = {name for name, reader in self._readers.items() if reader.able}
         settled = [(d, self._next(d, e, now, passed, able), e) for d, e in sent]
         for delivery, settlement, exchanged in settled:

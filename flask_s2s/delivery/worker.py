@@ -346,6 +346,7 @@ class Worker:
         self, limit: int, breakers: list[Closed], now: datetime, orphans: bool
     ) -> list[Delivery]:
         """Lease what is due in open lanes, and one probe for each closed lane whose time it is."""
+        closed = [breaker.lane for breaker in breakers]
         rests, full = self._throttle.shut(now)
         for breaker in breakers:
             if breaker.lane in rests or breaker.probe_at > now:
@@ -358,7 +359,6 @@ class Worker:
                 if probe:
                     return probe
                 self._breakers.open(breaker.lane, now)
-        closed = [breaker.lane for breaker in breakers]
         if orphans and (self._looked is None or abs(now - self._looked) >= self._look_every):
             # They have waited for a lease, and are few: they wait for no rest as well.
             left = self._claims.reclaim(

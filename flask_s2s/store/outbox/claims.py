@@ -158,9 +158,9 @@ class Claims:
         self, engine: Engine, which: str, found: dict[str, Any], lease: timedelta
     ) -> list[Delivery]:
         """Lease some and open their attempts; each transaction has a token of its own."""
-        token, now, way = new_token(), found["its_now"], self._way(engine)
+        now, way = found["its_now"], self._way(engine)
+        statements, token = way.statements(which), new_token()
         stamp = {"its_token": token, "its_until": now + lease}
-        statements = way.statements(which)
 
         def at_once(connection: Connection) -> list[Delivery]:
             self._meet(connection)
