@@ -9,7 +9,6 @@ from datetime import datetime
 
 from sqlalchemy.exc import DataError, SQLAlchemyError
 
-from ..clock import Clock
 from ..networks.exchange import Exchange, Exchanged
 from ..networks.network import Accepted, Duplicate, Refused, Unauthorised
 from ..networks.reading import Reader
@@ -18,7 +17,7 @@ from ..rules.dependencies import Stop
 from ..rules.retry import FailureRule, RetryPolicy
 from ..rules.states import Status
 from ..signals import attempt_finished, delivery_settled
-from ..store.database.clock import Witness
+from ..store.database.clock import Times
 from ..store.outbox.lanes import PAUSED, CircuitBreakers
 from ..store.outbox.settling import Settled, Settling
 from .executor import Later, Sent, Unsent
@@ -59,24 +58,22 @@ class Completer:
         breakers: CircuitBreakers,
         exchanges: Mapping[str, Exchange],
         readers: Mapping[str, Reader],
-        clock: Clock,
+        times: Times,
         policy: RetryPolicy,
         jitter: Callable[[], float],
         tell: Callable[..., None],
         on_test: Callable[[datetime], None],
-        witness: Witness,
     ) -> None:
         """`tell` sends a signal; `on_test` hears when something is on record as an unexpected test."""
         self._settling = settling
         self._breakers = breakers
         self._exchanges = exchanges
         self._readers = readers
-        self._clock = clock
+        self._clock, self._witness = times.clock, times.witness
         self._policy = policy
         self._jitter = jitter
         self._signal = tell
         self._on_test = on_test
-        self._witness = witness
         self._failures = FailureRule()
         #: What could not be settled yet, because somebody else held its row.
         self._late: list[Settled] = []

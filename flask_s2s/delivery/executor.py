@@ -23,7 +23,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
-from ..clock import Clock
 from ..networks.exchange import Exchange, Exchanged
 from ..networks.network import Accepted, Ambiguous, NotThere, Refused, RetryLater
 from ..networks.reading import GRACE, Absent, Present, Reader, Reading
@@ -31,7 +30,7 @@ from ..rules.delivery import Delivery
 from ..rules.dependencies import PROOF, Ask, Go, Stop, Wait, decide, is_undone, never_came
 from ..rules.states import Status
 from ..rules.verification import listed_between
-from ..store.database.clock import Witness
+from ..store.database.clock import Times
 from ..store.outbox.claims import Claims
 from ..store.restores import Inherited
 from ..store.schema import READ_TO
@@ -85,10 +84,9 @@ class Executor:
         claims: Claims,
         exchanges: Mapping[str, Exchange],
         readers: Mapping[str, Reader],
-        clock: Clock,
+        times: Times,
         attempt: timedelta,
         production: bool,
-        witness: Witness,
         inherited: Inherited,
     ) -> None:
         """`attempt` is how long one may take: none begins with less than that left of its lease.
@@ -98,10 +96,9 @@ class Executor:
         self._claims = claims
         self._exchanges = exchanges
         self._readers = readers
-        self._clock = clock
+        self._clock, self._witness = times.clock, times.witness
         self._attempt = attempt
         self._production = production
-        self._witness = witness
         self._inherited = inherited
 
     def prepare(self, batch: Sequence[Delivery]) -> Mapping[str, Delivery]:

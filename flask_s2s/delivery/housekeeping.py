@@ -15,8 +15,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..clock import Clock
-from ..store.database.clock import Witness
+from ..store.database.clock import Times
 from ..store.database.storage import Storage
 from ..store.dialects.engines import truncate_log
 from ..store.outbox.heartbeat import EXPIRING
@@ -40,8 +39,7 @@ class Housekeeping:
         *,
         overdue: Overdue,
         memory: Memory,
-        clock: Clock,
-        witness: Witness,
+        times: Times,
         pulling: Sequence[Callable[[datetime], int]],
         on_alive: Callable[[datetime, Throttle], None],
     ) -> None:
@@ -50,8 +48,7 @@ class Housekeeping:
         """
         self._overdue = overdue
         self._memory = memory
-        self._clock = clock
-        self._witness = witness
+        self._clock, self._witness = times.clock, times.witness
         self._pulling = pulling
         self._on_alive = on_alive
         self._told_alive: datetime | None = None

@@ -19,7 +19,6 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..clock import Clock
 from ..networks.network import Traits
 from ..networks.reading import GRACE, Absent, Reader, Reading, Unknown
 from ..rules.delivery import Delivery
@@ -38,7 +37,7 @@ from ..rules.verification import (
     listed_between,
 )
 from ..signals import delivery_settled, verification_done
-from ..store.database.clock import Witness
+from ..store.database.clock import Times
 from ..store.outbox.verification_queue import Chosen, VerificationQueue
 from ..store.schema import READ_TO
 from ..threads import Waker
@@ -78,9 +77,8 @@ class Verifier:
         verification_queue: VerificationQueue,
         readers: Mapping[str, Reader],
         traits: Callable[[Delivery], Traits | None],
-        clock: Clock,
+        times: Times,
         production: bool,
-        witness: Witness,
         tell: Callable[..., None],
         poll: float = _POLL,
     ) -> None:
@@ -88,9 +86,8 @@ class Verifier:
         self._verification_queue = verification_queue
         self._readers = readers
         self._traits = traits
-        self._clock = clock
+        self._clock, self._witness = times.clock, times.witness
         self._production = production
-        self._witness = witness
         self._signal = tell
         self._poll = poll
 

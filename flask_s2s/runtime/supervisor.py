@@ -73,8 +73,8 @@ class Supervisor:
         self._storage = storage = stores.storage
         self._networks = networks
         self._transport = transport
+        self._times = times
         self._clock = clock = times.clock
-        self._database_clock = times.database
         self.witness = witness = times.witness
         self._tell = tell
         self.heartbeat = Heartbeat(storage.engine, storage.tables)
@@ -143,8 +143,7 @@ class Supervisor:
         return deferred.Housekeeping(
             overdue=self.overdue,
             memory=self.memory,
-            clock=self._clock,
-            witness=self.witness,
+            times=self._times,
             pulling=pulling,
             on_alive=self._alive,
         )
@@ -191,7 +190,7 @@ class Supervisor:
             lanes=self._lanes_in_use(),
             rate=settings.rate,
         )
-        clock, readers = self._clock, self.readers
+        readers = self.readers
         return deferred.Worker(
             claims=self.claims,
             settling=self.settling,
@@ -201,10 +200,9 @@ class Supervisor:
                 claims=self.claims,
                 exchanges=self.exchanges,
                 readers=readers,
-                clock=clock,
+                times=self._times,
                 attempt=settings.attempt,
                 production=self._production,
-                witness=self.witness,
                 inherited=self._inherited,
             ),
             completer=deferred.Completer(
@@ -212,15 +210,14 @@ class Supervisor:
                 breakers=breakers,
                 exchanges=self.exchanges,
                 readers=readers,
-                clock=clock,
+                times=self._times,
                 policy=RetryPolicy(),
                 jitter=random.random,
                 tell=self._tell,
                 on_test=lambda now: self.verification_queue.note_test(now),
-                witness=self.witness,
             ),
             housekeeping=self._housekeeping,
-            clock=clock,
+            clock=self._clock,
             lease=settings.lease,
             concurrency=settings.concurrency,
             poll=poll,
@@ -233,9 +230,8 @@ class Supervisor:
             verification_queue=self.verification_queue,
             readers=self.readers,
             traits=self._traits,
-            clock=self._clock,
+            times=self._times,
             production=self._production,
-            witness=self.witness,
             tell=self._tell,
         )
 
@@ -317,7 +313,7 @@ class Supervisor:
         if not self._prepared:
             self._storage.prepare()
             self._stores.keyring.prepare()
-            self._database_clock.measure()
+            self._times.database.measure()
             self._common_time.learn()
             self._prepared = True
 
@@ -363,7 +359,7 @@ class Supervisor:
         self.workers.report(now, throttle.in_flight, throttle.rests(now))
         for hear in self.on_alive:
             hear()
-        self._database_clock.measure()
+        self._times.database.measure()
         self._common_time.learn()
         self._common_time.share(now)
         # Nothing is deleted by one clock alone.

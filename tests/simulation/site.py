@@ -32,7 +32,7 @@ from flask_s2s.rules.retry import RetryPolicy
 from flask_s2s.store.audit import Blocks
 from flask_s2s.store.background import Background
 from flask_s2s.store.bindings import Bindings
-from flask_s2s.store.database.clock import DatabaseClock, Witness
+from flask_s2s.store.database.clock import DatabaseClock, Times, Witness
 from flask_s2s.store.losses import Losses
 from flask_s2s.store.outbox.lanes import CircuitBreakers
 from flask_s2s.store.outbox.overdue import Overdue
@@ -115,6 +115,7 @@ class WorkerProcess:
         engine = database.engine
         clock = _clock(world, process, _TimeServer(world))
         witness = Witness(world.monotonic)
+        times = Times(clock, clock, witness)
         heard = Heard(network, witness.hear)
         credentials = Credentials([NETWORK])
         seconds = LEASE.total_seconds() / 4
@@ -132,10 +133,9 @@ class WorkerProcess:
             claims=claims,
             exchanges={NETWORK.name: exchange},
             readers=readers,
-            clock=clock,
+            times=times,
             attempt=LEASE / 4,
             production=True,
-            witness=witness,
             inherited=Inherited(clock.now(), lambda: engine, database.tables),
         )
         completer = Completer(
@@ -143,12 +143,11 @@ class WorkerProcess:
             breakers=breakers,
             exchanges={NETWORK.name: exchange},
             readers=readers,
-            clock=clock,
+            times=times,
             policy=RetryPolicy(),
             jitter=jitter,
             tell=_tell_nobody,
             on_test=lambda now: None,
-            witness=witness,
         )
         self.process = process
         self.waker = SimulatedWaker(world)
@@ -159,8 +158,7 @@ class WorkerProcess:
         housekeeping = Housekeeping(
             overdue=overdue,
             memory=memory,
-            clock=clock,
-            witness=witness,
+            times=times,
             pulling=[
                 lambda now: overdue.pull_in(now, LEASE),
                 breakers.pull_in,
@@ -184,9 +182,8 @@ class WorkerProcess:
             verification_queue=verification_queue,
             readers=readers,
             traits=lambda delivery: NETWORK.traits[delivery.kind],
-            clock=clock,
+            times=times,
             production=True,
-            witness=witness,
             tell=_tell_nobody,
         )
         beside: Any = Beside(world, self.waker)
