@@ -81,9 +81,24 @@ class S2S:
                 "is initialised on this app already",
                 "Call init_app once for each app: S2S(app) has done it.",
             )
-        settings = Settings.from_mapping(app.config, self._networks)
-        services = Services.build(
-            settings,
+        try:
+            services = self._build(app)
+        except ConfigError as error:
+            # Services that collect errors keep the variables of each frame: below are the secrets.
+            raise error.with_traceback(None) from None
+        app.context_processor(template_helpers)
+        app.extensions[host.NAME] = services
+        app.extensions[_OWNER] = self
+        app.cli.add_command(commands)
+        # Bound, as the app's own is: an ordinary request pays less for that than for an instance's call.
+        middleware = S2SMiddleware(app.wsgi_app, services, expose=False)
+        app.wsgi_app = middleware.__call__  # type: ignore[method-assign]
+        # The same function each time: Blinker connects it once, for however many apps.
+        signup_completed.connect(host.on_signup_completed)
+
+    def _build(self, app: Flask) -> Services:
+        return Services.build(
+            Settings.from_mapping(app.config, self._networks),
             folder=Path(app.instance_path),
             host_engine=lambda: host.engine_of(app),
             transport=self._transport,
@@ -94,15 +109,6 @@ class S2S:
             at_first_request=lambda: tell_of_unused(self._views, app.view_functions.values()),
             networks=self._networks,
         )
-        app.context_processor(template_helpers)
-        app.extensions[host.NAME] = services
-        app.extensions[_OWNER] = self
-        app.cli.add_command(commands)
-        # Bound, as the app's own is: an ordinary request pays less for that than for an instance's call.
-        middleware = S2SMiddleware(app.wsgi_app, services, expose=False)
-        app.wsgi_app = middleware.__call__  # type: ignore[method-assign]
-        # The same function each time: Blinker connects it once, for however many apps.
-        signup_completed.connect(host.on_signup_completed)
 
     @property
     def services(self) -> Services:

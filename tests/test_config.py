@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from pathlib import Path
+from traceback import TracebackException
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,7 +15,7 @@ from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_s2s import ConfigError, Settings
+from flask_s2s import S2S, ConfigError, Settings
 from flask_s2s.config.settings import keys
 
 NAN = float("nan")
@@ -293,3 +296,38 @@ def test_the_newest_key_signs_and_the_older_ones_still_read() -> None:
     new, old = "n" * 16, "o" * 16
     assert read(S2S_SECRET_KEY=[new, old]).secret_keys == (old, new)
     assert read(S2S_SECRET_KEY=b"sixteen bytes...").secret_keys == (b"sixteen bytes...",)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("S2S_WINDOW", "x"),
+        ("S2S_TOKEN", "sec\nret"),
+        ("S2S_DATABASE_URI", "postgresql+nope://u:sec.ret@h/x"),
+        ("S2S_PROXY", "u:sec.ret@proxy.example"),
+        ("S2S_SECRET_KEY", "sec.ret"),
+        ("S2S_UNKNOWN", "sec.ret"),
+    ],
+)
+def test_no_variable_of_a_refused_setting_shows_a_secret(
+    tmp_path: Path, name: str, value: str
+) -> None:
+    """Services that collect errors keep the variables of each frame."""
+    app = Flask(__name__, instance_path=str(tmp_path))
+    app.config.from_object(_Secrets)
+    app.config[name] = value
+    with pytest.raises(ConfigError) as raised:
+        S2S(app)
+    del value
+    kept = TracebackException.from_exception(raised.value, capture_locals=True)
+    assert name in str(kept)
+    told = [line for line in kept.format() if _Secrets.MARK.search(line)]
+    assert told == []
+
+
+class _Secrets:
+    MARK = re.compile("sec[^a-z]+ret")
+    SECRET_KEY = "sec-ret" * 5
+    S2S_TOKEN = "sec-ret"
+    S2S_PARTNERSTACK_PUBLIC_KEY = "sec-ret"
+    S2S_PARTNERSTACK_SECRET_KEY = "sec-ret"
