@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 log = logging.getLogger("flask_s2s.capture")
 
-NAME = "s2s_elsewhere"
 #: How long a browser may remember the answer to its preflight, in seconds.
 _PREFLIGHT = "600"
 
@@ -60,7 +59,7 @@ class CaptureBlueprint(Blueprint):
     """Two addresses: `click` for the pages' script, and `to/...` for links to another site."""
 
     def __init__(self, *, rate: float, origins: Sequence[str] | None) -> None:
-        super().__init__(NAME, __name__)
+        super().__init__("s2s_elsewhere", __name__)
         self._bucket = Bucket(rate)
         self._origins = None if origins is None else frozenset(origins)
         #: Calls that were refused since the process started, by who called; and under `rate` the
@@ -154,9 +153,11 @@ def link(url: str) -> str:
     services = current_services()
     if host_of(url) in (None, request.host.lower()):
         return url
-    if NAME not in current_app.blueprints:
-        return hand_over(url)
-    return url_for(f"{NAME}.leave", to=_addresses(services).dumps(url))
+    for name, blueprint in current_app.blueprints.items():
+        # Within another blueprint it has that one's name before its own.
+        if isinstance(blueprint, CaptureBlueprint):
+            return url_for(f"{name}.leave", to=_addresses(services).dumps(url))
+    return hand_over(url)
 
 
 def _addresses(services: Services) -> URLSafeSerializer:

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from flask import redirect, render_template_string, request
+from flask import Blueprint, redirect, render_template_string, request
 
 from flask_s2s.signals import click_captured
 from tests.capture.sites import MakeSite, Site, cookie_of
@@ -17,7 +17,7 @@ FOLLOWED = {"HTTP_SEC_FETCH_SITE": "cross-site", "HTTP_SEC_FETCH_DEST": "documen
 KEY = {"S2S_SECRET_KEY": "shared by both sites"}
 
 
-def leaving(site: Site, *, blueprint: bool = True) -> Site:
+def leaving(site: Site, *, blueprint: bool = True, nested: bool = False) -> Site:
     """Let the site have pages that lead elsewhere."""
 
     @site.app.get("/leave")
@@ -29,7 +29,11 @@ def leaving(site: Site, *, blueprint: bool = True) -> Site:
         source = '<a href="{{ s2s_hand_over(to) }}">over</a>'
         return render_template_string(source, to=request.args["to"])
 
-    if blueprint:
+    if nested:
+        outer = Blueprint("outer", __name__)
+        outer.register_blueprint(site.s2s.capture_blueprint(), url_prefix="/_s2s")
+        site.app.register_blueprint(outer)
+    elif blueprint:
         site.app.register_blueprint(site.s2s.capture_blueprint(), url_prefix="/_s2s")
     return site
 
@@ -157,7 +161,11 @@ def test_without_a_click_the_link_is_as_it_was(here: Site) -> None:
     assert answer.values("Cache-Control") == []
 
 
-def test_a_template_links_the_same_for_everybody(here: Site, there: Site) -> None:
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_template_links_the_same_for_everybody(
+    make_site: MakeSite, there: Site, nested: bool
+) -> None:
+    here = leaving(make_site(**KEY), nested=nested)
     cookie = cookie_of(here.visit("ps_xid=aBc"))
     pages = [here.visit(f"to={OVER}", path="/links", cookie=one) for one in (None, cookie)]
     assert pages[0] == pages[1]
