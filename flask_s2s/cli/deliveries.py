@@ -56,7 +56,12 @@ _STATUSES = click.Choice(["open", *(status.value for status in Status)])
 @click.option("--lane", type=utf8, metavar="LANE", help="As `flask s2s status` lists them.")
 @click.option("--reason", type=utf8, metavar="CODE", help="Such as no_click or expired.")
 @click.option("--error", type=utf8, metavar="TEXT", help="With exactly this last word.")
-@click.option("--cause", type=click.Choice([*CAUSES]), help="Why it failed, or waits.")
+@click.option(
+    "--cause",
+    type=click.Choice([*CAUSES]),
+    metavar="CODE",
+    help="Why it failed, or waits: such as unclear or credential.",
+)
 @click.option("--currency", type=utf8, metavar="CODE", help="Paid in this currency.")
 @click.option("--least", type=utf8, metavar="AMOUNT", help="Of at least so much, such as 49.00.")
 @click.option("--most", type=utf8, metavar="AMOUNT", help="Of at most so much.")

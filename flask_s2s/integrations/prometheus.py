@@ -29,7 +29,7 @@ from ..rules.states import FAILED, Status
 from ..services import Services
 from ..store.attempts import NOT_FOUND
 from ..store.background import LOST
-from ..store.outbox.lanes import CircuitBreakers
+from ..store.outbox.lanes import CircuitBreakers, trying_since
 
 try:
     from prometheus_client import (
@@ -257,6 +257,14 @@ class Outbox:
         yield shut
         yield since
         yield paused
+        tried = GaugeMetricFamily(
+            "s2s_lane_tried_timestamp_seconds",
+            "When the oldest was recorded that was tried and still waits.",
+            labels=["lane"],
+        )
+        for lane, at in trying_since(storage.engine(), storage.tables).items():
+            tried.add_metric([lane], at.timestamp())
+        yield tried
         yield from self._workers()
         losses = GaugeMetricFamily(
             "s2s_losses",

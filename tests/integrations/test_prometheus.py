@@ -114,6 +114,8 @@ def test_what_is_answered_404_is_counted_by_itself(shop: Shop) -> None:
     shop.services.drain()
     found = shop.metrics()
     assert found["s2s_attempts_total", ("partnerstack/tracking", "not_found")] == 1
+    since = found["s2s_lane_tried_timestamp_seconds", ("partnerstack/tracking",)]
+    assert since == shop.clock.now().timestamp()
     assert found["s2s_attempts_total", ("partnerstack/tracking", "retry_later")] == 1
 
 
