@@ -244,7 +244,7 @@ class Programme:
         if found is None:
             return self._frame.page("customer-unknown.html", status=404, key=key)
         return self._frame.page(
-            "customer.html", customer=found, signup=found.signup, error="", said={}
+            "customer.html", customer=found, signup=found.signup, error="", wrong="", said={}
         )
 
     def credit(self) -> Response | BaseResponse:
@@ -255,11 +255,11 @@ class Programme:
         found = customer(self._frame.model, key)
         if found is None:
             abort(404, f"Nothing is on record for customer {key}.")
-        error = ""
+        error, wrong = "", ""
         if not valid_click_id(click_id):
-            error = "A click ID is letters, digits and . _ ~ -"
+            error, wrong = "A click ID is letters, digits and . _ ~ -", "click"
         elif not request.form.get("why", "").strip():
-            error = "Say why: it is kept in the audit log."
+            error, wrong = "Say why: it is kept in the audit log.", "why"
         else:
             services = self._frame.services
             click = services.touches.find(click_id) or Click(
@@ -276,6 +276,7 @@ class Programme:
                 customer=found,
                 signup=found.signup,
                 error=error,
+                wrong=wrong,
                 said={"click": click_id, "why": request.form.get("why", "")},
             )
         self._frame.model.renew()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from flask_s2s import Click
 from flask_s2s.cli import s2s
 from flask_s2s.conversion import Signup
@@ -44,6 +46,10 @@ def test_a_customer_is_credited_by_hand_and_goes_out(programme: Programme) -> No
     wrong = client.post("/partners/customer/credit", data=form)
     assert wrong.status_code == 422
     assert "A click ID is letters, digits" in wrong.text
+    assert re.findall(r'<input id="(\w+)"[^>]*aria-invalid', wrong.text) == ["click"]
+    wordless = client.post("/partners/customer/credit", data={**form, "click": "2tVWbJLMHbJS6P"})
+    assert (wordless.status_code, "Say why" in wordless.text) == (422, True)
+    assert re.findall(r'<input id="(\w+)"[^>]*aria-invalid', wordless.text) == ["why"]
     form |= {"click": "2tVWbJLMHbJS6P", "why": "the partner showed the mail"}
     assert client.post("/partners/customer/credit", data=form).status_code == 303
     programme.services.drain()
