@@ -127,32 +127,32 @@ class Decision:
             seconds=(now - click.at).total_seconds(),
         )
         try:
-            said = self._rule(conversion, click, facts)
-            if said is not None and not isinstance(said, str):
-                raise TypeError(f"None or text was expected, not {type(said).__name__}")
+            said: object = self._rule(conversion, click, facts)
         except Exception as error:  # noqa: BLE001 - logged, without its text: it may be personal
-            return self._failed(error, found, conversion.customer_key)
+            line, file = _place(error)
+            why = f"{type(error).__name__} in line {line}"
+            return self._failed(why, f" of {file}", found, conversion.customer_key)
+        if said is not None and not isinstance(said, str):
+            why = f"it answered {type(said).__name__}, neither None nor text"
+            return self._failed(why, "", found, conversion.customer_key)
         if said is None or not said.strip():
             return found
         return Attribution(None, Reason.RULE, detail=_storable(said))
 
-    def _failed(self, error: Exception, found: Attribution, customer_key: str) -> Attribution:
+    def _failed(self, why: str, where: str, found: Attribution, customer_key: str) -> Attribution:
         what = "waits for `flask s2s credit` or `discard`" if self._reviews else "is credited"
-        line, file = _place(error)
-        name = type(error).__name__
         log.error(
-            "s2s.rule.failed: %s in line %d of %s; the sign-up of customer %r %s",
-            name,
-            line,
-            file,
+            "s2s.rule.failed: %s%s; the sign-up of customer %r %s",
+            why,
+            where,
             customer_key,
             what,
             extra={"action": "rule.failed", "customer_key": customer_key},
         )
         if not self._reviews:
             return found
-        place = f"{found.reason}; S2S_RULE failed: {name} in line {line}"
-        return replace(found, reason=Reason.REVIEW, detail=_storable(place))
+        detail = _storable(f"{found.reason}; S2S_RULE failed: {why}")
+        return replace(found, reason=Reason.REVIEW, detail=detail)
 
     def _spend(self, connection: Connection, token: str, conversion: Signup, now: datetime) -> bool:
         """Say whether the click token is this customer's: who comes first has it."""

@@ -110,6 +110,18 @@ def test_the_failure_is_logged_without_whom_it_was_about(
     assert "ada@" not in caplog.text
 
 
+def test_what_a_rule_may_not_answer_is_said(
+    make_site: MakeSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = make_site(S2S_RULE=lambda conversion, click: False, S2S_RULE_ERROR="review")
+    browser = Browser(site)
+    browser.land("ps_xid=abc")
+    with caplog.at_level(logging.ERROR):
+        browser.sign_up("1")
+    assert "s2s.rule.failed: it answered bool, neither None nor text;" in caplog.text
+    assert "it answered bool, neither None nor text" in site.row_of("1")["detail"]
+
+
 @pytest.mark.parametrize("text", ["x" * 300, "\x00\ud800\nline", "日本語" * 100])
 def test_any_text_can_be_stored(make_site: MakeSite, database_url: str, text: str) -> None:
     site = make_site(database_url, S2S_RULE=lambda conversion, click: text)
