@@ -110,11 +110,13 @@ def unwrap(session: Any) -> Session | Connection:
 
     Raises `UsageError` for what is none.
     """
-    for _ in range(2):
-        # A callable may well return a scoped_session, which is one itself.
-        if callable(session) and not isinstance(session, sessionmaker) and not _is_raw(session):
-            session = session()
+    given, session = session, _called(session)
     if isinstance(session, Session | Connection):
+        if _called(given) is not session:
+            raise UsageError(
+                f"session= makes a new {type(session).__name__} each time, which nobody commits. "
+                "Pass the one that the customer is written with, or a callable that returns that one"
+            )
         return session
     if hasattr(session, "sync_session") or hasattr(session, "sync_connection"):
         kind = "AsyncSession" if hasattr(session, "sync_session") else "AsyncConnection"
@@ -131,6 +133,14 @@ def unwrap(session: Any) -> Session | Connection:
         "session= must be a SQLAlchemy Session, a scoped_session or a callable that returns the "
         f"session in use, not {type(session).__name__}"
     )
+
+
+def _called(session: Any) -> object:
+    """Return what a callable returns: that may well be a scoped_session, which is one itself."""
+    for _ in range(2):
+        if callable(session) and not isinstance(session, sessionmaker) and not _is_raw(session):
+            session = session()
+    return session
 
 
 def _is_raw(session: Any) -> bool:

@@ -163,6 +163,20 @@ def test_what_is_no_session_is_refused_by_name(desk: Desk, session: Any) -> None
         desk.s2s.track_signup(customer_key=1, session=session)
 
 
+@pytest.mark.parametrize("made", ["Session", "Connection", "scoped_session"])
+def test_a_callable_that_makes_a_session_each_time_is_refused(desk: Desk, made: str) -> None:
+    """What is recorded with one would be committed by nobody."""
+    engine = create_engine(desk.uri)
+    makes: dict[str, Callable[[], Any]] = {
+        "Session": lambda: Session(engine),
+        "Connection": engine.connect,
+        "scoped_session": lambda: scoped_session(make_sessionmaker(engine)),
+    }
+    with desk.app.test_request_context(), pytest.raises(UsageError, match="makes a new"):
+        desk.s2s.track_signup(customer_key=1, session=makes[made])
+    engine.dispose()
+
+
 class TestAsyncSession:
     def test_is_refused_with_what_to_write(self, desk: Desk) -> None:
         async def sign_up() -> None:
