@@ -312,6 +312,22 @@ class Senders(Generic[T]):
             self._changed.notify()
         return future
 
+    def queued(self) -> list[Future[T]]:
+        """Return the jobs that wait until another's thread is free; the rest have one, or will at once."""
+        queued = []
+        with self._changed:
+            running = self._running.copy()
+            free = self._most - running.total()
+            for lane, future, _ in self._jobs:
+                if future.cancelled():
+                    continue
+                if free > 0 and running[lane] < self._share:
+                    free -= 1
+                    running[lane] += 1
+                else:
+                    queued.append(future)
+        return queued
+
     def close(self) -> None:
         """Let the threads end, each once it has nothing to do. Waits for none of them."""
         with self._changed:

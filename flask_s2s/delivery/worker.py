@@ -3,7 +3,7 @@
 One loop for the thread in a web process, for `flask s2s work`, and for a single drain. Sending runs
 in up to `concurrency` threads; the loop alone touches the database. What finishes within `_GATHER`
 seconds is settled in one transaction, while the next ones are sent: twice as many are claimed as can
-be sent at once. What no thread has begun is given back at the end, and when the network says
+be sent at once. What no thread is free for is given back at the end, and when the network says
 something of its whole lane. Nothing that one delivery does stops the loop: its errors are logged,
 and its lease runs out.
 """
@@ -196,7 +196,7 @@ class Worker:
                 else:
                     self._doze(waker, breakers, busy=bool(under_way) or self._completer.behind)
                 self._failures = 0
-            self._recall(under_way)
+            self._recall(under_way, senders)
             if waker.woken:
                 now = self._housekeeping(self._throttle)
                 free = min(self._throttle.limit(now), self._concurrency - len(under_way))
@@ -205,7 +205,7 @@ class Worker:
                     self._start(batch, under_way, senders, waker)
         finally:
             if not waker.stopped:
-                self._recall(under_way)
+                self._recall(under_way, senders)
             if finished:
                 self._settle(finished, waker)
             while under_way:
@@ -263,9 +263,9 @@ class Worker:
             self._throttle.hear(delivery.lane)
         return sent
 
-    def _recall(self, under_way: dict[Future[Sent], Delivery]) -> None:
-        """Give back what was claimed ahead and no thread has begun to send."""
-        recalled = [under_way.pop(future) for future in list(under_way) if future.cancel()]
+    def _recall(self, under_way: dict[Future[Sent], Delivery], senders: Senders[Sent]) -> None:
+        """Give back what was claimed ahead and no thread is free to send."""
+        recalled = [under_way.pop(future) for future in senders.queued() if future.cancel()]
         for delivery in recalled:
             self._throttle.finished(delivery.lane, asked=False)
         try:

@@ -121,6 +121,17 @@ def test_what_waits_in_one_lane_leaves_threads_for_another() -> None:
         assert [future.result(60) for future in slow] == [True] * 6
 
 
+def test_what_a_thread_is_free_for_is_not_queued_though_none_has_begun_it() -> None:
+    """Else a process that ends right after its last sign-up would give that back, for nobody to send."""
+    let_go = Event()
+    with Senders[bool](4, 2) as senders:
+        slow = [senders.submit("slow", let_go.wait, 60.0) for _ in range(3)]
+        other = [senders.submit("other", let_go.wait, 60.0) for _ in range(3)]
+        assert senders.queued() == [slow[2], other[2]]
+        let_go.set()
+        assert [future.result(60) for future in (*slow, *other)] == [True] * 6
+
+
 def test_what_waits_for_a_thread_can_be_cancelled() -> None:
     let_go = Event()
     with Senders[bool](1) as senders:

@@ -88,8 +88,9 @@ class GreenPool:
 
     def __init__(self, size: int, share: int = 0) -> None:
         self._world = _worlds[-1]
-        self._free = size
-        self._waiting: list[Callable[[], None]] = []
+        self._size = self._free = size
+        self._busy = 0
+        self._waiting: list[tuple[Future[Any], Callable[[], None]]] = []
 
     def __class_getitem__(cls, result: object) -> type[GreenPool]:
         return cls
@@ -112,15 +113,24 @@ class GreenPool:
                 except Exception as error:  # noqa: BLE001 - as an executor does
                     future.set_exception(error)
 
-        self._waiting.append(run)
+        self._waiting.append((future, run))
         if self._free:
             self._free -= 1
             self._world.spawn(task.process, self._serve)
         return future
 
+    def queued(self) -> list[Future[Any]]:
+        idle = self._size - self._free - self._busy
+        return [future for future, _ in self._waiting[idle:]]
+
     def _serve(self) -> None:
         while self._waiting:
-            self._waiting.pop(0)()
+            _, run = self._waiting.pop(0)
+            self._busy += 1
+            try:
+                run()
+            finally:
+                self._busy -= 1
         self._free += 1
 
 
