@@ -2,8 +2,8 @@
 
 Each mark is one `write` to a file opened for appending, so a mark is there or not, and outlives the
 process. All come from public seams: `S2S(transport=...)`, the `delivery_settled` signal, a session
-event, and Python's own audit event of an HTTP client that sends. The client sends the head of a
-request first: the second event of a POST says that its first bytes have left.
+event, and Python's own audit event of an HTTP client that sends: it comes right before the one write
+with which a request leaves.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class MarkingTransport:
             return self._http.send(request, seconds=seconds)
         key = str(request.body.get("key") or request.body["customer_key"])
         self._marks.leave(CLAIMED, key)
-        self._post.key, self._post.parts = key, 0
+        self._post.key = key
         try:
             return self._http.send(request, seconds=seconds)
         finally:
@@ -57,9 +57,7 @@ class MarkingTransport:
 
     def _on_audit(self, event: str, _arguments: Any) -> None:
         if event == "http.client.send" and getattr(self._post, "key", None):
-            self._post.parts += 1
-            if self._post.parts == 2:
-                self._marks.leave(SENT, self._post.key)
+            self._marks.leave(SENT, self._post.key)
 
 
 def key_of(delivery: Delivery) -> str:
