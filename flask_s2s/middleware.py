@@ -208,7 +208,8 @@ class S2SMiddleware:
                 log.exception("s2s.click.failed", extra={"action": "click.failed"})
         if self._expose:
             environ[CLICK] = self._click_of(environ)
-        has_token = brings and hide(environ)
+        # An app around this one may have hidden it already.
+        has_token = (brings or visit is not None) and hide(environ)
         if visit is None:
             return self.app(environ, start_response)
         reply = Reply(self._services, environ, start_response, visit, has_token=has_token)

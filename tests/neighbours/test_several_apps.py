@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, Response
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
@@ -166,3 +166,27 @@ def test_an_app_within_another_with_a_cookie_of_its_own_has_its_own_click(factor
     ]
     visitor.post("/blog/signup")
     assert factory.recorded(blog) == [("blog-1", "cookie")]
+
+
+def test_an_app_within_another_has_no_collector_told_of_its_token(factory: Factory) -> None:
+    """The outer one has another key: it takes the token out of the request, and leaves the response."""
+    shop = factory.create_app("shop", S2S_SECRET_KEY="of two sites")
+    own = {"S2S_SECRET_KEY": "of two sites", "S2S_COOKIE_NAME": "s2s_blog"}
+    blog = factory.create_app("blog", S2S_CONSENT=lambda environ: True, **own)
+    outer = Flask("outer", instance_path=str(factory.folder / "outer"))
+    outer.config.update(SECRET_KEY="outer", TESTING=True)
+    factory.made.append(outer)
+    outer.wsgi_app = DispatcherMiddleware(outer.wsgi_app, {"/blog": blog})  # type: ignore[method-assign]
+    factory.s2s.init_app(outer)
+
+    @blog.after_request
+    def collect(answer: Response) -> Response:
+        answer.headers["NEL"] = "{}"
+        return answer
+
+    shop.add_url_rule("/over", view_func=lambda: factory.s2s.hand_over("http://blog.example/blog/"))
+    visitor = shop.test_client()
+    visitor.get(f"/{LANDING}")
+    landed = Client(outer).get(visitor.get("/over").text, base_url="http://blog.example")
+    assert landed.text == CLICK
+    assert "NEL" not in landed.headers
