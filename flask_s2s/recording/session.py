@@ -139,7 +139,8 @@ def _called(session: Any) -> object:
     """Return what a callable returns: that may well be a scoped_session, which is one itself."""
     for _ in range(2):
         if callable(session) and not isinstance(session, sessionmaker) and not _is_raw(session):
-            session = session()
+            # A LocalProxy passes a call on to what it stands for, and a session takes none.
+            session = getattr(session, "_get_current_object", session)()
     return session
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import String, create_engine, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session
 from sqlalchemy.orm import sessionmaker as make_sessionmaker
+from werkzeug.local import LocalProxy
 
 from flask_s2s import S2S, ConfigError, Signup, UsageError, signup_completed
 from flask_s2s.testing import ManualClock, ScriptedTransport
@@ -161,6 +162,28 @@ class TestAnotherDatabase:
 def test_what_is_no_session_is_refused_by_name(desk: Desk, session: Any) -> None:
     with desk.app.test_request_context(), pytest.raises(UsageError, match="must be a SQLAlchemy"):
         desk.s2s.track_signup(customer_key=1, session=session)
+
+
+@pytest.mark.parametrize("stands_for", ["Session", "Connection", "scoped_session"])
+def test_a_local_proxy_is_what_it_stands_for(desk: Desk, stands_for: str) -> None:
+    """`LocalProxy(lambda: g.session)`, as Flask's own documentation has it for a database."""
+    engine = create_engine(desk.uri)
+    makes: dict[str, Callable[[], Any]] = {
+        "Session": lambda: Session(engine),
+        "Connection": engine.connect,
+        "scoped_session": lambda: scoped_session(make_sessionmaker(engine)),
+    }
+    in_use = makes[stands_for]()
+    with desk.app.test_request_context():
+        desk.s2s.track_signup(customer_key=1, session=LocalProxy(lambda: in_use))
+    in_use.rollback()
+    assert conversions(desk.uri) == []
+    with desk.app.test_request_context():
+        desk.s2s.track_signup(customer_key=1, session=LocalProxy(lambda: in_use))
+    in_use.commit()
+    assert [key for key, _ in conversions(desk.uri)] == ["1"]
+    in_use.close()
+    engine.dispose()
 
 
 @pytest.mark.parametrize("made", ["Session", "Connection", "scoped_session"])
