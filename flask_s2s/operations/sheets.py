@@ -22,10 +22,10 @@ NAMES = {"partner": ("partner_key",), "sub-id": ("partner_key", "sub_id"), "day"
 _NUMBERS = ("clicks", "signups", "confirmed")
 _MONEY = ("currency", "paid_minor", "refunded_minor", "net_minor")
 
-
-#: Where a formula may begin: with a text, and behind what parts the cells of a line in some countries
-#: (a semicolon) or when a text is pasted. Some letters are of full width in Asia.
-_FORMULA = re.compile(r"(\A|[;\t\r\n])(?=\s*[=+@\-\uff1d\uff0b\uff20\uff0d])")
+#: A formula begins where a cell does: with the text, behind a semicolon, which parts cells in some
+#: countries, and behind a tab or a line's end, where a text is pasted. An opening quote is no part of
+#: a cell. Some letters are of full width in Asia.
+_FORMULA = re.compile(r"(\A|[;\t\r\n])(?=[\s\"]*[=+@\-\uff1d\uff0b\uff20\uff0d])")
 
 
 def report_head(by: str) -> tuple[str, ...]:

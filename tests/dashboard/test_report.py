@@ -92,6 +92,7 @@ def test_sub_ids_are_told_with_their_partner(programme: Programme) -> None:
         (" -1", "' -1"),
         ("x;=cmd();y", "x;'=cmd();y"),
         ("x; @cmd()", "x;' @cmd()"),
+        ('x;"=cmd();y', "x;'\"=cmd();y"),
         ("a-b=c;d", "a-b=c;d"),
     ],
 )
@@ -99,8 +100,11 @@ def test_a_sub_id_is_no_formula(programme: Programme, sub_id: str, written: str)
     """Nor is a part of one, where a spreadsheet parts the cells of a line at a semicolon."""
     click = Click(click_id="c1", at=programme.clock.now(), partner_key="ada", sub_ids=(sub_id,))
     programme.services.track_signup(customer_key="1", click=click)
-    (row,) = csv.DictReader(io.StringIO(report(programme, "--by", "sub-id", "--csv", "-").stdout))
+    written_out = report(programme, "--by", "sub-id", "--csv", "-").stdout
+    (row,) = csv.DictReader(io.StringIO(written_out))
     assert row["sub_id"] == written
+    cells = [cell for line in csv.reader(io.StringIO(written_out), delimiter=";") for cell in line]
+    assert [cell for cell in cells if cell.strip()[:1] in tuple("=@")] == []
 
 
 @pytest.mark.parametrize(
