@@ -202,9 +202,10 @@ def _print_groups(groups: Sequence[Grouped], by: str, as_json: bool) -> None:
         click.echo("No deliveries.")
     else:
         head = (by, "status", "number", "customers", "first (UTC)", "last (UTC)")
+        unnamed = {Status.WAITING.value: "waits for another"} if by == "error" else {}
         rows = [
             (
-                one.name or ("waits for another" if one.status == Status.WAITING else "-"),
+                one.name or unnamed.get(one.status, "-"),
                 one.status,
                 *(str(one.number), str(one.customers)),
                 *(f"{at:%m-%d %H:%M}" for at in (one.first, one.last)),

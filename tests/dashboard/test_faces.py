@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from typing import Any
 
@@ -105,8 +106,8 @@ def test_a_cause_is_filtered_by_as_it_is_told(any_programme: Programme) -> None:
 
 def test_what_waits_for_another_is_one_group(any_programme: Programme) -> None:
     fill(any_programme)
-    for customer in ("w1", "w2"):
-        any_programme.signs_up(customer, "ada")
+    for customer, partner in (("w1", "ada"), ("w2", "ada"), ("w3", None)):
+        any_programme.signs_up(customer, partner)
         any_programme.pays(customer, 100, f"in_{customer}")
     any_programme.services.drain()
     waiting = any_programme.services.supervisor.summary().counts["waiting"]
@@ -116,3 +117,5 @@ def test_what_waits_for_another_is_one_group(any_programme: Programme) -> None:
     assert waiting >= 2
     shown = cli_runner(any_programme.app).invoke(s2s, ["list", "--group", "error"]).stdout
     assert "waits for another" in shown
+    by_partner = cli_runner(any_programme.app).invoke(s2s, ["list", "--group", "partner"]).stdout
+    assert re.search(r"^- +waiting +1 ", by_partner, re.M)
