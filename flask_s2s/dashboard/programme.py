@@ -176,7 +176,7 @@ class Programme:
             story=story,
             one=story.delivery,
             goes_out=self._sent(story.delivery),
-            able=self._frame.services.supervisor.verifier().able,
+            asked_for=self._frame.services.supervisor.verifier().asks_for(story.delivery),
             may_discard=story.delivery.status.discardable and story.delivery.conversion is not None,
             may_ask=self._frame.who.acts and self._may_ask(number, story.delivery.status),
             may_retry=story.delivery.status.retriable and story.delivery.conversion is not None,

@@ -96,6 +96,11 @@ class Verifier:
         """Whether any network's records can be read."""
         return any(reader.able for reader in self._readers.values())
 
+    def asks_for(self, delivery: Delivery) -> bool:
+        """Say whether the network is asked for its record of a delivery, once it has accepted it."""
+        traits, reader = self._traits(delivery), self._readers.get(delivery.network)
+        return bool(traits and traits.verified_by and reader and reader.able)
+
     # -- by itself ----------------------------------------------------------------------------
 
     @contextmanager

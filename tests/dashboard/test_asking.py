@@ -69,6 +69,7 @@ def test_what_is_missing_is_found_when_it_appears(accepted: Programme) -> None:
     for _ in range(40):
         accepted.after(minutes=15)
     assert status(accepted) is Status.MISSING
+    assert "Confirmed not on its record" in accepted.read("/conversions/1")
     assert "The network was asked: missing before; not on record now." in told_after(accepted)
     assert status(accepted) is Status.MISSING
     arrives(accepted)

@@ -197,3 +197,8 @@ def test_what_is_still_to_be_sent_is_to_be_confirmed_later(programme: Programme)
     assert "Accepted not yet Confirmed not yet" in programme.read("/conversions/1")
     programme.signs_up("2", reason=Reason.NO_CLICK)
     assert "Confirmed not asked for" in programme.read("/conversions/2")
+    programme.pays("1", 100, "in_1")
+    programme.undoes("1", "in_1")
+    assert "Accepted not yet Confirmed not yet" in programme.read("/conversions/3")
+    # Networks list no refunds.
+    assert "Accepted not yet Confirmed not asked for" in programme.read("/conversions/4")
