@@ -288,8 +288,8 @@ def _otherwise(
 
 def _too_late(model: Model, signup: Delivery, touches: Sequence[Click]) -> list[str]:
     """Say until when a click would have counted, where one is known."""
-    window, said = model.services.settings.window_of(signup.network), []
-    said.append(f"A click counts for {window.days} days (S2S_WINDOW), and this one was older.")
+    window = model.services.settings.window_of(signup.network)
+    said = [f"A click counts for {formats.span(window)} (S2S_WINDOW), and this one was older."]
     until = max((touch.at + window for touch in touches), default=None)
     # A window that was made longer since did not count then.
     if until is not None and until <= signup.created_at:

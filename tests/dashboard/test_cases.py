@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
 
 from flask_s2s import Click
 from flask_s2s.cli import s2s
@@ -148,3 +151,9 @@ def test_a_customer_whose_clicks_window_had_closed_is_shown_by_it(programme: Pro
     said = programme.read("/customer?key=10")
     assert "click too-late Not credited: its window had closed." in said
     assert "It counted until 1 Apr, 00:00: the sign-up came 1 day later." in said
+
+
+def test_a_window_of_hours_is_told_in_hours(tmp_path: Path, sqlite_url: str) -> None:
+    with closing(Programme(tmp_path, sqlite_url, S2S_WINDOW=timedelta(hours=12))) as programme:
+        programme.signs_up("11", reason=Reason.EXPIRED)
+        assert "A click counts for 12 hours (S2S_WINDOW)" in programme.read("/customer?key=11")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import get_args
 
@@ -180,6 +181,9 @@ def test_a_customer_whose_sign_up_did_not_get_through_is_not_only_credited(
     assert "The sign-up goes out once that works." in held
     assert "The sign-up waits for its first try" in waits
     assert """flask s2s explain 'it'"'"'s'""" in waits
+    claims, now = programme.services.supervisor.claims, programme.clock.now()
+    assert claims.claim(limit=9, now=now, lease=timedelta(minutes=1))
+    assert "signed cookie. The sign-up is being sent." in programme.read("/customer?key=it's")
 
 
 def test_nothing_moves_on_a_site_that_sends_nothing(tmp_path: Path, sqlite_url: str) -> None:
