@@ -38,10 +38,8 @@ def status(services: Services, as_json: bool) -> None:
     """
     summary, now = services.supervisor.summary(), services.clock.now()
     counted, workers = lanes(services), services.supervisor.workers.all()
-    found, collecting = (
-        list(look(services, timezone.utc, summary, counted)),
-        collectors(services, now),
-    )
+    found = list(look(services, timezone.utc, summary, counted))
+    collecting = collectors(services, now)
     clicks = {"today": services.touches.today(now), "a_day": services.settings.click_day}
     found += look_at_clicks(collecting, **clicks)
     losses = services.losses.lately(now)

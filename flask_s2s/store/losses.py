@@ -55,9 +55,7 @@ class Losses:
         later: Callable[[Write[None]], bool],
         tell: Callable[..., None],
     ) -> None:
-        """`later` has something tried again until it is done, and says whether it can; `tell` sends a
-        signal.
-        """
+        """`later` has something tried until it is done, if it can, and says so; `tell` sends a signal."""
         self._engine = engine
         self._rows = tables.loss
         self._clock = clock
