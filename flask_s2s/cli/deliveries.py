@@ -96,7 +96,7 @@ def list_(
     """
     queries, wanted = queries_of(services), _wanted(by)
     if cause is not None:
-        wanted = narrowed(queries, wanted, CAUSES[cause])
+        wanted = narrowed(wanted, CAUSES[cause])
     if group is not None:
         if as_csv is not None:
             raise click.UsageError("--csv has deliveries, and --group counts them.")

@@ -9,11 +9,11 @@ from typing import Any
 
 from ..conversion.money import amounts_between
 from ..errors import InvalidConversion, UsageError
-from ..operations.causes import CAUSES, Why, narrowed
+from ..operations.causes import CAUSES, narrowed
 from ..operations.period import NAMED, Period
 from ..operations.words import STATUS_WORDS, Group
 from ..store.outbox.ledger import Wanted as Meant
-from ..store.queries import Queries, Wanted
+from ..store.queries import Wanted
 from ..store.schema import EPOCH
 from .formats import shell
 
@@ -78,7 +78,6 @@ class Filters:
     everywhere: Wanted
     #: What the list shows.
     shown: Wanted
-    cause: Why | None = None
 
     @classmethod
     def read(cls, args: Mapping[str, str], period: Period) -> Filters:
@@ -98,18 +97,10 @@ class Filters:
             **_exact(given),
             **_amounts(given),
         )
-        cause = _one_of("cause", given, CAUSES)
         shown = replace(everywhere, statuses=statuses)
-        return cls(given, everywhere, shown, None if cause is None else CAUSES[cause])
-
-    def asked(self, queries: Queries) -> Filters:
-        """Return them with the last words that there are of their cause."""
-        if self.cause is None:
-            return self
-        everywhere, shown = (
-            narrowed(queries, one, self.cause) for one in (self.everywhere, self.shown)
-        )
-        return replace(self, everywhere=everywhere, shown=shown)
+        if (cause := _one_of("cause", given, CAUSES)) is not None:
+            everywhere, shown = (narrowed(one, CAUSES[cause]) for one in (everywhere, shown))
+        return cls(given, everywhere, shown)
 
     @classmethod
     def as_far_as(cls, args: Mapping[str, str], period: Period) -> tuple[Filters, list[BadFilter]]:

@@ -92,7 +92,6 @@ class Programme:
             return self._found(text)
         period = self._frame.period()
         filters, wrong = Filters.as_far_as(request.args, period)
-        filters = filters.asked(self._frame.model.queries)
         counted = self._frame.model.queries.by_status(filters.everywhere)
         tabs = {group: sum(counted.get(status, 0) for status in group.statuses) for group in Group}
         before = place_of(request.args.get("before"))
@@ -161,9 +160,8 @@ class Programme:
 
     def conversions_csv(self) -> Response:
         """The same list as a file."""
-        queries = self._frame.model.queries
-        filters = Filters.read(request.args, self._frame.period()).asked(queries)
-        rows = sheets.conversions(queries, filters.shown, _FILE)
+        filters = Filters.read(request.args, self._frame.period())
+        rows = sheets.conversions(self._frame.model.queries, filters.shown, _FILE)
         return files.answer("conversions.csv", sheets.CONVERSIONS, rows)
 
     def conversion(self, number: int) -> Response:

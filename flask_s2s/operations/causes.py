@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from enum import Enum
+from itertools import chain
 
 from ..rules.states import Status
-from ..store.queries import Queries, Wanted
+from ..store.queries import Wanted, Worded
 from .words import REASON_WORDS, STATUS_WORDS
 
 
@@ -63,55 +64,52 @@ class Why(str, Enum):
 
 
 CAUSES = {one.value: one for one in Why}
-#: What a status alone says, whatever the word.
-_BY_STATUS = {
-    Status.INVALID.value: Why.INVALID,
-    Status.MISSING.value: Why.MISSING,
-    Status.EXPIRED.value: Why.DEADLINE,
-    Status.HELD.value: Why.CREDENTIAL,
-    Status.WAITING.value: Why.WAITS,
-}
-#: Statuses whose cause is in the word.
-_WORDED = (Status.REFUSED.value, Status.PENDING.value, Status.INVALID.value)
-#: What a word of our own says, by its first match.
-_BY_WORD = (
-    (r"\(delivery \d+\)", Why.PARENT),
-    (r"asked to slow down", Why.SLOW_DOWN),
-    (r"taken or not|may have it|the connection broke|^no answer\b", Why.UNCLEAR),
-    (r"^unexpected answer 404", Why.NOT_FOUND),
-    (r"^unexpected answer", Why.UNEXPECTED),
-    (r"^(could not connect|cannot be sent|TLS failed|the proxy)", Why.NO_CONNECTION),
+#: What a status says, and what stands in its last word: the first that is so. None: whatever the word.
+_TOLD: tuple[tuple[Why, tuple[Status, ...], tuple[str, ...] | None], ...] = (
+    (
+        Why.ANOTHERS,
+        (Status.REFUSED, Status.INVALID, Status.PENDING),
+        (") is another customer", "of another person"),
+    ),
+    (Why.INVALID, (Status.INVALID,), None),
+    (Why.MISSING, (Status.MISSING,), None),
+    (Why.DEADLINE, (Status.EXPIRED,), None),
+    (Why.CREDENTIAL, (Status.HELD,), None),
+    (Why.WAITS, (Status.WAITING,), None),
+    (Why.PARENT, (Status.REFUSED, Status.PENDING), ("(delivery ",)),
+    (Why.REFUSED, (Status.REFUSED,), None),
+    (Why.SLOW_DOWN, (Status.PENDING,), ("asked to slow down",)),
+    (
+        Why.UNCLEAR,
+        (Status.PENDING,),
+        ("taken or not", "may have it", "the connection broke", "no answer"),
+    ),
+    (Why.NOT_FOUND, (Status.PENDING,), ("unexpected answer 404",)),
+    (Why.UNEXPECTED, (Status.PENDING,), ("unexpected answer",)),
+    (
+        Why.NO_CONNECTION,
+        (Status.PENDING,),
+        ("could not connect", "cannot be sent", "TLS failed", "the proxy"),
+    ),
 )
-_ANOTHERS = re.compile(r"\(delivery \d+\) is another customer|of another person$")
 
 
 def why(status: str, detail: str | None) -> Why | None:
     """Return the cause of what failed or waits; None: nothing is wrong, or nobody said."""
-    known, refused = _BY_STATUS.get(status), status == Status.REFUSED.value
-    if (refused or known is Why.INVALID) and _ANOTHERS.search(detail or ""):
-        return Why.ANOTHERS
-    if known is not None or detail is None:
-        return known
-    if not refused and status != Status.PENDING.value:
-        return None
-    for word, cause in _BY_WORD:
-        if re.search(word, detail):
+    for cause, statuses, words in _TOLD:
+        if status in statuses and (words is None or any(word in (detail or "") for word in words)):
             return cause
-    return Why.REFUSED if refused else None
+    return None
 
 
-def narrowed(queries: Queries, wanted: Wanted, cause: Why) -> Wanted:
-    """Return the filter of those that have a cause: it is read out of the last words that there are."""
-    alone = tuple(one for one, known in _BY_STATUS.items() if known is cause is not Why.INVALID)
-    statuses = tuple(one for one in alone or _WORDED if one in (wanted.statuses or (one,)))
-    if alone or not statuses:
-        return replace(wanted, statuses=statuses, words=tuple((one, None) for one in statuses))
-    meant: dict[str, list[str | None]] = {}
-    for group in queries.grouped(replace(wanted, statuses=statuses), "error"):
-        if why(group.status, group.name) is cause:
-            meant.setdefault(group.status, []).append(group.name)
-    words = tuple((status, tuple(said)) for status, said in meant.items())
-    return replace(wanted, statuses=tuple(meant), words=words)
+def narrowed(wanted: Wanted, cause: Why) -> Wanted:
+    """Return the filter of those that have a cause."""
+    place = [one for one, *_ in _TOLD].index(cause)
+    _, statuses, words = _TOLD[place]
+    before = [told or () for _, among, told in _TOLD[:place] if {*among} & {*statuses}]
+    among = tuple(status.value for status in statuses)
+    worded = Worded(statuses=among, has=words, lacks=tuple(chain(*before)))
+    return replace(wanted, statuses=wanted.statuses or among, worded=worded)
 
 
 _STATUS = "|".join(STATUS_WORDS)

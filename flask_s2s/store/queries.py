@@ -20,8 +20,8 @@ from sqlalchemy import (
     and_,
     case,
     distinct,
-    false,
     func,
+    not_,
     or_,
     select,
     union_all,
@@ -31,7 +31,7 @@ from ..conversion import Action, Reversal, Signup, Transaction
 from ..rules.delivery import Delivery
 from ..rules.states import OPEN, TROUBLED, Status
 from .dialects.servers import whole
-from .dialects.statements import reading_by
+from .dialects.statements import has, reading_by
 from .outbox.ledger import Attempt, attempt_of
 from .outbox.rows import delivery_of
 from .schema import REPORT_INDEX, Tables
@@ -48,6 +48,17 @@ GROUPS = tuple(_COLUMNS)
 _INDEXED = ("kinds", "statuses", "partner", "reason", "customer", "detail", "key")
 _UNINDEXED = ("network", "lane", "sub_id")
 _WITH_KEYS = (Transaction.kind, Action.kind, Reversal.kind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worded:
+    """Statuses, and what stands in the last word of those that are meant."""
+
+    statuses: tuple[str, ...]
+    #: One of these does; None: whatever the word is.
+    has: tuple[str, ...] | None
+    #: And none of these.
+    lacks: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +82,7 @@ class Wanted:
     #: Minor units: at least, and at most.
     least: int | None = None
     most: int | None = None
-    #: Statuses, and for each the last words that are meant; None: whatever it is.
-    words: tuple[tuple[str, tuple[str | None, ...] | None], ...] | None = None
+    worded: Worded | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -326,20 +336,20 @@ class Queries:
             found.append(rows.c.amount >= wanted.least)
         if wanted.most is not None:
             found.append(rows.c.amount <= wanted.most)
-        if wanted.words is not None:
-            found.append(or_(false(), *(self._worded(*one) for one in wanted.words)))
+        if wanted.worded is not None:
+            found += self._worded(wanted.worded)
         if wanted.key is not None:
             with self._engine().connect() as connection:
                 found.append(rows.c.dedupe.in_(self._keyed(connection, wanted.key)))
         return found
 
-    def _worded(self, status: str, words: tuple[str | None, ...] | None) -> ColumnElement[bool]:
-        rows, known = self._rows, [word for word in words or () if word is not None]
-        if words is None:
-            return rows.c.status == status
-        said = rows.c.detail.in_(known)
-        silent = or_(said, rows.c.detail.is_(None)) if None in words else said
-        return and_(rows.c.status == status, silent)
+    def _worded(self, meant: Worded) -> Iterator[ColumnElement[bool]]:
+        rows = self._rows
+        yield rows.c.status.in_(meant.statuses)
+        if meant.has is not None:
+            yield or_(*(has(rows.c.detail, word) for word in meant.has))
+        for word in meant.lacks:
+            yield or_(rows.c.detail.is_(None), not_(has(rows.c.detail, word)))
 
     def _keyed(self, connection: Connection, key: str) -> list[str]:
         """Return what the conversions with a key of the site's own are known by."""

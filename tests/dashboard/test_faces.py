@@ -7,9 +7,13 @@ import re
 from collections import Counter
 from typing import Any
 
+from sqlalchemy import insert, select
+
 from flask_s2s.cli import s2s
-from flask_s2s.operations.causes import Why
+from flask_s2s.operations.causes import Why, narrowed, why
+from flask_s2s.operations.lanes import queries_of
 from flask_s2s.operations.words import GROUP_OF, STATUS_WORDS
+from flask_s2s.store.queries import Wanted
 from flask_s2s.testing import answered
 from tests.cli.runner import cli_runner
 from tests.dashboard.programme import Programme
@@ -119,3 +123,30 @@ def test_what_waits_for_another_is_one_group(any_programme: Programme) -> None:
     assert "waits for another" in shown
     by_partner = cli_runner(any_programme.app).invoke(s2s, ["list", "--group", "partner"]).stdout
     assert re.search(r"^- +waiting +1 ", by_partner, re.M)
+
+
+def test_a_cause_is_filtered_by_letter_by_letter(any_programme: Programme) -> None:
+    programme = any_programme
+    words = (
+        *(None, "NO ANSWER", "no answer", "unexpected answer 404", "unexpected answer 40"),
+        *("asked to slow down; taken or not", "its signup (delivery 1)", "(Delivery 1)", "100 %"),
+        *("its signup (delivery 1) is another customer's", "unproved; TLS failed", "it's \\ _"),
+    )
+    programme.signs_up("0", "ada")
+    rows, engine = programme.services.storage.tables.delivery, programme.services.storage.engine()
+    with engine.begin() as connection:
+        (one,) = connection.execute(select(rows)).mappings()
+        told = [(status, word) for status in ("pending", "refused", "invalid") for word in words]
+        for number, (status, word) in enumerate(told, 2):
+            due_at = one["due_at"] if status == "pending" else None
+            own = {"id": number, "dedupe": str(number), "status": status, "detail": word}
+            settled_at = None if due_at else one["created_at"]
+            connection.execute(
+                insert(rows), {**one, **own, "due_at": due_at, "settled_at": settled_at}
+            )
+    queries = queries_of(programme.services)
+    for cause in Why:
+        found = {row.id for row in queries.page(narrowed(Wanted(), cause), 100)}
+        assert found == {
+            n for n, (status, word) in enumerate(told, 2) if why(status, word) is cause
+        }

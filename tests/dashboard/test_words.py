@@ -45,7 +45,11 @@ def refuse(request: Request) -> Response:
         ("pending", "could not connect", Why.NO_CONNECTION),
         ("pending", "unexpected answer 404", Why.NOT_FOUND),
         ("pending", "unexpected answer 418", Why.UNEXPECTED),
+        ("pending", "unproved; unexpected answer 404", Why.NOT_FOUND),
+        ("pending", "unproved; could not connect", Why.NO_CONNECTION),
         ("pending", None, None),
+        # The network's own words.
+        ("refused", "no answer to your mail", Why.REFUSED),
         ("waiting", "waits for its signup (delivery 2): pending", Why.WAITS),
         ("held", "the credential was answered with 401", Why.CREDENTIAL),
         ("expired", "not delivered before its deadline (last: never tried)", Why.DEADLINE),

@@ -230,6 +230,11 @@ def reading_by(statement: Select[Any], table: Table, index: str) -> Select[Any]:
     return statement
 
 
+def has(column: ColumnElement[str], word: str) -> ColumnElement[bool]:
+    """Say whether a word stands in a text, as it is: SQLite's LIKE takes capitals for small letters."""
+    return func.replace(column, word, "") != column
+
+
 def exact(length: int) -> String:
     """Return text that compares byte by byte: by default MariaDB's takes capitals for small letters."""
     return String(length).with_variant(_Utf8(length), *MARIADB)
