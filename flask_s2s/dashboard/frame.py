@@ -219,6 +219,8 @@ class Frame:
 
     def on_database(self, error: Exception) -> Response:
         """The outbox cannot be read: say so, and when to come again."""
+        if not hasattr(g, "s2s_dashboard_who"):
+            raise error
         answer = self.page(
             "error.html",
             503,

@@ -8,7 +8,8 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from flask import Flask
+from flask import Flask, Request
+from sqlalchemy.exc import OperationalError
 
 from flask_s2s import S2S
 from flask_s2s.dashboard import Act, View
@@ -62,6 +63,20 @@ def test_who_has_no_name_is_a_mistake_that_is_told(tmp_path: Path, who: object) 
     app.register_blueprint(S2S(app).dashboard(access=lambda request: who), url_prefix="/partners")
     with pytest.raises(UsageError, match=r"View\(name\), Act\(name\) or None, with a name of text"):
         app.test_client().get("/partners/")
+
+
+def test_a_log_in_that_cannot_read_its_database_is_the_hosts_error(tmp_path: Path) -> None:
+    away = OperationalError("SELECT", {}, Exception("away"))
+
+    def access(request: Request) -> View:
+        raise away
+
+    app = Flask(__name__, instance_path=str(tmp_path))
+    app.config.update(TESTING=True, SECRET_KEY="k" * 32)
+    app.register_blueprint(S2S(app).dashboard(access=access), url_prefix="/partners")
+    with pytest.raises(OperationalError) as told:
+        app.test_client().get("/partners/")
+    assert told.value is away
 
 
 def test_nobody_finds_any_of_it_without_access(programme: Programme) -> None:
