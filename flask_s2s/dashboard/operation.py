@@ -9,6 +9,7 @@ from typing import Any
 from flask import Response, abort, redirect, request
 from werkzeug.wrappers import Response as BaseResponse
 
+from ..networks.network import SUCCESSES, Refused
 from ..operations.acts import RETRY, failed_again, meant, progress, will_happen
 from ..rules.states import ALARMING, DISCARDABLE, RETRIABLE
 from ..runtime.embedded import SILENCE
@@ -281,8 +282,8 @@ def _hour(
     for back in range(59, -1, -1):
         minute = first - timedelta(minutes=back)
         ended = {outcome: n for (at, outcome), n in minutes.items() if at == minute}
-        accepted = ended.pop("accepted", 0) + ended.pop("duplicate", 0)
-        refused = ended.pop("refused", 0)
+        accepted = sum(ended.pop(word, 0) for word in SUCCESSES)
+        refused = ended.pop(Refused.word, 0)
         hour.append(
             (
                 f"{minute.astimezone(now.tzinfo):%H:%M}",

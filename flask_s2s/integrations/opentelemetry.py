@@ -15,6 +15,7 @@ from flask import Flask
 
 from .. import signals
 from ..errors import ConfigError
+from ..networks.network import SUCCESSES
 from ..rules.states import Status
 from ..services import Services
 
@@ -27,8 +28,6 @@ except ModuleNotFoundError as error:
     raise ImportError(
         "flask_s2s.integrations.opentelemetry needs its API: pip install 'flask-s2s[opentelemetry]'"
     ) from error
-
-_GOOD = ("accepted", "duplicate")
 
 
 class Tracing:
@@ -73,7 +72,7 @@ class Tracing:
         span.set_attribute("s2s.status", status.value)
         if http_status is not None:
             span.set_attribute("http.response.status_code", http_status)
-        if outcome not in _GOOD:
+        if outcome not in SUCCESSES:
             span.set_status(StatusCode.ERROR, outcome)
         span.end(end_time=end)
 

@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from .. import signals
 from ..conversion import Action, Reversal, Signup, Transaction
 from ..errors import ConfigError, S2SError
-from ..networks.network import RetryLater
+from ..networks.network import SUCCESSES, RetryLater
 from ..operations.lanes import queries_of
 from ..rules.states import FAILED, Status
 from ..services import Services
@@ -191,7 +191,7 @@ class Metrics:
         else:
             self.attempts.labels(delivery.lane, outcome).inc()
         self.duration.labels(delivery.lane).observe(duration)
-        if outcome in ("accepted", "duplicate"):
+        if outcome in SUCCESSES:
             self.accepted.labels(delivery.kind).observe(age.total_seconds())
 
     def _settled(self, _: Any, *, delivery: Any, status: Status) -> None:

@@ -149,6 +149,8 @@ class Ambiguous:
 
 
 Outcome = Accepted | Duplicate | RetryLater | NotThere | Unauthorised | Refused | Ambiguous
+#: The words of the outcomes by which the network has it.
+SUCCESSES = (Accepted.word, Duplicate.word)
 
 
 #: Absence proves nothing before this long after the last possible write, unless a network's traits

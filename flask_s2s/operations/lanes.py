@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ..config.parsing import is_loopback
+from ..networks.network import SUCCESSES, NotThere, Refused
 from ..services import Services
 from ..store.attempts import Attempts, LaneCount
 from ..store.outbox.lanes import Closed, trying_since
@@ -21,9 +22,8 @@ PATIENCE = timedelta(minutes=5)
 _MANY = 5
 #: Of so many tries at least this share is accepted where all is well (`S2SSuccessFalls` has it too).
 _WELL = 0.8
-_ACCEPTED = ("accepted", "duplicate")
 #: Outcomes that only a lane has that works.
-_WORKS = (*_ACCEPTED, "refused", "not_there")
+_WORKS = (*SUCCESSES, Refused.word, NotThere.word)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +67,12 @@ class Lane:
     @property
     def accepted(self) -> int:
         """How many tries of the last minutes were accepted."""
-        return sum(self.count.tries.get(word, 0) for word in _ACCEPTED)
+        return sum(self.count.tries.get(word, 0) for word in SUCCESSES)
 
     @property
     def refused(self) -> int:
         """How many of them were refused for good."""
-        return self.count.tries.get("refused", 0)
+        return self.count.tries.get(Refused.word, 0)
 
     @property
     def tried(self) -> int:
@@ -105,7 +105,7 @@ class Lane:
         count, accepted = self.count, self.accepted
         if self.closed is not None or self.trying_since is None:
             return False
-        judged = self.tried - count.tries.get("not_there", 0)
+        judged = self.tried - count.tries.get(NotThere.word, 0)
         if count.not_found <= accepted:
             judged -= count.not_found
         return judged >= _MANY and accepted < _WELL * judged

@@ -12,12 +12,10 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import BigInteger, Connection, Engine, case, func, select, type_coerce
 
-from ..networks.network import RetryLater
+from ..networks.network import SUCCESSES, RetryLater
 from .schema import EPOCH, Tables
 
 _MINUTE = 60_000_000
-#: The outcomes of a success.
-_ANSWERED = ("accepted", "duplicate")
 #: The answer to a click ID that the network does not know, or to a path that is wrong.
 NOT_FOUND = 404
 
@@ -120,7 +118,7 @@ class Attempts:
 
     def _last_success(self, connection: Connection, lane: str) -> datetime | None:
         tried, last = self._rows, []
-        for outcome in _ANSWERED:
+        for outcome in SUCCESSES:
             this = (tried.c.lane == lane, tried.c.outcome == outcome)
             newest = select(tried.c.closed_at).where(*this).order_by(tried.c.closed_at.desc())
             last.append(connection.scalar(newest.limit(1)))
