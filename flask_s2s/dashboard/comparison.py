@@ -24,7 +24,7 @@ from . import files
 from .filters import period_args
 from .frame import Frame
 
-#: How long each of the networks' lists may take, in seconds, for all networks together.
+#: How long a list may take, in seconds; several networks share it.
 _SECONDS = 5.0
 #: So many of our own records are read in some seconds.
 MOST_RECORDS = 50_000
