@@ -87,6 +87,7 @@ class Verifier:
         self._readers = readers
         self._traits = traits
         self._clock, self._witness = times.clock, times.witness
+        self._database_clock = times.database
         self._production = production
         self._signal = tell
         self._poll = poll
@@ -167,6 +168,8 @@ class Verifier:
         return every
 
     def _look_at_some(self) -> list[Looked]:
+        # Perhaps for the first time in hours: nothing is given up by what the clock said then.
+        self._database_clock.measure()
         claim, now = self._verification_queue.claim, self._clock.now()
         claimed = claim(limit=_BATCH, now=now, lease=_LEASE)
         if listed := next(filter(self._is_listed, claimed), None):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 import pytest
+from freezegun import freeze_time
 from sqlalchemy import update
 
-from flask_s2s import Delivery, Status
+from flask_s2s import Click, Delivery, Services, Settings, Status
 from flask_s2s.errors import TransportError
 from flask_s2s.networks.network import Request, Response
-from flask_s2s.testing import ManualClock
+from flask_s2s.testing import ManualClock, ScriptedTransport, not_connected
+from tests.delivery.test_clocks import set_server
 from tests.verification.conftest import Opening
-from tests.verification.site import Site
+from tests.verification.site import CONFIG, KEYS, Site
 from tests.verification.test_command import run
 from tests.verification.test_payments import PAYMENT, accept_and_drop, posts, with_customer
 
@@ -84,6 +86,33 @@ def test_a_payment_is_not_repeated_because_a_clock_was_ahead(right_network: Site
     delivery, sent = lose_the_answer(site), posts(site)
     jump_for_seconds(site)
     assert (site.status(delivery), posts(site)) == (Status.WAITING, sent)
+
+
+@pytest.mark.service
+def test_nothing_is_given_up_by_the_time_of_a_database_that_was_away(mariadb_url: str) -> None:
+    """Its clock was ahead; it comes back with the right one, and no worker has looked at that yet."""
+    settings = Settings.from_mapping({**CONFIG, **KEYS, "S2S_DATABASE_URI": mariadb_url})
+    network = ScriptedTransport()
+    services = Services.build(settings, transport=network)
+    services.storage.create()
+    engine = services.storage.engine()
+    with freeze_time("2026-06-01") as frozen:
+        set_server(engine, timedelta(0))
+        click = Click(click_id="click1", at=datetime.now(timezone.utc))
+        signup = services.track_signup(customer_key="42", click=click)
+        assert signup
+        services.drain()
+        network.then(not_connected())
+        set_server(engine, YEAR)
+        frozen.tick(60)
+        services.drain()
+        frozen.tick(7200)
+        set_server(engine, timedelta(0))
+        services.supervisor.verifier().run_once()
+    found = services.ledger.get(signup.id)
+    assert found
+    assert found[0].verify_at is not None, found[0].detail
+    services.close()
 
 
 @pytest.mark.parametrize("column", ["due_at", "verify_at"])
