@@ -6,12 +6,14 @@ import logging
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
+from threading import Thread
 
 import pytest
 from freezegun import freeze_time
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, create_engine, event, insert, update
+from sqlalchemy.exc import OperationalError
 
 from flask_s2s import Click, Services, Settings, Status
 from flask_s2s.networks.network import Response
@@ -340,3 +342,19 @@ def test_a_clock_that_a_hosts_tests_stopped_is_the_apps(sqlite_url: str) -> None
     assert signup
     assert signup.created_at.year == 2020
     services.close()
+
+
+def test_a_drain_ends_though_a_hosts_tests_have_stopped_what_counts_the_seconds(shop: Shop) -> None:
+    failures = iter(range(2))
+
+    def fail(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("UPDATE s2s_attempt") and next(failures, None) is not None:
+            raise OperationalError(statement, {}, Exception("disk I/O error"))
+
+    shop.sign_up()
+    event.listen(shop.services.storage.engine(), "before_cursor_execute", fail)
+    draining = Thread(target=shop.drain, daemon=True)
+    with freeze_time("2020-06-01"):
+        draining.start()
+        draining.join(20)
+    assert shop.status() is Status.DELIVERED
