@@ -102,6 +102,13 @@ def mariadb_url() -> Iterator[str]:
 
 
 @pytest.fixture
+def guarded_mariadb_url(mariadb_url: str) -> str:
+    """The same, where whoever runs the server lets nothing be changed that no key finds."""
+    guarded = {"init_command": "SET sql_safe_updates = 1"}
+    return make_url(mariadb_url).update_query_dict(guarded).render_as_string(hide_password=False)
+
+
+@pytest.fixture
 def sqlite_url(tmp_path: pathlib.Path) -> str:
     """SQLAlchemy URL of a SQLite file that does not exist yet."""
     return f"sqlite:///{tmp_path / 's2s.sqlite3'}"

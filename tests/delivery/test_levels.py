@@ -1,4 +1,4 @@
-"""Hosts whose engine has another isolation level: what is ours is done as a whole, or not at all."""
+"""Hosts whose engine or server is set otherwise: what is ours is done as a whole, or not at all."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, create_engine, delete, event, make_ur
 from flask_s2s import Click, Delivery, Services, Status
 from flask_s2s.networks.transport import Transport
 from flask_s2s.testing import ManualClock, ScriptedTransport, accepted
+from flask_s2s.threads import Waker
 from tests.delivery.shop import Shop, open_services_on
 from tests.delivery.steps import claim, settle
 
@@ -75,6 +76,17 @@ def test_a_driver_that_commits_each_statement_claims_nothing_twice(mariadb_url: 
     url = make_url(mariadb_url).update_query_dict({"autocommit": "true"})
     shop = Shop(url.render_as_string(hide_password=False))
     assert len(claimed_by_two(shop)) == 1
+    shop.close()
+
+
+@pytest.mark.service
+def test_a_server_that_changes_nothing_without_a_key_is_delivered_from(
+    guarded_mariadb_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop = Shop(guarded_mariadb_url)
+    shop.sign_up()
+    shop.services.supervisor.worker().run(Waker(), until_idle=True)
+    assert (shop.status(), caplog.messages) == (Status.DELIVERED, [])
     shop.close()
 
 

@@ -11,7 +11,7 @@ from flask_s2s import Click, Status
 from flask_s2s.conversion import Action, Transaction
 from flask_s2s.rules.attribution import Attribution, Reason
 from flask_s2s.rules.identity import identities
-from tests.revenue.customer import PAYMENT, REVERSAL, alarms
+from tests.revenue.customer import PAYMENT, REVERSAL, alarms, with_customer
 from tests.verification.site import Site
 from tests.verification.test_command import run
 
@@ -187,6 +187,19 @@ def test_who_is_forgotten_afterwards_leaves_neither_key(any_customer: Site) -> N
     with site.services.storage.engine().connect() as connection:
         rows = connection.execute(site.services.storage.tables.delivery.select()).mappings().all()
     assert {(row["customer_key"], row["known_as"]) for row in rows} == {(None, None)}
+
+
+@pytest.mark.service
+def test_a_server_that_changes_nothing_without_a_key_renames_empties_and_forgets(
+    guarded_mariadb_url: str,
+) -> None:
+    site = with_customer(Site(guarded_mariadb_url))
+    drain(site)
+    rename(site)
+    site.clock.advance(days=800)
+    for command in (("prune",), ("forget", "acct-7")):
+        assert run(site, *command, "--yes").exit_code == 0
+    site.close()
 
 
 def test_their_records_are_compared_under_the_key_that_they_know(customer: Site) -> None:

@@ -10,7 +10,19 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Select, Table, Update, delete, false, func, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    Table,
+    Update,
+    delete,
+    false,
+    func,
+    select,
+)
 from sqlalchemy.engine import TwoPhaseTransaction
 from sqlalchemy.exc import DBAPIError
 
@@ -101,6 +113,14 @@ def by_key(changing: Update, rows: Table) -> Update:
     for dialect in MARIADB:
         changing = changing.with_hint("FORCE INDEX (PRIMARY)", rows, dialect)
     return changing
+
+
+def any_key(key: Column[str]) -> ColumnElement[bool]:
+    """Name a table's key where no other condition does, and leave no row out.
+
+    MariaDB's `sql_safe_updates` refuses to change what is found without one.
+    """
+    return key > ""
 
 
 def as_committed(found: S, bind: Bind) -> S:

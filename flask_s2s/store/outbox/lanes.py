@@ -42,6 +42,7 @@ from sqlalchemy.exc import IntegrityError
 
 from ...rules.states import QUEUED, Status
 from ...signals import lane_closed, lane_opened
+from ..dialects.servers import any_key
 from ..dialects.statements import has_lateral, least, unindexed
 from ..schema import Tables
 from ..transactions import read, update_free, write
@@ -273,7 +274,8 @@ class CircuitBreakers:
     def _own(self) -> Update:
         """Change a lane that nobody has paused by hand."""
         breakers = self._breakers
-        return update(breakers).where(not_(breakers.c.reason.startswith(BY_HAND)))
+        others = not_(breakers.c.reason.startswith(BY_HAND))
+        return update(breakers).where(any_key(breakers.c.lane), others)
 
     def _update(self, statement: Update) -> int:
         return write(self._engine(), lambda connection: connection.execute(statement).rowcount)

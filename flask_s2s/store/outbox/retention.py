@@ -80,8 +80,9 @@ class Retention:
                 emptied = connection.execute(emptying).rowcount
                 # By these alone: the others have an index, in which all emptied rows are alike.
                 nothing = (rows.c.conversion.is_(None), rows.c.detail.is_(None))
-                empty = select(rows.c.id).where(rows.c.id.in_(ids), *nothing)
-                connection.execute(delete(attempts).where(attempts.c.delivery_id.in_(empty)))
+                empty = connection.scalars(select(rows.c.id).where(rows.c.id.in_(ids), *nothing))
+                theirs = attempts.c.delivery_id.in_(empty.all())
+                connection.execute(delete(attempts).where(theirs))
             yield emptied
         with self._engine().begin() as connection:
             connection.execute(delete(self._clicks).where(self._clicks.c.at < before))

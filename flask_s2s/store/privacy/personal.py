@@ -28,6 +28,7 @@ from ...conversion import Signup
 from ...rules.identity import Identity, email_of, identities
 from ...rules.states import Status
 from ..bindings import Bindings
+from ..dialects.servers import any_key
 from ..outbox.outbox import Outbox
 from ..schema import Tables
 from ..transactions import write
@@ -104,8 +105,9 @@ class PersonalRecords:
 
         def erase(connection: Connection) -> dict[str, int]:
             # Also where there is none: one that begins by reading may not be let write.
-            used = delete(tables.click_token).where(tables.click_token.c.customer.in_(hashed))
-            tokens = connection.execute(used).rowcount
+            used = tables.click_token
+            theirs = delete(used).where(any_key(used.c.token), used.c.customer.in_(hashed))
+            tokens = connection.execute(theirs).rowcount
             # Before the clicks are read: a row of one that is stored late looks for it.
             self._erasing.note(connection, now)
             personal = self._read(connection, who, customers, lock=True)

@@ -24,7 +24,7 @@ from sqlalchemy import Connection, Engine, RowMapping, Table, bindparam, or_, se
 from ...conversion import Action, Signup
 from ..audit import Audit
 from ..bindings import Bindings
-from ..dialects.servers import begin_writing
+from ..dialects.servers import any_key, begin_writing
 from ..outbox.outbox import Outbox
 from ..schema import Tables
 from ..transactions import write
@@ -99,7 +99,7 @@ class Renaming:
             changes = self._changes(connection, old, new, lock=True)
             self._write(connection, changes)
             tokens = tables.click_token
-            used = update(tokens).where(tokens.c.customer == signups[0])
+            used = update(tokens).where(any_key(tokens.c.token), tokens.c.customer == signups[0])
             done = _counted(
                 changes,
                 merged=merged,
