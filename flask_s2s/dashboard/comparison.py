@@ -17,7 +17,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from ..operations import sheets
 from ..operations.customers import Customer, unrecorded
 from ..operations.period import Period
-from ..operations.reconcile import EXPLAINED, Comparison, Side, reconcile
+from ..operations.reconcile import EXPLAINED, TOLD, Comparison, Side, reconcile
 from ..services import Services
 from ..store.queries import Wanted
 from . import files
@@ -47,8 +47,8 @@ class Reconciliation:
         return self._page(period, None if found is None or found[0] != period else found)
 
     def _too_many(self, period: Period) -> int:
-        """Count what was recorded since a period began, where that is too many for a page; else 0."""
-        counted = self._frame.model.queries.by_status(Wanted(since=period.since))
+        """Count what was to be sent since a period began, where that is too many for a page; else 0."""
+        counted = self._frame.model.queries.by_status(Wanted(since=period.since, statuses=TOLD))
         number = sum(counted.values())
         return number if number > MOST_RECORDS else 0
 

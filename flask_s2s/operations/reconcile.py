@@ -28,6 +28,8 @@ KINDS = (Signup.kind, Transaction.kind, Action.kind)
 #: How far their clock may be off ours, as where its records are asked for.
 _CLOCKS_APART = timedelta(hours=1)
 _PAGE = 1000
+#: What the network may have. Nothing else is read of ours: most visitors of a site came by no partner.
+TOLD = tuple(status.value for status in Status if not status.unsent)
 #: The act by which somebody takes a difference off.
 EXPLAINED = "explained"
 
@@ -209,10 +211,9 @@ def reconcile(
         undone=_undone(queries, network, since),
     )
     for kind, records in listed.items():
-        recorded = list(_all(queries, network, Wanted(kinds=(kind,)), since=since))
-        ours = _as_they_know_them(services, recorded)
-        accepted = {dedupe for dedupe, one in ours.items() if one.status.sent}
-        _match(services, queries, network, tally, records, ours, accepted, since)
+        accepted = _all(queries, network, Wanted(since=since, kinds=(kind,), statuses=SENT))
+        ours = _as_they_know_them(services, list(accepted))
+        _match(services, queries, network, tally, records, ours, since)
     differences, explained = _sorted_out(services, sorted(tally.differences, key=_newest_first))
     return Comparison(
         network=network,
@@ -262,7 +263,7 @@ def _listed(
         from_ = since
         if kind == Transaction.kind:
             # Which of its two times the network lists one under is not documented.
-            payments = _all(queries, network, Wanted(kinds=(kind,)), since=since)
+            payments = _all(queries, network, Wanted(since=since, kinds=(kind,), statuses=TOLD))
             from_ = min([since, *(_dated(one) for one in payments)])
         found = reader.records(kind, from_, read=read, seconds=seconds)
         if isinstance(found, Unknown):
@@ -280,26 +281,22 @@ def _dated(one: Delivery) -> datetime:
     return datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(milliseconds=said)
 
 
-def _all(queries: Queries, network: str, wanted: Wanted, *, since: datetime) -> Iterable[Delivery]:
-    """Return what was recorded since then, by pages."""
+def _all(queries: Queries, network: str, wanted: Wanted) -> Iterable[Delivery]:
+    """Return what a list has of one network, by pages."""
     before = None
     while True:
         page = queries.page(wanted, _PAGE, before)
-        for one in page:
-            if one.created_at < since:
-                return
-            if one.network == network:
-                yield one
+        yield from (one for one in page if one.network == network)
         if len(page) < _PAGE:
             return
         before = (page[-1].created_at, page[-1].id)
 
 
 def _undone(queries: Queries, network: str, since: datetime) -> dict[str, datetime]:
-    wanted = Wanted(kinds=(Reversal.kind,), statuses=SENT)
+    wanted = Wanted(since=since, kinds=(Reversal.kind,), statuses=SENT)
     return {
         one.parent: one.settled_at
-        for one in _all(queries, network, wanted, since=since)
+        for one in _all(queries, network, wanted)
         if one.parent is not None and one.settled_at is not None
     }
 
@@ -326,10 +323,9 @@ def _match(
     tally: _Tally,
     records: Sequence[Record],
     ours: Mapping[str, Delivery],
-    accepted: set[str],
     since: datetime,
 ) -> None:
-    left = set(accepted)
+    left = set(ours)
     seen: set[str] = set()
     strangers: list[tuple[Record, list[str]]] = []
 

@@ -160,13 +160,18 @@ def test_a_programme_too_large_for_a_page_is_told_the_command(programme: Program
     rows = programme.services.storage.tables.delivery
     with programme.services.storage.engine().begin() as connection:
         (one,) = connection.execute(select(rows)).mappings()
-        many = ({**one, "id": n, "dedupe": str(n)} for n in range(2, MOST_RECORDS + 2))
-        connection.execute(insert(rows), list(many))
+        many = [{**one, "id": n, "dedupe": str(n)} for n in range(2, MOST_RECORDS + 2)]
+        connection.execute(insert(rows), many[1:])
+        # By no partner: it is not compared.
+        organic = {"status": "unattributed", "due_at": None, "settled_at": one["created_at"]}
+        connection.execute(insert(rows), {**many[0], **organic})
+    assert "Compare now" in programme.read("/reconciliation")
+    programme.signs_up("1", "ada")
     said = programme.read("/reconciliation")
-    assert "50,001 were recorded since then: more than a page compares" in said
+    assert "50,001 were to be sent since then: more than a page compares" in said
     assert "flask s2s reconcile --since 2025-12-03" in said
     assert "Compare now" not in said
     asked = len(programme.line.requests)
     answer = post(programme, "/reconciliation/compare", token=token)
-    assert "50,001 were recorded since then" in words_of(answer.text)
+    assert "50,001 were to be sent since then" in words_of(answer.text)
     assert len(programme.line.requests) == asked
