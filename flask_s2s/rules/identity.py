@@ -118,7 +118,10 @@ def _label(text: str) -> str:
 
 def _domain(name: str) -> str:
     """Return a domain as the DNS has it, by one rule for all letters: browsers differ on some."""
-    folded = ".".join(map(_label, _DOTS.split(_folded(name)))).rstrip(".")
+    folded = _folded(name)
+    if not folded.isascii() or "xn--" in folded:
+        folded = ".".join(map(_label, _DOTS.split(folded)))
+    folded = folded.rstrip(".")
     if folded.isascii():
         return folded
     try:

@@ -182,6 +182,14 @@ class CompiledOnce:
         return text.execute(connection, rows)
 
 
+def returned(result: CursorResult[Any]) -> Any:
+    """Return the one value that a statement returned, or None: off the cursor, for a row costs as much."""
+    assert result.cursor is not None
+    row = result.cursor.fetchone()
+    result.close()
+    return None if row is None else row[0]
+
+
 class _Text:
     """A statement as text, and how each of its values is bound, for one engine's dialect."""
 

@@ -41,7 +41,7 @@ from ...rules.identity import email_of, keyed_hash
 from ...rules.states import REPLACEABLE, SENDABLE, Status
 from ..database.listener import notification
 from ..dialects.servers import as_committed, can_notify, may_notify
-from ..dialects.statements import CompiledOnce, returning, upsert
+from ..dialects.statements import CompiledOnce, returned, returning, upsert
 from ..privacy.keyring import Installation, Keyring
 from ..privacy.seals import Seals
 from ..schema import Tables
@@ -96,7 +96,7 @@ class Outbox:
         sort = may_notify(connection), parent is not None
         result = self._upserts.execute(connection, sort, row_of(draft, dedupe))
         if result.returns_rows:
-            added = result.scalar()
+            added = returned(result)
             if added is not None:
                 return self.seals.reconcile(connection, draft.stored(added, dedupe))
         same = and_(self._rows.c.network == draft.network, self._rows.c.dedupe == dedupe)
