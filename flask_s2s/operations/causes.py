@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from enum import Enum
-from itertools import chain
 
 from ..rules.states import Status
 from ..store.queries import Wanted, Worded
@@ -64,52 +63,51 @@ class Why(str, Enum):
 
 
 CAUSES = {one.value: one for one in Why}
-#: What a status says, and what stands in its last word: the first that is so. None: whatever the word.
-_TOLD: tuple[tuple[Why, tuple[Status, ...], tuple[str, ...] | None], ...] = (
-    (
-        Why.ANOTHERS,
-        (Status.REFUSED, Status.INVALID, Status.PENDING),
-        (") is another customer", "of another person"),
+_ANOTHERS = (") is another customer", "of another person")
+_PARENTS = ("(delivery ",)
+#: What each status says with what stands in its last word: the first that is so. None: whatever the word.
+_TOLD: dict[str, tuple[tuple[Why, tuple[str, ...] | None], ...]] = {
+    Status.REFUSED.value: (
+        (Why.ANOTHERS, _ANOTHERS),
+        (Why.PARENT, _PARENTS),
+        (Why.REFUSED, None),
     ),
-    (Why.INVALID, (Status.INVALID,), None),
-    (Why.MISSING, (Status.MISSING,), None),
-    (Why.DEADLINE, (Status.EXPIRED,), None),
-    (Why.CREDENTIAL, (Status.HELD,), None),
-    (Why.WAITS, (Status.WAITING,), None),
-    (Why.PARENT, (Status.REFUSED, Status.PENDING), ("(delivery ",)),
-    (Why.REFUSED, (Status.REFUSED,), None),
-    (Why.SLOW_DOWN, (Status.PENDING,), ("asked to slow down",)),
-    (
-        Why.UNCLEAR,
-        (Status.PENDING,),
-        ("taken or not", "may have it", "the connection broke", "no answer"),
+    Status.INVALID.value: ((Why.ANOTHERS, _ANOTHERS), (Why.INVALID, None)),
+    Status.PENDING.value: (
+        (Why.ANOTHERS, _ANOTHERS),
+        (Why.PARENT, _PARENTS),
+        (Why.SLOW_DOWN, ("asked to slow down",)),
+        (Why.UNCLEAR, ("taken or not", "may have it", "the connection broke", "no answer")),
+        (Why.NOT_FOUND, ("unexpected answer 404",)),
+        (Why.UNEXPECTED, ("unexpected answer",)),
+        (Why.NO_CONNECTION, ("could not connect", "cannot be sent", "TLS failed", "the proxy")),
     ),
-    (Why.NOT_FOUND, (Status.PENDING,), ("unexpected answer 404",)),
-    (Why.UNEXPECTED, (Status.PENDING,), ("unexpected answer",)),
-    (
-        Why.NO_CONNECTION,
-        (Status.PENDING,),
-        ("could not connect", "cannot be sent", "TLS failed", "the proxy"),
-    ),
-)
+    Status.MISSING.value: ((Why.MISSING, None),),
+    Status.EXPIRED.value: ((Why.DEADLINE, None),),
+    Status.HELD.value: ((Why.CREDENTIAL, None),),
+    Status.WAITING.value: ((Why.WAITS, None),),
+}
 
 
 def why(status: str, detail: str | None) -> Why | None:
     """Return the cause of what failed or waits; None: nothing is wrong, or nobody said."""
-    for cause, statuses, words in _TOLD:
-        if status in statuses and (words is None or any(word in (detail or "") for word in words)):
+    for cause, words in _TOLD.get(status, ()):
+        if words is None or any(word in (detail or "") for word in words):
             return cause
     return None
 
 
 def narrowed(wanted: Wanted, cause: Why) -> Wanted:
     """Return the filter of those that have a cause."""
-    place = [one for one, *_ in _TOLD].index(cause)
-    _, statuses, words = _TOLD[place]
-    before = [told or () for _, among, told in _TOLD[:place] if {*among} & {*statuses}]
-    among = tuple(status.value for status in statuses)
-    worded = Worded(statuses=among, has=words, lacks=tuple(chain(*before)))
-    return replace(wanted, statuses=wanted.statuses or among, worded=worded)
+    worded = []
+    for status, told in _TOLD.items():
+        lacks: tuple[str, ...] = ()
+        for one, words in told:
+            if one is cause:
+                worded.append(Worded(status=status, has=words, lacks=lacks))
+            lacks += words or ()
+    statuses = wanted.statuses or tuple(one.status for one in worded)
+    return replace(wanted, statuses=statuses, worded=tuple(worded))
 
 
 _STATUS = "|".join(STATUS_WORDS)

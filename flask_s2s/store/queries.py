@@ -52,9 +52,9 @@ _WITH_KEYS = (Transaction.kind, Action.kind, Reversal.kind)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worded:
-    """Statuses, and what stands in the last word of those that are meant."""
+    """A status, and what stands in the last word of those that are meant."""
 
-    statuses: tuple[str, ...]
+    status: str
     #: One of these does; None: whatever the word is.
     has: tuple[str, ...] | None
     #: And none of these.
@@ -82,7 +82,8 @@ class Wanted:
     #: Minor units: at least, and at most.
     least: int | None = None
     most: int | None = None
-    worded: Worded | None = None
+    #: One of these fits, where there are any.
+    worded: tuple[Worded, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,8 +337,8 @@ class Queries:
             found.append(rows.c.amount >= wanted.least)
         if wanted.most is not None:
             found.append(rows.c.amount <= wanted.most)
-        if wanted.worded is not None:
-            found += self._worded(wanted.worded)
+        if wanted.worded:
+            found.append(or_(*(and_(*self._worded(one)) for one in wanted.worded)))
         if wanted.key is not None:
             with self._engine().connect() as connection:
                 found.append(rows.c.dedupe.in_(self._keyed(connection, wanted.key)))
@@ -345,7 +346,7 @@ class Queries:
 
     def _worded(self, meant: Worded) -> Iterator[ColumnElement[bool]]:
         rows = self._rows
-        yield rows.c.status.in_(meant.statuses)
+        yield rows.c.status == meant.status
         if meant.has is not None:
             yield or_(*(has(rows.c.detail, word) for word in meant.has))
         for word in meant.lacks:
