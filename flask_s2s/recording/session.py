@@ -110,6 +110,8 @@ def unwrap(session: Any) -> Session | Connection:
 
     Raises `UsageError` for what is none.
     """
+    if isinstance(session, Session):
+        return session
     given, session = session, _called(session)
     if isinstance(session, Session | Connection):
         if _called(given) is not session:
