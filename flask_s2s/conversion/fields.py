@@ -93,7 +93,7 @@ class Cleaning:
     """Cleans the fields of one conversion; `notes` says what became of which."""
 
     def __init__(self, earlier: object = ()) -> None:
-        known = earlier if isinstance(earlier, list | tuple) else ()
+        known = earlier if earlier and isinstance(earlier, list | tuple) else ()
         self.notes = [note for note in known if isinstance(note, str)]
 
     def _note(self, name: str, what: str) -> None:

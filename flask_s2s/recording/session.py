@@ -110,8 +110,10 @@ def unwrap(session: Any) -> Session | Connection:
 
     Raises `UsageError` for what is none.
     """
-    if isinstance(session, Session):
-        return session
+    # Of its own type: a LocalProxy says that it is an instance.
+    if issubclass(type(session), Session):
+        plain: Session = session
+        return plain
     given, session = session, _called(session)
     if isinstance(session, Session | Connection):
         if _called(given) is not session:
