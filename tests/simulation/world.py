@@ -252,17 +252,18 @@ class World:
         first, at = None, before
         for sort in {one[4] for one in idle if one[2] < before}:
             work = self._next_work(sort)
-            if self.stepped and any(self._next_work(one) is not None for one in _SORTS):
-                # It may lie too far ahead: maintenance finds that, and comes every five minutes.
-                soon = self.micros + 300 * SECOND
-                work = soon if work is None else min(work, soon)
-            if work is None:
-                continue
-            soonest = max(work, self.micros)
-            if self.dull_until - self.micros > _DULL:
-                soonest = max(soonest, self.micros + (self.dull_until - self.micros) // 10)
+            swept = self.stepped and any(self._next_work(one) is not None for one in _SORTS)
             for one in idle:
-                if one[4] == sort and (poll := _poll_from(one, soonest)) < at:
+                if one[4] != sort:
+                    continue
+                # It may lie too far ahead: maintenance finds that, and each comes every five minutes.
+                soon = one[2] + 300 * SECOND if swept else work
+                if soon is None:
+                    continue
+                soonest = max(soon if work is None else min(work, soon), self.micros)
+                if self.dull_until - self.micros > _DULL:
+                    soonest = max(soonest, self.micros + (self.dull_until - self.micros) // 10)
+                if (poll := _poll_from(one, soonest)) < at:
                     first, at = one, poll
         return first, at
 
