@@ -19,7 +19,7 @@ from tests.waiting import wait_until
 
 #: What a process was doing -> how the report says it; the first that fits is a kill's stage.
 STAGES = {
-    SENT: "first byte sent, no answer yet",
+    SENT: "being sent, no answer yet",
     ANSWERED: "answered, not settled",
     CLAIMED: "claimed, nothing sent yet",
     COMMITTED: "user committed, page not answered",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -358,3 +361,29 @@ def test_a_drain_ends_though_a_hosts_tests_have_stopped_what_counts_the_seconds(
         draining.start()
         draining.join(20)
     assert shop.status() is Status.DELIVERED
+
+
+def test_a_locked_file_is_told_though_a_hosts_tests_have_stopped_what_counts_the_seconds(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "s2s.sqlite3"
+    uri = f"sqlite:///{file}?timeout=0.5"
+    services = Services.build(Settings.from_mapping({**CONFIG, "S2S_DATABASE_URI": uri}))
+    told: list[str] = []
+
+    def create() -> None:
+        try:
+            services.storage.create()
+        except OperationalError as error:
+            told.append(str(error))
+
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        creating = Thread(target=create, daemon=True)
+        with freeze_time("2020-06-01"):
+            creating.start()
+            creating.join(20)
+        other.execute("ROLLBACK")
+        creating.join(20)
+    assert len(told) == 1
+    services.close()
