@@ -24,7 +24,6 @@ from .capture.cookie import (
     Headers,
     expire_cookie,
     for_one_visitor,
-    read_cookies,
     read_suffixes,
     registrable_domain,
     set_cookie,
@@ -143,7 +142,7 @@ class Reply:
             expires=expires,
             seconds=max(round(left), 0),
         )
-        if domain and read_cookies(self._environ.get("HTTP_COOKIE", ""), name):
+        if domain and self._services.visitors.evidence.has_cookie(self._environ):
             # What came may be one without a domain, and it would go on coming beside the new one.
             return [expire_cookie(name, domain=None, secure=secure), kept]
         return [kept]

@@ -124,7 +124,9 @@ class Evidence:
         return replace(found, fallback=kept)
 
     def _cookies(self, environ: Environ) -> list[str]:
-        return read_cookies(environ.get("HTTP_COOKIE", ""), self._settings.cookie_name)
+        # Servers join a header that came in several parts with commas, and ours has none.
+        header = environ.get("HTTP_COOKIE", "").replace(",", ";")
+        return read_cookies(header, self._settings.cookie_name)
 
     def _presented(self, environ: Environ) -> Attribution:
         """Decide among what the browser presents."""

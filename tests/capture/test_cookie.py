@@ -260,6 +260,14 @@ def test_other_cookies_do_not_matter(site: Site, others: str) -> None:
         assert site.click_seen(cookie=header)[0] == "kept"
 
 
+@pytest.mark.parametrize("comma", [",", ", "])
+def test_a_header_that_came_in_parts_may_be_joined_with_commas(site: Site, comma: str) -> None:
+    """A proxy may pass HTTP/2's on as they came: gunicorn joins by the one, uWSGI by the other."""
+    cookie = cookie_of(site.visit("ps_xid=kept"))
+    for cookies in ([cookie, "a=1"], ["a=1", cookie], ["a=1; b=2", cookie, "c=3; d=4"]):
+        assert site.click_seen(cookie=comma.join(cookies))[0] == "kept"
+
+
 def test_thousands_of_cookies_of_our_name_cost_no_thousands_of_signatures(site: Site) -> None:
     kept = cookie_of(site.visit("ps_xid=kept"))
     assert site.click_seen(cookie="; ".join(["s2s=1x.y"] * 199 + [kept]))[0] == "kept"
