@@ -445,6 +445,12 @@ FAILURES: dict[str, list[Protection]] = {
             "::test_status_and_check_tell_of_what_a_clock_has_put_off[sqlite-due_at]",
         ),
         Protection(
+            where="Housekeeping.__call__",
+            code="if jumped is not None and now < jumped + self._lease:",
+            without="if False:",
+            test="delivery/test_clocks.py::test_no_lease_runs_out_because_a_clock_jumped[sqlite]",
+        ),
+        Protection(
             where="Evidence._presented",
             code="self.kept(environ, now, self._shut(now))",
             without="self.kept(environ, now)",

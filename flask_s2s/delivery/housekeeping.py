@@ -41,6 +41,7 @@ class Housekeeping:
         memory: Memory,
         times: Times,
         pulling: Sequence[Callable[[datetime], int]],
+        lease: timedelta,
         on_alive: Callable[[datetime, Throttle], None],
     ) -> None:
         """Each of `pulling` brings near what a clock that was ahead has put off, and counts it. Every 20
@@ -50,6 +51,7 @@ class Housekeeping:
         self._memory = memory
         self._clock, self._witness = times.clock, times.witness
         self._pulling = pulling
+        self._lease = lease
         self._on_alive = on_alive
         self._told_alive: datetime | None = None
         self._swept: datetime | None = None
@@ -57,7 +59,6 @@ class Housekeeping:
     def __call__(self, throttle: Throttle) -> datetime:
         """Do what it is time for; return the time, which may be corrected meanwhile."""
         now = self._clock.now()
-        self._witness.look(now)
         if self._memory.forgot(now):
             self.restored(now)
         # A clock that was set back is looked at at once, not when it is as late again.
@@ -69,6 +70,10 @@ class Housekeeping:
         if self._swept is None or abs(now - self._swept) >= _SWEEP:
             self._swept = now
             _try(lambda: self._sweep(now))
+        jumped = self._witness.jumped(now)
+        if jumped is not None and now < jumped + self._lease:
+            # No holder of a lease has had it whole.
+            self._overdue.extend(jumped + self._lease, now, self._witness.passed(now))
         return now
 
     def restored(self, now: datetime) -> None:

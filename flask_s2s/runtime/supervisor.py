@@ -145,6 +145,7 @@ class Supervisor:
             memory=self.memory,
             times=self._times,
             pulling=pulling,
+            lease=lease,
             on_alive=self._alive,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from flask_s2s import Click, Delivery, Services, Signup, Status
@@ -10,6 +11,7 @@ from flask_s2s.networks.network import Accepted
 from flask_s2s.recording.draft import Drafts
 from flask_s2s.rules.attribution import Attribution, Reason
 from flask_s2s.rules.delivery import Settlement
+from flask_s2s.store.outbox.rows import new_token
 from tests.delivery.shop import Shop
 
 LEASE = timedelta(seconds=60)
@@ -33,3 +35,14 @@ def draft(shop: Shop, signup: Signup) -> Delivery:
     click = Click(click_id="click1", at=shop.clock.now())
     drafts = Drafts(shop.services.settings, shop.services.networks)
     return drafts.draft(signup, Attribution(click, Reason.COOKIE), shop.clock.now())
+
+
+def arm(shop: Shop, key: str = "42") -> tuple[Delivery, str]:
+    """Add a row as a conversion view does: held by it for a minute."""
+    signup = Signup(customer_key=key)
+    token = new_token()
+    armed = replace(
+        draft(shop, signup), status=Status.ARMED, lease_token=token, due_at=shop.clock.now() + LEASE
+    )
+    with shop.services.storage.engine().begin() as connection:
+        return shop.services.outbox.add(connection, armed, signup.identity), token

@@ -24,7 +24,7 @@ from flask_s2s.store.database.clock import DatabaseClock, Witness
 from flask_s2s.store.schema import EPOCH
 from flask_s2s.testing import ManualClock, ScriptedTransport, answered
 from tests.delivery.shop import CONFIG, Shop
-from tests.delivery.steps import claim
+from tests.delivery.steps import arm, claim
 from tests.private import mariadb_server
 
 YEAR = timedelta(days=365)
@@ -180,6 +180,32 @@ def test_a_lease_from_ahead_runs_out_within_one_lease(any_shop: Shop) -> None:
     assert any_shop.drain() == 1
     assert any_shop.status() is Status.DELIVERED
     assert any_shop.row().attempts == stale.attempts + 1
+
+
+def test_no_lease_runs_out_because_a_clock_jumped(any_shop: Shop) -> None:
+    """A view is at work on one row, and another process on the other: neither took its time."""
+    armed, token = arm(any_shop)
+    (_, sending) = any_shop.drain(), any_shop.sign_up("sending")
+    claim(any_shop, any_shop.another())
+    any_shop.clock.step(days=1)
+    assert any_shop.drain() == 0
+    any_shop.services.outbox.withdraw(armed.id, token, any_shop.clock.now(), "the view raised")
+    assert any_shop.status(armed) is Status.WITHDRAWN
+    any_shop.clock.advance(seconds=61)
+    assert any_shop.drain() == 1, "its holder had a whole lease, and never came back"
+    assert any_shop.row(sending).attempts == 2
+
+
+def test_a_lease_that_the_network_says_has_ended_has_ended(shop: Shop) -> None:
+    """A clock that jumps each minute (two servers behind one name) keeps no lease for ever."""
+    left = shop.sign_up("left")
+    claim(shop, shop.another())
+    shop.sign_up("asked")
+    shop.network.then(dated(shop.clock.now() + timedelta(days=1)))
+    shop.drain()
+    shop.clock.step(minutes=2)
+    shop.drain()
+    assert shop.row(left).attempts == 2
 
 
 def test_a_lane_that_was_paused_ahead_is_probed_when_the_clock_is_right(

@@ -5,29 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import timedelta
 from threading import Barrier
 
-from flask_s2s import Delivery, Services, Signup, Status
+from flask_s2s import Delivery, Services, Status
 from flask_s2s.networks.exchange import Exchanged
 from flask_s2s.networks.network import Ambiguous, Request, Response
 from flask_s2s.rules.delivery import Settlement
 from flask_s2s.store.outbox.rows import new_token
 from flask_s2s.testing import ScriptedTransport
 from tests.delivery.shop import Shop
-from tests.delivery.steps import DONE, LEASE, TAKEN, claim, draft, settle
-
-
-def arm(shop: Shop, key: str = "42") -> tuple[Delivery, str]:
-    """Add a row as a conversion view does: held by it for a minute."""
-    signup = Signup(customer_key=key)
-    token = new_token()
-    armed = replace(
-        draft(shop, signup), status=Status.ARMED, lease_token=token, due_at=shop.clock.now() + LEASE
-    )
-    with shop.services.storage.engine().begin() as connection:
-        return shop.services.outbox.add(connection, armed, signup.identity), token
+from tests.delivery.steps import DONE, LEASE, TAKEN, arm, claim, settle
 
 
 def sent_first(shop: Shop) -> object:

@@ -115,6 +115,7 @@ class WorkerProcess:
         engine = database.engine
         clock = _clock(world, process, _TimeServer(world))
         witness = Witness(world.monotonic)
+        witness.look(clock.now())
         times = Times(clock, clock, witness)
         heard = Heard(network, witness.hear)
         credentials = Credentials([NETWORK])
@@ -164,6 +165,7 @@ class WorkerProcess:
                 breakers.pull_in,
                 verification_queue.pull_in,
             ],
+            lease=LEASE,
             on_alive=lambda now, throttle: clock.measure(),
         )
         worker = Worker(

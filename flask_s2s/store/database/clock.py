@@ -115,6 +115,8 @@ class Witness:
         self._monotonic = monotonic
         #: What the clock said when it jumped last, or was first looked at, and what was counted then.
         self._since: tuple[datetime, float] | None = None
+        #: Whether it has ever jumped: where the database's differs from the machine's own, too.
+        self._jumped = False
         #: What the network's clock said, and what was counted then.
         self._heard: tuple[datetime, float] | None = None
         #: Up to when other processes know that the time has passed.
@@ -127,6 +129,7 @@ class Witness:
             first, then = self._since
             if abs(now - first - timedelta(seconds=counted - then)) <= _DRIFT:
                 return first
+            self._jumped = True
         self._since = now, counted
         return now
 
@@ -148,6 +151,11 @@ class Witness:
         """Return up to which moment the time has passed for sure."""
         last = now - enough if now - self.look(now) >= enough else EPOCH
         return max(last, self._agreed(now))
+
+    def jumped(self, now: datetime) -> datetime | None:
+        """Return when the clock jumped last, if it ever did."""
+        since = self.look(now)
+        return since if self._jumped else None
 
     def shut(self, now: datetime) -> datetime:
         """Return the moment by which the windows of clicks are judged: no browser's click is lost to a

@@ -94,6 +94,15 @@ class Overdue:
         near = update(rows).where(put_off).values(due_at=case((held, soon), else_=at_once))
         return write(self._engine(), lambda connection: connection.execute(near).rowcount)
 
+    def extend(self, until: datetime, now: datetime, passed: datetime) -> None:
+        """Let leases that a clock which jumped has ended last until then, but for those that ended before
+        `passed`.
+        """
+        rows = self._rows
+        ended = and_(rows.c.due_at <= now, rows.c.due_at > passed, rows.c.status.in_(LEASED))
+        longer = update(rows).values(due_at=until)
+        write(self._engine(), lambda connection: update_free(connection, rows, longer, ended))
+
     def count_expiring(self, before: datetime) -> int:
         """Count what is not delivered and whose deadline passes before `before`."""
         rows = self._rows
