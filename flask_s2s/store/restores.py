@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from sqlalchemy import Connection, Engine, and_, case, func, literal, null, select, update
 
@@ -25,7 +26,7 @@ from ..rules.states import OPEN, Status
 from .dialects.statements import in_order
 from .outbox.rows import delivery_of
 from .schema import Tables
-from .transactions import read, write
+from .transactions import read, update_many, write
 
 _EVERY = timedelta(seconds=20)
 #: What is older may have been pruned.
@@ -260,16 +261,18 @@ def mark_open(engine: Engine, tables: Tables, now: datetime) -> Marked:
     held = rows.c.status == Status.SENDING.value
     open_ = and_(rows.c.status.in_(OPEN), rows.c.kind.in_(_LOOKED_FOR))
     marking = in_order(
-        update(rows).where(open_),
+        update(rows),
         (rows.c.ambiguous_at, now),
         (rows.c.read_to, null()),
         (rows.c.lease_token, case((held, null()), else_=rows.c.lease_token)),
         (rows.c.due_at, case((held, literal(now, rows.c.due_at.type)), else_=rows.c.due_at)),
         (rows.c.status, case((held, Status.PENDING.value), else_=rows.c.status)),
     )
-
-    def mark(connection: Connection) -> None:
-        connection.execute(marking)
-
-    write(engine, mark)
+    unmarked = and_(open_, rows.c.ambiguous_at.is_distinct_from(now))
+    update_many(engine, rows, marking, unmarked)
+    left = select(rows.c.id).where(unmarked)
+    # What a host holds is waited for, one by one: meanwhile nothing else is held.
+    for one in read(engine, lambda connection: connection.scalars(left).all()):
+        this = marking.where(rows.c.id == one, unmarked)
+        write(engine, partial(Connection.execute, statement=this))
     return marked

@@ -18,9 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Table, Update, event, select
+from sqlalchemy import ColumnElement, Connection, Engine, Table, Update, event, select
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 
@@ -102,6 +103,24 @@ def take_free(connection: Connection, rows: Table, ids: Sequence[int], *still: A
         return list(ids)
     found = select(rows.c.id).where(rows.c.id.in_(ids), *still)
     return list(connection.scalars(skip_locked(found)))
+
+
+def update_many(engine: Engine, rows: Table, changing: Update, *which: ColumnElement[bool]) -> int:
+    """Update those of the rows that nobody else holds, so many in a transaction; return how many.
+
+    By their keys: of what no key finds, a careful MariaDB (`sql_safe_updates`) changes nothing.
+    """
+    found, named = select(rows.c.id).where(*which), by_key(changing, rows)
+    still = which if has_one_writer(engine) else ()
+
+    def change(connection: Connection, ids: Sequence[int]) -> int:
+        free = take_free(connection, rows, ids, *which)
+        these = named.where(rows.c.id.in_(free), *still)
+        return connection.execute(these).rowcount if free else 0
+
+    ids = read(engine, lambda connection: connection.scalars(found).all())
+    parts = [ids[at : at + AT_ONCE] for at in range(0, len(ids), AT_ONCE)]
+    return sum(write(engine, partial(change, ids=part)) for part in parts)
 
 
 def update_free(connection: Connection, rows: Table, changing: Update, *which: Any) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,12 +30,16 @@ def statuses(site: Site) -> dict[str, str]:
 @pytest.fixture
 def refused(site: Site) -> Site:
     """Four sign-ups, an hour apart, all refused: by ada a and b, by bob c and d."""
+    refuse(site)
+    return site
+
+
+def refuse(site: Site) -> None:
     site.network.then(answered(400, SCHEMA))
     for key, partner in (("a", "ada"), ("b", "ada"), ("c", "bob"), ("d", "bob")):
         sign_up(site, key, partner)
         site.drain()
         site.clock.advance(hours=1)
-    return site
 
 
 @pytest.mark.parametrize(
@@ -182,3 +187,26 @@ def test_a_file_that_cannot_be_meant_changes_nothing(site: Site, tmp_path: Path,
     file.write_text(text)
     assert site.run("credit", "--from", str(file), "--yes").exit_code == 2
     assert site.run("list").stdout == "No deliveries.\n"
+
+
+@pytest.mark.service
+def test_acts_on_many_are_done_where_nothing_is_changed_without_a_key(
+    open_site: Callable[..., Site], guarded_mariadb_url: str
+) -> None:
+    site = open_site(S2S_DATABASE_URI=guarded_mariadb_url)
+    assert site.run("init-db").exit_code == 0
+    refuse(site)
+    site.sign_up("e")
+    done = [
+        site.run(*command, "--yes").output
+        for command in (
+            ("ack", "--status", "refused"),
+            ("retry", "--status", "refused"),
+            ("discard", "--kind", "signup"),
+            ("restored", "--since", "1d"),
+        )
+    ]
+    assert done[0].startswith("4 deliveries acknowledged"), done
+    assert done[1].startswith("4 are due now"), done
+    assert done[2].startswith("5 deliveries discarded"), done
+    assert "0 are looked for" in done[3], done

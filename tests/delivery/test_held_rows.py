@@ -17,11 +17,14 @@ from sqlalchemy.orm import Session
 from flask_s2s import Action, Click, Status
 from flask_s2s.networks.network import Request, Response
 from flask_s2s.rules.delivery import Settlement
-from flask_s2s.testing import ScriptedTransport
+from flask_s2s.store.outbox.ledger import Wanted
+from flask_s2s.testing import ScriptedTransport, answered
 from flask_s2s.threads import Waker
 from tests.delivery.shop import Shop
 from tests.delivery.steps import DONE, TAKEN, claim
 from tests.waiting import wait_until
+
+SCHEMA = '{"message": "\'xid\' is a required property", "status": 400}'
 
 
 @pytest.fixture(
@@ -161,3 +164,19 @@ def test_a_child_whose_parent_a_host_holds_is_looked_at_again_shortly(server_sho
     with reporting(server_shop, "a"):
         assert server_shop.services.supervisor.settling.put_back(child, later, now, known) is False
     assert server_shop.row(child).due_at == now + timedelta(seconds=1)
+
+
+@pytest.mark.parametrize("act", ["retry", "ack"])
+def test_an_act_on_many_leaves_out_the_row_that_a_host_holds(server_shop: Shop, act: str) -> None:
+    server_shop.network.then(answered(400, SCHEMA))
+    for key in "abc":
+        server_shop.sign_up(key)
+    server_shop.drain()
+    ledger, now = server_shop.services.ledger, server_shop.clock.now()
+    acts = {
+        "retry": lambda: ledger.retry(Wanted(status="refused"), now, timedelta(days=1)),
+        "ack": lambda: ledger.acknowledge(Wanted(), now),
+    }
+    with reporting(server_shop, "b"):
+        assert acts[act]() == 2
+    assert acts[act]() == 1

@@ -29,7 +29,7 @@ from ...rules.delivery import Delivery
 from ...rules.states import ALARMING, DISCARDABLE, OPEN, RETRIABLE, Status
 from ..dialects.statements import in_order
 from ..schema import Tables
-from ..transactions import take_free, write
+from ..transactions import take_free, update_many, write
 from .dependents import call_dependents, credited_again
 from .rows import delivery_of
 
@@ -159,8 +159,9 @@ class Ledger:
 
     def acknowledge(self, wanted: Wanted, now: datetime) -> int:
         """Say of failures that somebody knows of them; return how many."""
-        known = update(self._rows).where(*self._open_to("ack", wanted)).values(acked_at=now)
-        return write(self._engine(), lambda connection: connection.execute(known).rowcount)
+        rows = self._rows
+        known = update(rows).values(acked_at=now)
+        return update_many(self._engine(), rows, known, *self._open_to("ack", wanted))
 
     def discard_all(self, wanted: Wanted, now: datetime) -> int:
         """Keep back for good what nobody is sending; return how many. `retry` still sends it.
@@ -191,17 +192,17 @@ class Ledger:
     def retry(self, wanted: Wanted, now: datetime, give_up: timedelta) -> int:
         """Make deliveries due now, with a deadline of at least `give_up`; return how many.
 
-        Among them what was given up because the network did not know its customer.
+        Among them what was given up because the network did not know its customer. What a host holds
+        at that moment is left out.
         """
         rows = self._rows
-        again = update(rows).where(*self._open_to("retry", wanted))
         soonest = literal(now + give_up, rows.c.deadline_at.type)
         later = case((rows.c.deadline_at > soonest, rows.c.deadline_at), else_=soonest)
         # What was accepted once is looked for before it is repeated, where a repeat may count.
         accepted = and_(rows.c.status == Status.MISSING.value, rows.c.ambiguous_at.is_(None))
         looked_for = case((accepted, rows.c.settled_at), else_=rows.c.ambiguous_at)
         again = in_order(
-            again,
+            update(rows),
             (rows.c.ambiguous_at, looked_for),
             (rows.c.reason, credited_again(rows)),
             (rows.c.status, Status.PENDING.value),
@@ -210,7 +211,7 @@ class Ledger:
             (rows.c.acked_at, null()),
             (rows.c.deadline_at, later),
         )
-        return write(self._engine(), lambda connection: connection.execute(again).rowcount)
+        return update_many(self._engine(), rows, again, *self._open_to("retry", wanted))
 
     # -- what a failed rule has left to somebody --------------------------------------------------
 

@@ -28,7 +28,7 @@ from ...networks.reading import GRACE
 from ...rules.retry import LONGEST_WAIT, RetryPolicy
 from ...rules.states import LEASED, OPEN, Status
 from ..dialects.servers import whole
-from ..transactions import update_free, write
+from ..transactions import update_many
 
 #: The longest waits that are ever set: between two tries, for another delivery, and of a lease.
 _LONGEST_RETRY = max(RetryPolicy().maximum, RetryPolicy().longest_asked)
@@ -74,9 +74,7 @@ class Overdue:
             # Ordinarily there is none, and looking with locks meets those of a claim (`skip_locked`).
             if connection.scalar(select(rows.c.id).where(overdue).limit(1)) is None:
                 return 0
-        return write(
-            self._engine(), lambda connection: update_free(connection, rows, expired, overdue)
-        )
+        return update_many(self._engine(), rows, expired, overdue)
 
     def pull_in(self, now: datetime, lease: timedelta) -> int:
         """Bring near what lies further ahead than any wait of ours; return how many.
@@ -91,8 +89,8 @@ class Overdue:
                 return 0
         soon, at_once = (literal(at, rows.c.due_at.type) for at in (now + lease, now))
         held = rows.c.status.in_(LEASED)
-        near = update(rows).where(put_off).values(due_at=case((held, soon), else_=at_once))
-        return write(self._engine(), lambda connection: connection.execute(near).rowcount)
+        near = update(rows).values(due_at=case((held, soon), else_=at_once))
+        return update_many(self._engine(), rows, near, put_off)
 
     def extend(self, until: datetime, now: datetime, passed: datetime) -> None:
         """Let leases that a clock which jumped has ended last until then, but for those that ended before
@@ -100,8 +98,7 @@ class Overdue:
         """
         rows = self._rows
         ended = and_(rows.c.due_at <= now, rows.c.due_at > passed, rows.c.status.in_(LEASED))
-        longer = update(rows).values(due_at=until)
-        write(self._engine(), lambda connection: update_free(connection, rows, longer, ended))
+        update_many(self._engine(), rows, update(rows).values(due_at=until), ended)
 
     def count_expiring(self, before: datetime) -> int:
         """Count what is not delivered and whose deadline passes before `before`."""

@@ -44,7 +44,7 @@ from ...rules.verification import (
 )
 from ..dialects.statements import inserting_once
 from ..schema import Tables
-from ..transactions import take_free, write
+from ..transactions import take_free, update_many, write
 from .dependents import call_dependents
 from .overdue import looked_at_too_late
 from .rows import delivery_of
@@ -122,8 +122,7 @@ class VerificationQueue:
         with self._engine().connect() as connection:
             if connection.scalar(select(rows.c.id).where(far).limit(1)) is None:
                 return 0
-        soon = update(rows).where(far).values(verify_at=now + GRACE)
-        return write(self._engine(), lambda connection: connection.execute(soon).rowcount)
+        return update_many(self._engine(), rows, update(rows).values(verify_at=now + GRACE), far)
 
     def next_at(self) -> datetime | None:
         """Return when the next row is to be looked at."""
