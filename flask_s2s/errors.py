@@ -7,6 +7,7 @@
     ├── UsageError           a call is wrong; raised where it was made
     │   └── InvalidConversion    a conversion's field is not acceptable
     ├── StorageError         the database did not take or give a row
+    │   └── TooSlow              it took longer than somebody waits
     └── TransportError       no HTTP answer; says whether the request may have arrived
 
 Messages never contain a secret, a record or a person's data: facts are attributes.
@@ -52,6 +53,13 @@ class StorageError(S2SError):
     def __init__(self, problem: str, remedy: str = "") -> None:
         super().__init__(f"{problem}. {remedy}" if remedy else problem)
         self.remedy = remedy
+
+
+class TooSlow(StorageError):
+    """The database was given so many `seconds` for a statement, and took longer."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"This is not counted within {seconds:g} seconds")
 
 
 class TransportError(S2SError):

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
-from ..errors import StorageError, UsageError
+from ..errors import StorageError, TooSlow, UsageError
 from ..services import Services
 from .access import Access
 from .comparison import Reconciliation
@@ -70,6 +70,7 @@ def dashboard(
         blueprint.add_url_rule(rule, view.__name__, view, methods=methods)
     blueprint.register_error_handler(HTTPException, frame.on_http_error)
     blueprint.register_error_handler(UsageError, frame.on_usage)
+    blueprint.register_error_handler(TooSlow, frame.on_slow)
     # What is no answer of a database's is a mistake of ours, and no reason to come again.
     for error in (DBAPIError, PoolTimeout, StorageError):
         blueprint.register_error_handler(error, frame.on_database)

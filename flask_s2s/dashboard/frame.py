@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
-from ..errors import S2SError, UsageError
+from ..errors import S2SError, TooSlow, UsageError
 from ..operations.period import Period
 from ..rules.delivery import Delivery
 from ..services import Services
@@ -216,6 +216,26 @@ class Frame:
             text=str(error),
             onward=onward,
         )
+
+    def on_slow(self, error: TooSlow) -> Response:
+        """A page that is nothing but counts, and was not counted in time: fewer days are sooner."""
+        if not hasattr(g, "s2s_dashboard_who"):
+            raise error
+        onward, rule = None, request.url_rule
+        if request.method == "GET" and rule is not None:
+            rest = page_args(request.args, ("period", "from", "to"))
+            page = rule.endpoint.rpartition(".")[2]
+            place = self.url(page, **(request.view_args or {}), **rest, period="today")
+            onward = ("Show today alone", place)
+        answer = self.page(
+            "error.html",
+            503,
+            heading="Not counted in time",
+            text=f"{error}. The database is slow, or these are many: choose fewer days.",
+            onward=onward,
+        )
+        answer.headers["Retry-After"] = "10"
+        return answer
 
     def on_database(self, error: Exception) -> Response:
         """The outbox cannot be read: say so, and when to come again."""

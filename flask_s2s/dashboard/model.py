@@ -6,6 +6,7 @@ Ten open tabs that renew themselves cost what one costs: an answer is kept for f
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 from itertools import pairwise
@@ -15,6 +16,7 @@ from typing import TypeVar
 
 from ..click import Click
 from ..conversion import Signup
+from ..errors import TooSlow
 from ..operations.acts import RETRY, Progress, progress
 from ..operations.check import TEST_ALARM, Level, check, outstanding
 from ..operations.check.findings import Finding
@@ -39,6 +41,8 @@ T = TypeVar("T")
 SENT_LATELY = timedelta(days=7)
 _ACTS = 10
 _KEPT = 5.0
+#: How long a statement of a page may take, in seconds: what takes longer is left out.
+LIMIT = 2.0
 #: How many partners a table or a choice has.
 MOST_PARTNERS = 200
 
@@ -48,8 +52,8 @@ class Model:
 
     def __init__(self, services: Services) -> None:
         self.services = services
-        self.queries = queries_of(services)
-        self.sums = sums_of(services)
+        self.queries = queries_of(services, LIMIT)
+        self.sums = sums_of(services, LIMIT)
         self.attempts = attempts_of(services)
         self._kept: dict[Hashable, tuple[float, object]] = {}
         self._lock = Lock()
@@ -68,9 +72,19 @@ class Model:
     def _zone(self) -> tzinfo:
         return self.services.settings.report_zone
 
-    def overview(self, period: Period) -> Overview:
-        """Return the period at a glance."""
-        return self._for_a_moment(("overview", period), _KEPT, lambda: overview(self.sums, period))
+    def overview(self, period: Period) -> Overview | None:
+        """Return the period at a glance; None: it is not counted in time."""
+        with suppress(TooSlow):
+            return self._for_a_moment(
+                ("overview", period), _KEPT, lambda: overview(self.sums, period)
+            )
+        return None
+
+    def by_status(self, wanted: Wanted) -> dict[str, int] | None:
+        """Count what a list would show; None: it is not counted in time."""
+        with suppress(TooSlow):
+            return self.queries.by_status(wanted)
+        return None
 
     def partners(self, period: Period, partner: str | None = None) -> list[Line]:
         """Return each partner's part of the period; of one alone, or of all."""
@@ -81,13 +95,15 @@ class Model:
         )
 
     def partner_keys(self, period: Period) -> list[str]:
-        """Return the partners that a list of the period can be narrowed to."""
+        """Return the partners that a list of the period can be narrowed to; none in time: no choice."""
         since, until = period.since, period.until
-        return self._for_a_moment(
-            ("partner_keys", period),
-            60.0,
-            lambda: self.sums.partner_keys(since, until, MOST_PARTNERS),
-        )
+        with suppress(TooSlow):
+            return self._for_a_moment(
+                ("partner_keys", period),
+                60.0,
+                lambda: self.sums.partner_keys(since, until, MOST_PARTNERS),
+            )
+        return []
 
     def sub_ids(self, partner: str, period: Period, place: int) -> list[Line]:
         """Return one partner's part by the sub ID in one place."""
@@ -100,7 +116,7 @@ class Model:
     def suspicion(self, period: Period) -> Suspicion:
         """Return what is known of partners that are too good to be true."""
         return self._for_a_moment(
-            ("suspicion", period), _KEPT, lambda: suspicion(self.services, period)
+            ("suspicion", period), _KEPT, lambda: suspicion(self.services, period, LIMIT)
         )
 
     def problems(self) -> list[Finding]:

@@ -40,7 +40,7 @@ from .filters import (
     sub_id_of,
 )
 from .frame import Frame
-from .model import MOST_PARTNERS, customer
+from .model import LIMIT, MOST_PARTNERS, customer
 
 #: Rows of a list, and of a file.
 _ROWS = 50
@@ -82,7 +82,8 @@ class Programme:
             problems=self._frame.model.problems(),
             verdict_links=_LINKS,
             lanes=self._frame.model.lanes(),
-            currency=_first_currency(report.partners),
+            currency=None if report is None else _first_currency(report.partners),
+            most_seconds=LIMIT,
             able=self._frame.services.supervisor.verifier().able,
         )
 
@@ -92,8 +93,9 @@ class Programme:
             return self._found(text)
         period = self._frame.period()
         filters, wrong = Filters.as_far_as(request.args, period)
-        counted = self._frame.model.queries.by_status(filters.everywhere)
-        tabs = {group: sum(counted.get(status, 0) for status in group.statuses) for group in Group}
+        counted = self._frame.model.by_status(filters.everywhere)
+        numbers = counted or {}
+        tabs = {group: sum(numbers.get(status, 0) for status in group.statuses) for group in Group}
         before = place_of(request.args.get("before"))
         rows = self._frame.model.queries.page(filters.shown, _ROWS + 1, before)
         older = rows[_ROWS - 1] if len(rows) > _ROWS else None
@@ -107,9 +109,9 @@ class Programme:
             said={name: request.args[name] for name in NAMES if name in request.args},
             line=filters.command_line(period),
             most_of_a_file=_FILE,
-            tabs=tabs,
+            tabs=None if counted is None else tabs,
             total=sum(tabs.values()),
-            matching=sum(counted.get(one, 0) for one in filters.shown.statuses or counted),
+            matching=sum(numbers.get(one, 0) for one in filters.shown.statuses or numbers),
             rows=rows[:_ROWS],
             older=older and place_after(older.created_at, older.id),
             elsewhere=None if rows or before else self._elsewhere(filters.shown),

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from ..services import Services
 from ..store.bindings import Collector
 from ..store.sums import Haste, SharedClick, haste, shared_clicks
+from .lanes import engine_of
 from .period import Period
 
 #: So fast that hardly anybody reads the page before.
@@ -29,9 +30,9 @@ class Suspicion:
     shared: list[SharedClick]
 
 
-def suspicion(services: Services, period: Period) -> Suspicion:
-    """Return what is known of a period."""
-    engine, tables = services.storage.engine(), services.storage.tables
+def suspicion(services: Services, period: Period, seconds: float) -> Suspicion:
+    """Return what is known of a period, where each sum is counted within so many seconds."""
+    engine, tables = engine_of(services, seconds)(), services.storage.tables
     since, until = period.since, period.until
     return Suspicion(
         haste=haste(engine, tables, since, until, AT_ONCE),

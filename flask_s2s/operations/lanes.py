@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+
+from sqlalchemy import Engine
 
 from ..config.parsing import is_loopback
 from ..networks.network import SUCCESSES, NotThere, Refused
 from ..services import Services
 from ..store.attempts import Attempts, LaneCount
+from ..store.dialects.limits import within
 from ..store.outbox.lanes import Closed, trying_since
 from ..store.queries import Queries
 from ..store.sums import Sums
@@ -174,16 +178,22 @@ def attempts_of(services: Services) -> Attempts:
     return Attempts(services.storage.engine, services.storage.tables)
 
 
-def queries_of(services: Services) -> Queries:
-    """Return the questions of an app's database."""
+def engine_of(services: Services, seconds: float | None = None) -> Callable[[], Engine]:
+    """Return the app's database; with a limit, one that gives up what takes longer (`TooSlow`)."""
+    engine = services.storage.engine
+    return engine if seconds is None else lambda: within(engine(), seconds)
+
+
+def queries_of(services: Services, seconds: float | None = None) -> Queries:
+    """Return the questions of an app's database, each answered within so many seconds."""
     return Queries(
-        services.storage.engine,
+        engine_of(services, seconds),
         services.storage.tables,
         services.outbox.hashed,
         services.outbox.person,
     )
 
 
-def sums_of(services: Services) -> Sums:
-    """Return the sums of an app's database."""
-    return Sums(services.storage.engine, services.storage.tables)
+def sums_of(services: Services, seconds: float | None = None) -> Sums:
+    """Return the sums of an app's database, each counted within so many seconds."""
+    return Sums(engine_of(services, seconds), services.storage.tables)

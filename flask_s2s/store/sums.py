@@ -363,18 +363,19 @@ def _its(rows: Any, partner: str | None) -> list[ColumnElement[bool]]:
 
 
 def _sums(rows: Any) -> tuple[ColumnElement[Any], ...]:
-    amount = func.coalesce(rows.c.amount, 0)
+    amount = rows.c.amount
     return (
         func.count().label("number"),
-        func.sum(case((amount > 0, 1), else_=0)).label("payments"),
-        func.sum(case((amount > 0, amount), else_=0)).label("paid"),
-        func.sum(case((amount < 0, amount), else_=0)).label("refunded"),
+        func.count(case((amount > 0, 1))).label("payments"),
+        func.sum(case((amount > 0, amount))).label("paid"),
+        func.sum(case((amount < 0, amount))).label("refunded"),
     )
 
 
 def _amounts(row: Any) -> dict[str, int]:
     names = ("number", "payments", "paid", "refunded")
-    return {name: int(getattr(row, name)) for name in names}
+    # There is no sum of nothing.
+    return {name: int(getattr(row, name) or 0) for name in names}
 
 
 def _pairs(found: Iterable[Any]) -> dict[Any, int]:

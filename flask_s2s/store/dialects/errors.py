@@ -45,6 +45,13 @@ _NO_TABLE: frozenset[str | int] = frozenset(
         1146,  # ER_NO_SUCH_TABLE
     }
 )
+#: A statement took longer than it may. SQLite says so in a word alone.
+_GIVEN_UP: frozenset[str | int] = frozenset(
+    {
+        "57014",  # query_canceled
+        1969,  # ER_STATEMENT_TIMEOUT
+    }
+)
 
 
 def is_useless(error: BaseException | None) -> bool:
@@ -60,6 +67,11 @@ def is_transient(error: BaseException | None) -> bool:
 def lacks_a_table(error: BaseException | None) -> bool:
     """Say whether a driver's error means that a statement names a table that is not there."""
     return not _NO_TABLE.isdisjoint(_codes(error)) or str(error).startswith("no such table")
+
+
+def is_given_up(error: BaseException | None) -> bool:
+    """Say whether a driver's error means that a statement took longer than it may."""
+    return not _GIVEN_UP.isdisjoint(_codes(error)) or str(error) == "interrupted"
 
 
 def own_words(error: Exception) -> str:

@@ -1,0 +1,62 @@
+"""A limit on how long a statement may take: the database itself gives it up, so that nothing runs on.
+
+PostgreSQL has a setting of the transaction, MariaDB one of the statement. SQLite asks a function of
+ours between its steps; it counts nothing while it fetches, when most of the work has been done.
+MySQL is asked for nothing.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event
+
+from ...errors import TooSlow
+from .errors import is_given_up
+from .names import POSTGRESQL, SQLITE
+from .servers import commits_each_statement
+
+#: How many of its instructions SQLite executes before it asks again.
+_STEPS = 10_000
+
+
+def within(engine: Engine, seconds: float) -> Engine:
+    """Return the same engine, with the same connections, where reading longer raises `TooSlow`."""
+    limited = engine.execution_options()
+
+    def begins(connection: Connection) -> None:
+        if not commits_each_statement(connection):
+            # By a cursor of the driver's own: the statement may be one that a cursor of the server's reads.
+            with _driver(connection).cursor() as cursor:
+                cursor.execute(f"SET LOCAL statement_timeout = {int(seconds * 1000)}")
+
+    def limits(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> tuple[str, Any]:
+        return f"SET STATEMENT max_statement_time = {seconds} FOR {statement}", parameters
+
+    def starts(connection: Connection, *_: Any) -> None:
+        until = monotonic() + seconds
+        _driver(connection).set_progress_handler(lambda: monotonic() > until, _STEPS)
+
+    def ends(connection: Connection, *_: Any) -> None:
+        _driver(connection).set_progress_handler(None, _STEPS)
+
+    def fails(context: Any) -> None:
+        if engine.dialect.name == SQLITE and context.connection is not None:
+            ends(context.connection)
+        if is_given_up(context.original_exception):
+            raise TooSlow(seconds) from context.original_exception
+
+    if engine.dialect.name == POSTGRESQL:
+        event.listen(limited, "begin", begins)
+    elif engine.dialect.name == SQLITE:
+        event.listen(limited, "before_cursor_execute", starts)
+        event.listen(limited, "after_cursor_execute", ends)
+    elif getattr(engine.dialect, "is_mariadb", False):
+        event.listen(limited, "before_cursor_execute", limits, retval=True)
+    event.listen(limited, "handle_error", fails)
+    return limited
+
+
+def _driver(connection: Connection) -> Any:
+    return connection.connection.dbapi_connection

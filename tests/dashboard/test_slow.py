@@ -1,0 +1,49 @@
+"""A database that counts for longer than somebody waits: what is not there is said, the rest is."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine
+
+from flask_s2s import Signup
+from tests.dashboard.programme import Programme
+from tests.dashboard.test_numbers import fill
+
+_ENDLESS = "WITH RECURSIVE n(seq) AS (SELECT 1 UNION ALL SELECT seq + 1 FROM n)"
+_MARIADB = "seq_1_to_1000000000000"
+
+
+def let_no_click_be_counted(engine: Engine) -> None:
+    """Put clicks without an end in the place of those that landed."""
+    seen = "seq AS id, 'c' AS click_id, 'ada' AS partner_key, '[]' AS sub_ids, {at} + seq AS at"
+    with engine.begin() as connection:
+        (at,) = connection.exec_driver_sql("SELECT max(at) FROM s2s_click").one()
+        connection.exec_driver_sql("ALTER TABLE s2s_click RENAME TO kept_click")
+        read = f"SELECT {seen.format(at=at)} FROM"
+        whole = f"{read} {_MARIADB}"
+        if engine.dialect.name != "mariadb":
+            whole = f"{_ENDLESS} {read} n"
+        connection.exec_driver_sql(f"CREATE VIEW s2s_click AS {whole}")
+
+
+def test_what_is_not_counted_in_time_is_left_out_and_the_rest_is_there(
+    any_programme: Programme,
+) -> None:
+    fill(any_programme)
+    let_no_click_be_counted(any_programme.services.storage.engine())
+    said = any_programme.read("/")
+    assert "30 days are not counted within 2 seconds." in said
+    assert "Show fewer days" in said
+    # What the engineer on call came for.
+    assert "partnerstack/tracking Open" in said
+    # The connection that was used has no limit left, and takes writes.
+    assert any_programme.services.track(Signup(customer_key="later"))
+    assert "later" in any_programme.read("/conversions")
+
+
+def test_a_page_of_nothing_but_counts_says_so_and_how_to_ask_for_less(programme: Programme) -> None:
+    fill(programme)
+    let_no_click_be_counted(programme.services.storage.engine())
+    answer = programme.client().get("/partners/partner?key=ada&period=90d")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
+    assert "This is not counted within 2 seconds." in answer.text
+    assert "key=ada&amp;period=today" in answer.text
