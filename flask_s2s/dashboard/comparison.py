@@ -20,7 +20,6 @@ from ..operations.period import Period
 from ..operations.reconcile import EXPLAINED, TOLD, Comparison, Side, reconcile
 from ..services import Services
 from ..store.queries import Wanted
-from . import files
 from .filters import period_args
 from .frame import Frame
 
@@ -66,7 +65,7 @@ class Reconciliation:
                 for one in found[1]
                 for each in one.differences
             )
-            return files.answer("differences.csv", sheets.DIFFERENCES, rows)
+            return self._frame.file("differences.csv", sheets.DIFFERENCES, rows)
         return self._page(period, found)
 
     def explained(self) -> Response | BaseResponse:

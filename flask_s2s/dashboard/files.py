@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from flask import Response, stream_with_context
@@ -10,11 +11,20 @@ from flask import Response, stream_with_context
 from ..operations import sheets
 
 
-def answer(name: str, head: Iterable[str], rows: Iterable[list[Any]]) -> Response:
-    """Return a file that is written as it is sent."""
+def answer(
+    name: str,
+    head: Sequence[str],
+    rows: Iterable[list[Any]],
+    partner_name: Callable[[str], str] | None,
+) -> Response:
+    """Return a file that is written as it is sent, with the partners' names where the host has some."""
 
     def lines() -> Iterator[str]:
-        return sheets.lines(head, rows)
+        if partner_name is None:
+            return sheets.lines(head, rows)
+        place, named = head.index("partner_key"), cache(partner_name)
+        with_names = ([*row, row[place] and named(row[place])] for row in rows)
+        return sheets.lines((*head, "partner_name"), with_names)
 
     made = Response(stream_with_context(lines()), mimetype="text/csv")
     made.headers["Content-Disposition"] = f"attachment; filename={name}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -18,7 +18,7 @@ from ..rules.delivery import Delivery
 from ..services import Services
 from ..store.audit import Entry
 from ..store.outbox.heartbeat import version
-from . import formats
+from . import files, formats
 from .access import Access, Act, View
 from .filters import BadFilter, page_args, period_of
 from .model import Model
@@ -152,6 +152,11 @@ class Frame:
             return "No partner’s key"
         named = None if self._partner_name is None else self._partner_name(key)
         return named or key
+
+    def file(self, name: str, head: Sequence[str], rows: Iterable[list[Any]]) -> Response:
+        """Return a table as a file; partners have their names where the host has some."""
+        named = None if self._partner_name is None else self.partner_name
+        return files.answer(name, head, rows, named)
 
     def email(self, delivery: Delivery) -> str | None:
         """Return a sign-up's address: whole for who may act, cut for who may look."""

@@ -206,6 +206,7 @@ class Operation:
         return self._frame.page(
             "delivery.html",
             lanes=self._frame.model.lanes(),
+            problems=self._frame.model.problems(),
             worker_seen=self._frame.services.supervisor.heartbeat.pulse()[1],
             workers=self._frame.services.supervisor.workers.all(),
             hour=_hour(minutes, self._frame.model.local),

@@ -21,12 +21,12 @@ from ..operations.report import Line, currencies, total
 from ..operations.sending import would_send
 from ..operations.words import Group
 from ..rules.delivery import Delivery
-from ..rules.states import ALARMING, Status
+from ..rules.states import Status
 from ..store.audit import Kind
 from ..store.outbox.ledger import Wanted as Again
 from ..store.outbox.verification_queue import Chosen
 from ..store.queries import Wanted
-from . import files, formats
+from . import formats
 from .filters import (
     CAUSE_WORDS,
     KINDS,
@@ -47,21 +47,6 @@ _ROWS = 50
 _FILE = 10_000
 #: Filters that an index serves, each by itself, whatever the time.
 _INDEXED = ("kinds", "statuses", "partner", "reason", "customer", "detail")
-#: Where a problem is looked into, by its code; others in the settings, with what `check` finds.
-_LINKS = {
-    **dict.fromkeys(ALARMING, ("failed", "Failed")),
-    **dict.fromkeys(
-        (
-            *("lane_closed", "lane_paused", "lane_fails", "lane_unsteady", "lane_rests"),
-            *("late", "nothing_drains", "lost"),
-        ),
-        ("delivery", "Lanes and workers"),
-    ),
-    **dict.fromkeys(("stuck", "expiring", "put_off", "review"), ("conversions", "Conversions")),
-    **dict.fromkeys(("missing_few", "unknown_click_expired"), ("failed", "Failed")),
-    "unknown_click": ("conversions", "Conversions"),
-    "collector": ("fraud", "Fraud"),
-}
 
 
 class Programme:
@@ -80,7 +65,6 @@ class Programme:
             args=period_args(period),
             report=report,
             problems=self._frame.model.problems(),
-            verdict_links=_LINKS,
             lanes=self._frame.model.lanes(),
             currency=None if report is None else _first_currency(report.partners),
             most_seconds=LIMIT,
@@ -164,7 +148,7 @@ class Programme:
         """The same list as a file."""
         filters = Filters.read(request.args, self._frame.period())
         rows = sheets.conversions(self._frame.model.queries, filters.shown, _FILE)
-        return files.answer("conversions.csv", sheets.CONVERSIONS, rows)
+        return self._frame.file("conversions.csv", sheets.CONVERSIONS, rows)
 
     def conversion(self, number: int) -> Response:
         """Show one conversion: its request, its answer and its next step."""
@@ -318,7 +302,7 @@ class Programme:
         lines = self._frame.model.partners(self._frame.period())
         currency = _currency(lines) or ""
         rows = (sheets.report_row(line, "partner", currency) for line in lines)
-        return files.answer("partners.csv", sheets.report_head("partner"), rows)
+        return self._frame.file("partners.csv", sheets.report_head("partner"), rows)
 
     def fraud(self) -> Response:
         """Show who is too good to be true, and who is blocked."""
@@ -336,6 +320,7 @@ class Programme:
             collecting=collectors(services, self._frame.model.now),
             blocks=services.blocks.all(),
             at_once=AT_ONCE,
+            most=_ROWS,
             networks=list(services.networks),
             said=request.form,
             error=error,

@@ -26,10 +26,25 @@ from ..operations.words import (
     reason_word,
 )
 from ..rules.attribution import sentence
-from ..rules.states import Status
+from ..rules.states import ALARMING, Status
 from . import formats
 
 STATIC = Path(__file__).parent / "static"
+#: Where a problem is looked into, by its code; others in the settings, with what `check` finds.
+_LINKS = {
+    **dict.fromkeys(ALARMING, ("failed", "Failed")),
+    **dict.fromkeys(
+        (
+            *("lane_closed", "lane_paused", "lane_fails", "lane_unsteady", "lane_rests"),
+            *("late", "nothing_drains", "lost"),
+        ),
+        ("delivery", "Lanes and workers"),
+    ),
+    **dict.fromkeys(("stuck", "expiring", "put_off", "review"), ("conversions", "Conversions")),
+    **dict.fromkeys(("missing_few", "unknown_click_expired"), ("failed", "Failed")),
+    "unknown_click": ("conversions", "Conversions"),
+    "collector": ("fraud", "Fraud"),
+}
 #: A table that becomes cards on a phone loses its meaning to a screen reader unless it says it.
 _ROLES = (
     ("<table ", '<table role="table" '),
@@ -95,6 +110,7 @@ def environment() -> Environment:
         "standing": standing,
         "why": why,
         "clock": formats.clock,
+        "verdict_links": _LINKS,
         "nice_top": formats.nice_top,
     }
     return made

@@ -24,7 +24,7 @@ _SHOWN = 50
 class Suspicion:
     """The facts of a period."""
 
-    #: Partner by partner, most sign-ups first.
+    #: Partner by partner: first who has most customers that came at once, then most sign-ups.
     haste: list[Haste]
     #: Clicks that brought more customers than one, most first.
     shared: list[SharedClick]
@@ -35,7 +35,9 @@ def suspicion(services: Services, period: Period, seconds: float) -> Suspicion:
     engine, tables = engine_of(services, seconds)(), services.storage.tables
     since, until = period.since, period.until
     return Suspicion(
-        haste=haste(engine, tables, since, until, AT_ONCE),
+        haste=sorted(
+            haste(engine, tables, since, until, AT_ONCE), key=lambda one: one.at_once, reverse=True
+        ),
         shared=shared_clicks(engine, tables, since, until, _SHOWN),
     )
 

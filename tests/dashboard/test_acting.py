@@ -130,9 +130,12 @@ def test_who_is_too_good_to_be_true_is_told_on_each_database(any_programme: Prog
         programme.services.track_signup(customer_key=f"e{number}", click=click)
     slow = Click(click_id="c2", at=programme.clock.now(), partner_key="ada")
     programme.clock.advance(timedelta(hours=2))
-    programme.services.track_signup(customer_key="a1", click=slow)
+    for number in range(4):
+        programme.services.track_signup(customer_key=f"a{number}", click=slow)
     said = programme.read("/fraud?period=7d")
-    assert "Ada & Co 0 1 \u2013 0.0 % 2 h" in said
+    assert "Ada & Co 0 4 \u2013 0.0 % 2 h" in said
+    # Who is suspicious comes before who brought more.
+    assert said.index("eve 0 3") < said.index("Ada & Co 0 4")
     assert "c1 eve 3" in said
     assert "eve 0 3 \u2013 100.0 %" in said
 

@@ -156,7 +156,7 @@ def test_a_file_has_the_rows_of_the_list_and_no_formula(programme: Programme) ->
     answer = programme.client().get("/partners/conversions.csv?partner=ada")
     (row,) = csv.DictReader(io.StringIO(answer.text))
     assert row["customer_key"] == "'=cmd()"
-    assert row["partner_key"] == "ada"
+    assert (row["partner_key"], row["partner_name"]) == ("ada", "Ada & Co")
     assert row["state"] == "open"
 
 

@@ -96,3 +96,18 @@ def test_a_worker_that_is_silent_or_older_is_marked(programme: Programme) -> Non
     page = programme.client().get("/partners/delivery").text
     assert '<span class="bad">not seen for 3 minutes</span>' in page
     assert '<span class="slow">0.0.1, not ' in page
+
+
+def test_what_keeps_all_from_moving_is_told_before_what_failed_alone(programme: Programme) -> None:
+    programme.line.instead = lambda _: answered(400, '{"message": "meta does not match"}')
+    programme.signs_up("1", "ada")
+    programme.services.drain()
+    programme.signs_up("2", "ada")
+    programme.clock.advance(timedelta(hours=1))
+    nothing, refused = told(programme)
+    assert nothing.startswith("nothing drains")
+    assert refused == "1 refused in the last 7 days"
+    # The page that the overview leads to says it as well, and nothing that is looked into elsewhere.
+    said = programme.read("/delivery")
+    assert "Nothing drains" in said
+    assert "refused in the last" not in said

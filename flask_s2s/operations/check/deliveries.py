@@ -40,13 +40,14 @@ def look(
             "Switch it off to send what is recorded from then on.",
             code="dry_run",
         )
-    yield from _outbox(services, summary)
-    yield from _verified(services, summary, zone)
-    for lane in known:
-        yield from _tried(services, lane, zone)
+    # First what keeps all of them from moving, then single ones.
+    yield from _worker(services, summary, known, zone)
     for breaker in services.supervisor.breakers.closed():
         yield _closed(services, breaker, zone)
-    yield from _worker(services, summary, known, zone)
+    for lane in known:
+        yield from _tried(services, lane, zone)
+    yield from _outbox(services, summary)
+    yield from _verified(services, summary, zone)
 
 
 def _outbox(services: Services, summary: Summary) -> Iterator[Finding]:
