@@ -22,6 +22,7 @@ from ..delivery.verifier import Looked
 from ..networks.reading import Unknown
 from ..operations.acts import VERIFY
 from ..operations.lanes import read_with
+from ..rules.retry import longest_pause
 from ..rules.verification import Confirmed, LookAgain, Missing, SendAgain, Undone, Unmoved, Unproven
 from ..services import Services
 from ..store.database.listener import listen
@@ -57,8 +58,6 @@ class JsonLines(logging.Formatter):
 
 #: How often a worker of its own looks for work that nobody woke it for, in seconds.
 _POLL = 0.5
-#: Longest pause before the database is tried again, in seconds.
-_LONGEST = 10.0
 
 log = logging.getLogger("flask_s2s.worker")
 
@@ -134,8 +133,9 @@ def _show_metrics(host: str, port: int) -> None:
 
 def _is_up(services: Services, waker: Waker) -> bool:
     """Wait until the database is up; False: the waker said stop before it was."""
-    seconds = 1.0
+    seconds, longest = 1.0, longest_pause(services.settings.lease)
     while not waker.stopped:
+        seconds = min(seconds, longest)
         try:
             services.supervisor.prepare()
             return True
@@ -147,7 +147,7 @@ def _is_up(services: Services, waker: Waker) -> bool:
                 extra={"action": "work.waits"},
             )
             waker.pause(seconds)
-            seconds = min(seconds * 2, _LONGEST)
+            seconds *= 2
     return False
 
 

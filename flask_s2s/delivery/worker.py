@@ -21,6 +21,7 @@ from ..clock import Clock
 from ..networks.exchange import Exchanged
 from ..networks.network import Unauthorised
 from ..rules.delivery import Delivery
+from ..rules.retry import longest_pause
 from ..store.outbox.claims import Claims
 from ..store.outbox.lanes import CircuitBreakers, Closed
 from ..store.outbox.settling import Settling
@@ -37,7 +38,7 @@ log = logging.getLogger("flask_s2s.worker")
 Finished = tuple[Delivery, Sent]
 
 _GATHER = 0.02
-#: Pauses between tries to settle what was sent, in seconds.
+#: Pauses between tries to settle what was sent, in seconds, where a lease allows them.
 _SETTLE_AGAIN = (0.1, 0.5, 2.0, 4.0, 8.0, 16.0)
 #: How often, in seconds, what a host held is looked at again; and how often at the end at most.
 _HELD = 0.1
@@ -81,8 +82,7 @@ class Worker:
         # What a worker leaves that dies right after its claim has its turn within one lease.
         self._hold = lease * 3 / 4
         self._look_every = lease / 12
-        # Nor does it wait longer than that when the database is back.
-        self._longest_pause = min(lease.total_seconds() / 6, 30.0)
+        self._longest_pause = longest_pause(lease)
         self._concurrency = concurrency
         self._poll = poll
         self._throttle = throttle or Throttle(concurrency)
@@ -298,7 +298,8 @@ class Worker:
 
     def _settle(self, finished: list[Finished], waker: Waker) -> None:
         """Settle; a database that fails for a moment must not make us send all of it again."""
-        for seconds in _SETTLE_AGAIN:
+        for pause in _SETTLE_AGAIN:
+            seconds = min(pause, self._longest_pause)
             try:
                 self._completer.settle(finished)
                 return

@@ -19,6 +19,14 @@ from datetime import datetime, timedelta
 LONGEST_WAIT = timedelta(days=1)
 
 
+def longest_pause(lease: timedelta) -> float:
+    """Return how long at most is waited for a database before it is tried again, in seconds.
+
+    When it is back, what somebody left has its turn within one lease.
+    """
+    return min(lease.total_seconds() / 6, 30.0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     """Attempt number -> wait. There is no largest number of attempts: the deadline ends it."""

@@ -34,16 +34,18 @@ log = logging.getLogger("flask_s2s.worker")
 
 #: How long the end of the process waits for what is in flight, in seconds.
 FAREWELL = 10.0
-#: Longest pause before it begins again, in seconds.
-_LONGEST = 30.0
 
 
 class EmbeddedWorker:
     """Runs `work(waker)` in a thread of this process, once it is asked to."""
 
-    def __init__(self, work: Callable[[Waker], None]) -> None:
-        """`work` returns when the waker says stop, or there is nothing for it to do in here."""
+    def __init__(self, work: Callable[[Waker], None], longest_pause: float = 30.0) -> None:
+        """`work` returns when the waker says stop, or there is nothing for it to do in here.
+
+        What fails begins again after `longest_pause` seconds at the latest.
+        """
         self._work = work
+        self._longest_pause = longest_pause
         self._starting: dict[int, Any] = {}
         self._pid = 0
         self._waker = Waker()
@@ -96,9 +98,10 @@ class EmbeddedWorker:
                 self._wanted = False
                 return
             except Exception as error:  # noqa: BLE001 - told, and tried again
+                seconds = min(seconds, self._longest_pause)
                 _complain(error, seconds)
                 waker.pause(seconds)
-                seconds = min(seconds * 2, _LONGEST)
+                seconds *= 2
 
     @property
     def alive(self) -> bool:

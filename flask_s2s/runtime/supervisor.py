@@ -24,7 +24,7 @@ from ..networks.network import Network, Traits, read_back_kinds, verifies
 from ..networks.reading import NoReader, Reader
 from ..networks.transport import Heard, LoopbackOnly
 from ..rules.delivery import Delivery
-from ..rules.retry import RetryPolicy
+from ..rules.retry import RetryPolicy, longest_pause
 from ..store.database.clock import CommonTime, Times
 from ..store.dialects.errors import own_words
 from ..store.outbox.heartbeat import Heartbeat, Summary, Workers
@@ -91,7 +91,8 @@ class Supervisor:
         self._inherited = Inherited(clock.now(), storage.engine, storage.tables)
         self.memory = Memory(storage.engine, storage.tables, storage.is_lent)
         self._readers: Mapping[str, Reader] | None = None
-        self.embedded = EmbeddedWorker(self._work_embedded)
+        self._longest_pause = longest_pause(settings.lease)
+        self.embedded = EmbeddedWorker(self._work_embedded, self._longest_pause)
         self._embeds = settings.worker == "embedded" and not settings.testing
         self._suspended = threads.are_suspended()
         if self._embeds and self._suspended:
@@ -340,9 +341,9 @@ class Supervisor:
         """Prepare, again and again; return whether the waker said stop before it was done."""
         seconds = 1.0
         while not self._prepare_quietly():
-            if waker.pause(seconds):
+            if waker.pause(min(seconds, self._longest_pause)):
                 return True
-            seconds = min(seconds * 2, 30.0)
+            seconds *= 2
         return False
 
     def _work_embedded(self, waker: Waker) -> None:

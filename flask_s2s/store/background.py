@@ -40,8 +40,8 @@ _THREADS, _MOST_THREADS = 4, 16
 _STUCK, _IDLE = 30.0, 10.0
 #: Writes that are tried again at most; what comes beyond them is lost.
 MOST = 1000
-#: Longest pause between two tries, and how long the end of the process waits for the last ones.
-_LONGEST, FAREWELL = 60.0, 5.0
+#: How long the end of the process waits for the last ones, in seconds.
+FAREWELL = 5.0
 
 
 class _TimeUp(Exception):
@@ -118,9 +118,15 @@ class _Process:
 class Background:
     """Runs the writes of one app."""
 
-    def __init__(self, *, wait: float, inline: Callable[[], bool]) -> None:
-        """`wait` is the most that a page waits, in seconds; `inline`: whether no thread may write."""
+    def __init__(
+        self, *, wait: float, inline: Callable[[], bool], longest_pause: float = 30.0
+    ) -> None:
+        """`wait` is the most that a page waits, in seconds; `inline`: whether no thread may write.
+
+        Between two tries it pauses for `longest_pause` seconds at most.
+        """
         self._wait = wait
+        self._longest_pause = longest_pause
         #: Whether no thread may write.
         self.inline = inline
         self._now = _Process()
@@ -235,7 +241,7 @@ class Background:
             return False
         process.left.add(job)
         if seconds is None:
-            seconds = _STUCK if job.in_flight else _pause(job)
+            seconds = _STUCK if job.in_flight else self._pause(job)
         self._again(process, job, seconds)
         return True
 
@@ -295,7 +301,7 @@ class Background:
                 return
             if job.left and error is not None and is_passing(error):
                 job.error = error
-                self._again(process, job, _pause(job))
+                self._again(process, job, self._pause(job))
                 return
             job.done, job.result, job.error = True, result, error
             process.changed.notify_all()
@@ -338,15 +344,14 @@ class Background:
                     self._again(process, job, _STUCK)
             if again and not self._submit(process, job):
                 with process.changed:
-                    self._again(process, job, _pause(job))
+                    self._again(process, job, self._pause(job))
+
+    def _pause(self, job: _Job) -> float:
+        return float(min(2 ** max(min(job.tries, 10) - 1, 0), self._longest_pause))
 
 
 def _is_over(_: float, turn: int, job: _Job) -> bool:
     return job.done or job.turn != turn
-
-
-def _pause(job: _Job) -> float:
-    return float(min(2 ** max(min(job.tries, 10) - 1, 0), _LONGEST))
 
 
 def _tell(job: _Job, told: Callable[[Any], object], what: Any) -> None:

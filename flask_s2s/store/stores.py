@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from .. import threads
 from ..config.settings import Settings
 from ..errors import S2SError
+from ..rules.retry import longest_pause
 from .audit import Audit, Blocks
 from .background import Background
 from .bindings import Bindings
@@ -51,7 +52,11 @@ def stores_of(
     """Return them; `tell` sends a signal."""
     engine, tables = storage.engine, storage.tables
     wait = settings.record_wait.total_seconds()
-    background = Background(wait=wait, inline=lambda: _is_inline(settings, storage))
+    background = Background(
+        wait=wait,
+        inline=lambda: _is_inline(settings, storage),
+        longest_pause=longest_pause(settings.lease),
+    )
     losses = Losses(engine, tables, times.clock, background.later, tell)
     keyring = Keyring(engine, tables.meta, settings.secret_keys)
     touches = Touches(

@@ -183,6 +183,25 @@ def test_a_database_that_is_back_waits_for_no_worker_longer_than_a_lease_allows(
     assert waker.slept == [1] * 6
 
 
+def test_a_settle_waits_no_longer_either_for_a_database_that_is_away(shop: Shop) -> None:
+    def fail(*_: object) -> None:
+        if shop.network.requests:
+            raise OperationalError("UPDATE", {}, Exception("database or disk is full"))
+
+    class Pausing(Tireless):
+        def pause(self, seconds: float) -> bool:
+            paused.append(seconds)
+            return self.wait(seconds)
+
+    paused: list[float] = []
+    shop.sign_up()
+    services = shop.another({"S2S_LEASE": 6})
+    event.listen(services.storage.engine(), "before_cursor_execute", fail)
+    services.supervisor.worker().run(Pausing(12))
+    assert len(shop.network.requests) == 1
+    assert paused[:6] == [0.1, 0.5, 1, 1, 1, 1]
+
+
 def test_what_failed_long_ago_makes_no_pause_longer(shop: Shop) -> None:
     idle, failing = 7.0, Event()
 

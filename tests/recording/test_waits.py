@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from flask_s2s import Click, Delivery, Late, NotStored, Services, Settings, Transaction
 from flask_s2s.store.background import MOST, Background, Write
@@ -166,6 +167,20 @@ def test_what_comes_beyond_those_that_may_wait_is_lost_and_told_once() -> None:
     assert lost == [None]
     free.set()
     wait_until(lambda: background.pending == 0)
+
+
+def test_a_write_that_failed_often_is_tried_as_often_as_a_lease_wants() -> None:
+    tried, stored = list[int](), list[None]()
+    background = Background(wait=60.0, inline=lambda: False, longest_pause=0.01)
+
+    def run() -> None:
+        tried.append(1)
+        if len(tried) < 12:
+            raise OperationalError("INSERT", {}, Exception("database or disk is full"))
+
+    late = background.patiently(Write(run=run, stored=stored.append), late=bool)
+    assert late == Late(why="OperationalError")
+    wait_until(lambda: stored)
 
 
 def test_one_report_that_is_stuck_holds_up_no_other(
