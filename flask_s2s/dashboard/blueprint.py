@@ -79,7 +79,6 @@ def dashboard(
 
 def _protected(response: Response) -> Response:
     is_file = request.endpoint is not None and request.endpoint.endswith(".static")
-    protect(response)
     if is_file and response.status_code in (200, 304):
-        response.headers["Cache-Control"] = "private, max-age=86400"
-    return response
+        return protect(response, cached="private, max-age=86400")
+    return protect(response)

@@ -7,11 +7,15 @@ another site's form nor a colleague's copied address acts in somebody's name.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from flask import Request, Response
 from itsdangerous import BadData, URLSafeTimedSerializer
+from werkzeug.datastructures import Headers
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 #: How long a page with a form is good, in seconds.
 FRESH = 3600
@@ -25,7 +29,6 @@ HEADERS = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
     "X-Robots-Tag": "noindex",
-    "Cache-Control": "private, no-store",
 }
 
 
@@ -69,9 +72,21 @@ def is_from_here(request: Request) -> bool:
     return origin is None or origin.lower().partition("://")[2] == request.host.lower()
 
 
-def protect(response: Response) -> Response:
+class Protected(Response):
+    """An answer whose headers stay, whatever the host's `after_request` sets: Flask runs that after ours."""
+
+    lasting: Mapping[str, str] = HEADERS
+
+    def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
+        headers = super().get_wsgi_headers(environ)
+        headers.update(self.lasting)
+        return headers
+
+
+def protect(response: Response, *, cached: str = "private, no-store") -> Response:
     """Set the headers of an answer."""
-    for name, value in HEADERS.items():
-        response.headers[name] = value
-    response.vary.add("Cookie")
-    return response
+    protected = Protected.force_type(response)
+    assert isinstance(protected, Protected)
+    protected.lasting = {**HEADERS, "Cache-Control": cached}
+    protected.vary.add("Cookie")
+    return protected

@@ -6,9 +6,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from flask_talisman import Talisman
+from werkzeug.datastructures import Headers
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.test import TestResponse
 
+from flask_s2s.dashboard import View
 from tests.neighbours.conftest import MakeShop
 from tests.neighbours.shop import CLICK, LANDING, Shop
 
@@ -68,3 +70,23 @@ def test_behind_a_proxy_that_ends_tls_the_cookie_is_secure(shop: Shop) -> None:
     answer = shop.app.test_client().get(LANDING, headers=forwarded)
     assert answer.text == "welcome"
     assert (our_cookie(answer) or "").endswith("; Domain=shop.example; Secure")
+
+
+def test_the_dashboard_keeps_a_policy_of_its_own(make_shop: MakeShop) -> None:
+    """Talisman's would take away its style, its script, and that no page may frame it."""
+    alone, beside = make_shop(), make_shop()
+    Talisman(beside.app, content_security_policy={"default-src": "https://cdn.example"})
+
+    def headers(shop: Shop, path: str) -> Headers:
+        client = shop.app.test_client()
+        with client.get(f"/partners{path}", base_url=f"https://{HOST}") as answer:
+            return answer.headers
+
+    for shop in (alone, beside):
+        shop.start()
+        pages = shop.s2s.dashboard(access=lambda request: View("ann"))
+        shop.app.register_blueprint(pages, url_prefix="/partners")
+    for path in ("/", "/conversions/999", "/static/live.js"):
+        assert "Strict-Transport-Security" in headers(beside, path)
+        for name in ("Content-Security-Policy", "X-Frame-Options", "Cache-Control"):
+            assert headers(beside, path).getlist(name) == headers(alone, path).getlist(name)
