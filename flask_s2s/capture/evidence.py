@@ -18,7 +18,7 @@ from ..click.record import Kept, RecordSigner
 from ..clock import Clock
 from ..config.settings import Settings
 from ..rules.attribution import Attribution, Reason, earlier, newest_click, winner
-from .chain import came, is_of_a_page, query_before, token_in
+from .chain import came, has_token, is_of_a_page, query_before, token_in
 from .cookie import read_cookies
 from .landing import ignored_because
 from .token import Carried, TokenSigner
@@ -131,9 +131,14 @@ class Evidence:
     def _presented(self, environ: Environ) -> Attribution:
         """Decide among what the browser presents."""
         now = self._clock.now()
-        kept, address = self.kept(environ, now, self._shut(now)), self.address(environ)
+        kept = self.kept(environ, now, self._shut(now))
+        if self.has_cookie(environ) and not (
+            has_token(environ) and self.address(environ).handed_over
+        ):
+            return kept
+        address = self.address(environ)
         click = address.click
-        if click is None or (self.has_cookie(environ) and not address.handed_over):
+        if click is None:
             return kept
         if kept.click is not None and not self._replaces(kept.click, click):
             return kept

@@ -200,9 +200,9 @@ def dismiss(session: Session, entry: Entry) -> None:
 
 def follow(session: Session, entry: Entry) -> None:
     """Tell `entry`, which is written already, how the transaction ends."""
-    now = _current(session)
-    note(session)
-    _joined(session).written.append(_Ticket(entry, now, now))
+    now, joined = _current(session), _lock(session)
+    joined.ours = True
+    joined.written.append(_Ticket(entry, now, now))
 
 
 def note(session: Session) -> None:

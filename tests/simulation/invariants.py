@@ -212,8 +212,16 @@ def _has(ledger: Ledger, record: Record) -> bool:
     if record.what == "signup":
         return record.customer in ledger.customers
     if record.what == "reversal":
-        return record.of in ledger.reversed
-    return bool(ledger.rewards[record.name])
+        payment = f"transaction:{record.of}"
+        return record.of in ledger.reversed or _came_back_alone(ledger, payment)
+    return bool(ledger.rewards[record.name]) or _came_back_alone(ledger, record.name)
+
+
+def _came_back_alone(ledger: Ledger, payment: str) -> bool:
+    """Whether a payment was taken by its later report alone: the view of the first one failed, and what
+    undid that had nothing to undo.
+    """
+    return bool(ledger.rewards[f"{payment}:again1"]) and not ledger.rewards[payment]
 
 
 def _depends_on_the_unwanted(
