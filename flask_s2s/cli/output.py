@@ -94,13 +94,14 @@ def table(
     cells = [[_printable(cell) for cell in row] for row in rows]
     widths = [max(_width(row[i]) for row in [head, *cells]) for i in range(len(head))]
     stream = sys.stderr if err else sys.stdout
-    if cut and stream.isatty():
-        widths = _narrowed(widths, cut, shutil.get_terminal_size().columns)
+    if stream.isatty():
+        room = shutil.get_terminal_size().columns
+        widths = _narrowed(widths, cut, room) if cut else widths
+        if _line(widths) > room:
+            _blocks(head, cells, coloured, err)
+            return
         cells = [[_cut(c, w) for c, w in zip(row, widths, strict=True)] for row in cells]
         head = [_cut(c, w) for c, w in zip(head, widths, strict=True)]
-    if stream.isatty() and sum(widths) + 2 * len(widths) > shutil.get_terminal_size().columns:
-        _blocks(head, cells, coloured, err)
-        return
     titles = [click.style(_padded(h, w), bold=True) for h, w in zip(head, widths, strict=True)]
     _echo("  ".join(titles), err)
     for row in cells:
@@ -110,10 +111,14 @@ def table(
         _echo("  ".join(padded), err)
 
 
+def _line(widths: Sequence[int]) -> int:
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
 def _narrowed(widths: Sequence[int], cut: Sequence[int], room: int) -> list[int]:
     """Take from the widest of the columns `cut`, until all fit or those are as narrow as may be."""
     left = list(widths)
-    while sum(left) + 2 * len(left) > room:
+    while _line(left) > room:
         widest = max(cut, key=lambda column: left[column])
         if left[widest] <= _NARROWEST:
             break

@@ -164,7 +164,7 @@ def _print(found: Overview, by: str, lines: list[Line], currency: str) -> None:
     rows[-1][0] = "all"
     names = ("partner", "sub ID") if by == "sub-id" else (by,)
     head = (*names, "clicks", "sign-ups", "confirmed", *paying, *money)
-    output.table(head, rows)
+    output.table(head, rows, cut=range(len(names)))
 
 
 def _row(line: Line, by: str, currency: str) -> list[str]:

@@ -66,7 +66,11 @@ class Period:
 
 def _day(text: str, zone: tzinfo | None) -> datetime:
     try:
-        return _midnight(date.fromisoformat(text), zone)
+        day = date.fromisoformat(text)
+        # The first and the last that there are have no moment in other zones.
+        if not 1970 <= day.year < 9999:
+            raise ValueError
+        return _midnight(day, zone)
     except ValueError:
         raise UsageError(f"a date is written like 2026-11-30, not {text!r}") from None
 

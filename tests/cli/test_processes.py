@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -330,3 +331,8 @@ def test_a_list_fits_a_screen_of_80_columns(terminal: Terminal, services: Servic
     assert max(map(len, lines)) <= 80
     assert "1,234.56" in lines[1]
     assert terminal.run("list")[1].count(key) == 2
+    # A report is a table still, with the partner's name cut: no block for each of hundreds.
+    (head,) = (one for one in terminal.show("report").splitlines() if one.startswith("partner"))
+    named = ["partner", "clicks", "sign-ups", "confirmed", "paying", "paid", "refunded", "net USD"]
+    assert re.split(r"  +", head.strip()) == named
+    assert len(head.rstrip()) <= 80

@@ -188,7 +188,11 @@ def test_a_form_with_a_forged_token_changes_nothing_anywhere(programme: Programm
 
 
 @pytest.mark.parametrize(
-    "query", ["period=ever", "from=2026-13-01&to=x", "state=odd", "kind=odd", "before=1.x"]
+    "query",
+    [
+        *("period=ever", "from=2026-13-01&to=x", "state=odd", "kind=odd", "before=1.x"),
+        *("from=9999-12-31&to=9999-12-31", "from=0001-01-01&to=0001-01-01"),
+    ],
 )
 def test_a_filter_that_cannot_be_is_named(programme: Programme, query: str) -> None:
     said = programme.read(f"/conversions?{query}", status=400)
