@@ -60,6 +60,7 @@ def _plan(options: argparse.Namespace, folder: Path) -> Plan:
         faults=options.faults,
         pooled=options.pooler,
         failover=options.failover,
+        clocks=options.clocks,
         visitors=options.visitors,
         folder=folder,
         network_port=network,
@@ -94,6 +95,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         choices=FAILURES,
         help="a PostgreSQL server and its standby of the run's own, whose primary fails amid the "
         "visitors: it takes no writes any more and another is promoted, or dies, or starts again",
+    )
+    parser.add_argument(
+        "--clocks",
+        action="store_true",
+        help="let the clock of one process at a time be a day or a year ahead, between two kills",
     )
     parser.add_argument("--seed", type=int, default=1, metavar="S")
     parser.add_argument(

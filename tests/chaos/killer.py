@@ -9,11 +9,11 @@ from __future__ import annotations
 import random
 import signal
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from tests.chaos.books import SiteBooks
 from tests.chaos.marks import ANSWERED, CLAIMED, COMMITTED, SENT, VIEW
-from tests.chaos.plan import Plan
+from tests.chaos.plan import OwnClock, Plan
 from tests.chaos.processes import Member, Supervisor, end
 from tests.waiting import wait_until
 
@@ -27,6 +27,8 @@ STAGES = {
     "": "nothing in hand",
 }
 _UNDER_WAY = (SENT, ANSWERED)
+#: How far a clock is ahead.
+_AHEAD = (timedelta(days=1), timedelta(days=365))
 #: Every so many kills the whole site is killed at once.
 _WHOLE_SITE_EVERY = 5
 
@@ -58,6 +60,24 @@ class Killer:
         self.whole_site_kills = 0
         #: When they were, by the run's clock.
         self.moments: list[datetime] = []
+        #: How often one process's clock was ahead, and whose is now.
+        self.jumps = 0
+        self._ahead: OwnClock | None = None
+
+    @property
+    def ahead(self) -> bool:
+        """Whether the clock of one process is ahead now."""
+        return self._ahead is not None
+
+    def jump(self) -> None:
+        """Set the clock of one process a day or a year ahead, and the last one's right."""
+        if self._ahead is not None:
+            self._ahead.set_right()
+            self._ahead = None
+        else:
+            self._ahead = self._plan.clock_of(self._chance.choice(self._supervisor.members).name)
+            self._ahead.set_ahead(self._chance.choice(_AHEAD))
+            self.jumps += 1
 
     def strike(self, at_most: int) -> None:
         """Kill one process, or all of them if that is not more than `at_most`."""

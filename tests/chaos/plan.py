@@ -33,6 +33,8 @@ class Plan:
     pooled: bool = False
     #: How the database's server fails once, amid the first visitors.
     failover: str | None = None
+    #: Whether the clock of one process at a time is a day or a year ahead, between two kills.
+    clocks: bool = False
 
     @property
     def network_url(self) -> str:
@@ -46,6 +48,10 @@ class Plan:
     @property
     def clock(self) -> SharedClock:
         return SharedClock(self.folder / "clock")
+
+    def clock_of(self, name: str) -> OwnClock:
+        """Return the clock of one of the site's processes, whichever incarnation of it lives."""
+        return OwnClock(self.clock, SharedClock(self.folder / f"clock.{name}"))
 
 
 class SharedClock:
@@ -68,3 +74,19 @@ class SharedClock:
 
     def set_forward(self, by: timedelta) -> None:
         self._offset[:] = struct.pack("d", (self.offset + by).total_seconds())
+
+
+class OwnClock:
+    """The run's clock, and how far one process's own is ahead of it."""
+
+    def __init__(self, common: SharedClock, own: SharedClock) -> None:
+        self._common, self._own = common, own
+
+    def now(self) -> datetime:
+        return self._common.now() + self._own.offset
+
+    def set_ahead(self, by: timedelta) -> None:
+        self._own.set_forward(by)
+
+    def set_right(self) -> None:
+        self._own.set_forward(-self._own.offset)

@@ -36,6 +36,8 @@ class Report:
     statuses: dict[str, Counter[str]]
     kills: list[Kill]
     whole_site_kills: int
+    #: How often the clock of one process was ahead.
+    jumps: int
     #: Seconds that orphaned sign-ups waited for their next attempt while the site worked.
     waited: list[float]
     #: Orphaned attempts at what may not be repeated unasked.
@@ -99,6 +101,7 @@ class Report:
             "misattributed": self.verdict.misattributed,
             "kills": len(self.kills),
             "whole_site_kills": self.whole_site_kills,
+            "clocks_ahead": self.jumps,
             "kills_by_stage": {words: self._hits(mark) for mark, words in STAGES.items()},
             "kills_between_first_byte_and_settle": self.between,
             "orphans": {
@@ -146,6 +149,8 @@ class Report:
         share = self.between / len(self.kills) if self.kills else 0.0
         yield "  between first byte and settle", f"{self.between:>7,}  ({share:.0%})"
         orphans = figures["orphans"]
+        if self.plan.clocks:
+            yield "Times that a process's clock was ahead", f"{self.jumps:>7,}"
         yield "Orphaned attempts", f"{orphans['signups']:>7,} sign-ups, {orphans['others']} others"
         longest = f"{orphans['longest_wait']:.2f} s (median {orphans['median_wait']:.2f} s)"
         yield "  longest until claimed again", longest

@@ -85,6 +85,8 @@ class Run:
         visitors.start()
         fail, self._fail = self._fail, None
         while (killed := len(self._killer.kills) - done) < kills:
+            if self._plan.clocks:
+                self._killer.jump()
             wait_until(
                 lambda share=(killed + 1) / (kills + 1): visitors.share_done >= share,  # type: ignore[misc]
                 600.0,
@@ -98,6 +100,8 @@ class Run:
             wait_until(lambda: visitors.share_done >= 0.5, 600.0, what="visitors")
             self._break(fail)
         visitors.join()
+        if self._killer.ahead:
+            self._killer.jump()
         if self._killer.moments:
             last = self._killer.moments[-1]
             wait_until(lambda: not self._books.orphans(last), PATIENCE, what="no orphans")
@@ -124,6 +128,9 @@ class Run:
             self._later(last - now() + timedelta(seconds=1))
             wait_until(
                 lambda: not self._books.overdue(now()), _SETTLED_WITHIN, what="quiet", interval=0.2
+            )
+            wait_until(
+                lambda: not self._books.put_off(now()), PATIENCE, what="what a clock put off"
             )
             last = self._books.last_moment()
 
@@ -178,6 +185,7 @@ class Run:
             verdict=compare(users, ledger),
             statuses=self._books.statuses(),
             kills=self._killer.kills,
+            jumps=self._killer.jumps,
             whole_site_kills=self._killer.whole_site_kills,
             waited=waited,
             careful=careful,

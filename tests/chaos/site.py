@@ -17,6 +17,7 @@ from sqlalchemy import String, event
 from sqlalchemy.orm import Mapped, mapped_column
 
 from flask_s2s import S2S, Signup
+from flask_s2s.clock import Clock
 from flask_s2s.signals import delivery_settled
 from tests.chaos import marks
 from tests.chaos.plan import LEASE, SECRET_KEY, Plan
@@ -57,7 +58,9 @@ def create_site(plan: Plan, trail: Path) -> Flask:
     )
     marking = marks.Marks(trail)
     # Until it is set forward, the clock is the one that ships: the database's.
-    clock = plan.clock if plan.clock.offset else None
+    clock: Clock | None = plan.clock if plan.clock.offset else None
+    if plan.clocks:
+        clock = plan.clock_of(trail.name.partition(".")[0])
     db.init_app(app)
     s2s = S2S(app, transport=marks.MarkingTransport(marking), clock=clock)
     _watch(app, marking)

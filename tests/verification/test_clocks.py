@@ -9,6 +9,7 @@ from freezegun import freeze_time
 from sqlalchemy import update
 
 from flask_s2s import Click, Delivery, Services, Settings, Status
+from flask_s2s.conversion import Action, Transaction
 from flask_s2s.errors import TransportError
 from flask_s2s.networks.network import Request, Response
 from flask_s2s.testing import ManualClock, ScriptedTransport, not_connected
@@ -16,7 +17,7 @@ from tests.delivery.test_clocks import set_server
 from tests.verification.conftest import Opening
 from tests.verification.site import CONFIG, KEYS, Site
 from tests.verification.test_command import run
-from tests.verification.test_payments import PAYMENT, accept_and_drop, posts, with_customer
+from tests.verification.test_payments import PAYMENT, STEP, accept_and_drop, posts, with_customer
 
 YEAR = timedelta(days=365)
 
@@ -86,6 +87,36 @@ def test_a_payment_is_not_repeated_because_a_clock_was_ahead(right_network: Site
     delivery, sent = lose_the_answer(site), posts(site)
     jump_for_seconds(site)
     assert (site.status(delivery), posts(site)) == (Status.WAITING, sent)
+
+
+@pytest.mark.parametrize("reward", [PAYMENT, STEP])
+def test_a_reward_that_was_recorded_by_a_clock_that_was_ahead_is_found(
+    right_network: Site, reward: Transaction | Action
+) -> None:
+    site = with_customer(right_network)
+    site.clock.step(YEAR)
+    delivery = site.track(reward)
+    site.clock.step(-YEAR)
+    site.switch(reset_after_write=1.0, repeated_reward="second")
+    site.after(minutes=6)
+    assert site.row(delivery).ambiguous_at
+    site.switch(reset_after_write=0.0)
+    for _ in range(3):
+        site.after(minutes=31)
+    totals = site.ledger()["totals"]
+    assert totals["transactions"] + totals["actions"] == 1
+    assert site.status(delivery) is Status.CONFIRMED, site.detail(delivery)
+
+
+def test_a_reward_is_not_missing_a_day_after_a_clock_was_a_day_ahead(right_network: Site) -> None:
+    site = with_customer(right_network)
+    site.clock.step(days=1)
+    delivery = site.track(STEP)
+    site.services.drain()
+    site.clock.step(days=-1)
+    for days in (1, 2, 3):
+        site.after(days=days)
+    assert site.status(delivery) is Status.CONFIRMED, site.detail(delivery)
 
 
 @pytest.mark.service
