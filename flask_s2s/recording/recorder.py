@@ -17,16 +17,24 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
+from ..clock import Clock
 from ..config.settings import Settings
 from ..conversion import Conversion
 from ..errors import InvalidConversion, UsageError
 from ..networks.network import Network
 from ..rules.attribution import Attribution
 from ..rules.delivery import Delivery, Late, Tracked
+from ..signals import conversion_recorded
+from ..store.background import Background
 from ..store.database.clock import Times
+from ..store.database.storage import Storage
+from ..store.dialects.servers import ends_the_transaction, shielded
+from ..store.losses import Losses
+from ..store.outbox.outbox import Outbox
 from ..store.stores import Stores
+from .alone import Alone, reported_of
 from .decision import Decision
-from .joining import LEFT_OUT, After, Apart, Within
+from .joining import LEFT_OUT, After, Apart, Joining, Within
 from .session import (
     End,
     after,
@@ -35,20 +43,57 @@ from .session import (
     has_writes,
     may_hold_locks,
     note,
+    once_committed,
     register,
     unwrap,
 )
-from .writer import AFTER, Writer
+from .writer import Resolve, Writer
 
 log = logging.getLogger("flask_s2s.conversion")
 
 Make = Callable[[], Conversion | None]
+#: What is recorded once a transaction is out of its way.
+AFTER = Late(why="the open transaction comes first")
 #: How a transaction may end after which a row that joined it by itself is recorded alone.
 _UNDECIDED = frozenset({End.CLOSED, End.ABANDONED})
 
 
-class Recorder(Writer):
+class Recorder:
     """Puts conversions into one app's outbox."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        storage: Storage,
+        outbox: Outbox,
+        networks: Mapping[str, Network],
+        clock: Clock,
+        background: Background,
+        resolve: Resolve,
+        wake: Callable[[], None],
+        losses: Losses,
+        tell: Callable[..., None],
+        refresh: Callable[[Connection], None],
+        session_in_use: Callable[[], Session | None] = lambda: None,
+    ) -> None:
+        """`wake` wakes the worker, `tell` sends a signal; `refresh` looks at the database's clock."""
+        self.outbox, self.clock, self.background = outbox, clock, background
+        self.joining = Joining(storage, session_in_use, testing=settings.testing)
+        self.wake = wake
+        self._signal = tell
+        self._writer = Writer(
+            settings=settings,
+            outbox=outbox,
+            networks=networks,
+            clock=clock,
+            resolve=resolve,
+            refresh=refresh,
+        )
+        self._alone = Alone(
+            storage, background, losses, testing=settings.testing, wake=wake, tell=tell
+        )
+        self.strict, self.counts = self._writer.strict, self._alone.counts
 
     def call(
         self, conversion: Conversion, attribution: Attribution, session: Any = LEFT_OUT
@@ -62,7 +107,7 @@ class Recorder(Writer):
             return self._call(conversion, attribution, join=session is LEFT_OUT)
         joined = unwrap(session)
         if isinstance(joined, Connection):
-            return self.write_on(joined, conversion, attribution)
+            return self._write_on(joined, conversion, attribution)
         # Committed before, and nothing new: this transaction may never be committed.
         uncertain = not has_writes(joined) and commits(joined) > 0
         delivery = self.write(joined, conversion, attribution)
@@ -78,9 +123,84 @@ class Recorder(Writer):
                     follow(session, _Called(self, conversion, attribution, _UNDECIDED))
                 return delivery
             case After(session):
-                return self.alone_after(session, conversion, attribution)
+                return self._alone_after(session, conversion, attribution)
             case Apart():
                 return self.alone(conversion, attribution)
+
+    def alone(self, conversion: Conversion, attribution: Attribution) -> Tracked:
+        """Record in a transaction of our own, as long as a page waits for that."""
+        writer, told = self._writer, self._writer.counted()
+        return self._alone.write(
+            lambda connection: writer.record(connection, conversion, attribution, told=told),
+            reported_of(conversion, attribution),
+        )
+
+    def write(
+        self,
+        session: Session,
+        conversion: Conversion,
+        attribution: Attribution,
+        armed: str | None = None,
+    ) -> Delivery:
+        """Insert in the session's transaction. `armed` is the token of the view that holds it."""
+        connection = self.joining.connection(session)
+        delivery = self._writer.record(connection, conversion, attribution, armed=armed)
+        self._signal(conversion_recorded, delivery=delivery)
+        return delivery
+
+    def _write_on(
+        self, connection: Connection, conversion: Conversion, attribution: Attribution
+    ) -> Delivery:
+        """Insert in the transaction of a Core connection, whose commit wakes the worker."""
+        joined = self.joining.connection(connection)
+        delivery = self._writer.record(joined, conversion, attribution)
+        once_committed(connection, self.wake)
+        self._signal(conversion_recorded, delivery=delivery)
+        return delivery
+
+    def join(
+        self, session: Session, conversion: Conversion, attribution: Attribution
+    ) -> Delivery | Late:
+        """Insert in the transaction of a session that nobody named; its page fails for nothing.
+
+        Late where the database refuses: then it is recorded alone, once that transaction has ended.
+        An error that took the caller's transaction along is raised, or a commit would pass for one
+        of what is gone.
+        """
+        connection = self.joining.connection(session)
+        try:
+            with shielded(connection):
+                delivery = self._writer.record(connection, conversion, attribution)
+        except UsageError:
+            raise
+        except Exception as error:
+            if ends_the_transaction(error, connection):
+                raise
+            return self._alone_after(session, conversion, attribution)
+        self._signal(conversion_recorded, delivery=delivery)
+        return delivery
+
+    def _alone_after(
+        self, session: Session, conversion: Conversion, attribution: Attribution
+    ) -> Late:
+        """Record in a transaction of our own, once the session's has ended."""
+        note(session)
+        after(session, lambda: self.alone(conversion, attribution))
+        return AFTER
+
+    def keep_invalid(
+        self,
+        error: InvalidConversion,
+        attribution: Attribution,
+        session: Session | Connection | None = None,
+    ) -> Tracked:
+        """Keep a conversion that cannot be as a row that says so."""
+        if session is None:
+            return self._alone.write(
+                lambda connection: self._writer.keep_invalid(connection, error, attribution),
+                {"kind": error.kind, "customer_key": error.customer_key, "field": error.field},
+            )
+        return self._writer.keep_invalid(self.joining.connection(session), error, attribution)
 
     def fact(self, make: Make, attribution: Attribution, session: Any = LEFT_OUT) -> None:
         """Record what a signal tells.
@@ -94,7 +214,7 @@ class Recorder(Writer):
         if isinstance(joined, Connection):
             conversion = self.ask(make, attribution, joined)
             if conversion is not None:
-                self.write_on(joined, conversion, attribution)
+                self._write_on(joined, conversion, attribution)
         elif has_writes(joined):
             self._wait(joined, make, attribution, by_itself=False)
         else:
@@ -107,7 +227,7 @@ class Recorder(Writer):
             return
         conversion = self.ask(make, attribution)
         if conversion is not None and isinstance(place, After):
-            self.alone_after(place.session, conversion, attribution)
+            self._alone_after(place.session, conversion, attribution)
         elif conversion is not None:
             self.alone(conversion, attribution)
 
@@ -154,7 +274,7 @@ class Recorder(Writer):
                 return made
             raise UsageError(f"a conversion or None was expected, not {type(made).__name__}")
         except InvalidConversion as error:
-            self.refuse(error)
+            self._writer.refuse(error)
             if by_itself and isinstance(session, Session):
                 self._keep_after(session, error, attribution)
             else:
@@ -180,9 +300,9 @@ class Recorder(Writer):
             raise error
         if session is not None and session is not LEFT_OUT:
             joined = self.joining.joinable(session)
-            self.refuse(error)
+            self._writer.refuse(error)
             return self.keep_invalid(error, attribution, joined)
-        self.refuse(error)
+        self._writer.refuse(error)
         place = self.joining.find(join=session is LEFT_OUT)
         if isinstance(place, Apart):
             return self.keep_invalid(error, attribution)

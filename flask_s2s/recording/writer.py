@@ -1,4 +1,4 @@
-"""The writer: a conversion becomes a row, in a session's transaction, armed for a view, or alone.
+"""The writer: a conversion becomes a row, on the connection that it is given; armed, for a view.
 
 A conversion that was reported before, a key that is another person's, and a call with an
 unacceptable field become rows that say so.
@@ -7,47 +7,33 @@ unacceptable field become rows that say so.
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.orm import Session
+from sqlalchemy.exc import DBAPIError
 
 from ..click import Click
 from ..clock import Clock, counting
 from ..config.settings import Settings
 from ..conversion import Conversion, Reversal, Signup, Transaction, again
-from ..errors import InvalidConversion, StorageError, UsageError
+from ..errors import InvalidConversion
 from ..networks.network import Network
 from ..rules.attribution import Attribution, Reason
-from ..rules.delivery import Delivery, Late, Tracked
+from ..rules.delivery import Delivery
 from ..rules.states import Status
-from ..signals import conversion_recorded
-from ..store.background import Background, Write, why_lost
-from ..store.database.storage import Storage, tables_missing
+from ..store.database.storage import tables_missing
 from ..store.dialects.errors import lacks_a_table
-from ..store.dialects.servers import ends_the_transaction, shielded
-from ..store.losses import Losses
 from ..store.outbox.outbox import Outbox
 from ..store.outbox.rows import new_token
-from ..store.transactions import write
 from .draft import Drafts, cleaned, is_of_the_same, other_amount, taken_key
-from .joining import Joining
-from .session import after, note, once_committed
 from .standing import standing
 
 log = logging.getLogger("flask_s2s.conversion")
 
 #: How long a conversion view holds the row that it armed: its lease.
 ARMED = timedelta(seconds=60)
-
-#: What is recorded once a transaction is out of its way.
-AFTER = Late(why="the open transaction comes first")
 
 #: Decides with what the database knows, in the transaction that writes the row.
 Resolve = Callable[[Connection, Conversion, Attribution, datetime], Attribution]
@@ -60,149 +46,77 @@ class Writer:
         self,
         *,
         settings: Settings,
-        storage: Storage,
         outbox: Outbox,
         networks: Mapping[str, Network],
         clock: Clock,
-        background: Background,
         resolve: Resolve,
-        wake: Callable[[], None],
-        losses: Losses,
-        tell: Callable[..., None],
-        refresh: Callable[[Connection], None] = lambda connection: None,
-        session_in_use: Callable[[], Session | None] = lambda: None,
+        refresh: Callable[[Connection], None],
     ) -> None:
-        """`tell` sends a signal; `refresh` looks at the database's clock on the connection that is written on."""
-        self._settings = settings
+        """`refresh` looks at the database's clock on the connection that is written on."""
+        #: Whether somebody is developing or testing, and wants to see mistakes at once.
+        self.strict = settings.debug or settings.testing
         self._drafts = Drafts(settings, networks)
         self._networks = networks
         self._routes = self._drafts.route
-        self._storage = storage
-        self.joining = Joining(storage, session_in_use, testing=settings.testing)
-        self.outbox = outbox
-        self.clock = clock
-        self.background = background
+        self._outbox = outbox
+        self._clock = clock
         self._resolve = resolve
-        self.wake = wake
-        self._losses = losses
-        self._signal = tell
-        #: What became of reports that were not stored while a page waited, since the process
-        #: started: `late` (they were tried again), `stored` of them, and `lost`.
-        self.counts: Counter[str] = Counter()
         self._refresh = refresh
-        self._counted = counting(clock)
+        #: Counts the seconds beside the clock.
+        self.counted = counting(clock)
 
-    @property
-    def strict(self) -> bool:
-        """Whether somebody is developing or testing, and wants to see mistakes at once."""
-        return self._settings.debug or self._settings.testing
-
-    def alone(self, conversion: Conversion, attribution: Attribution) -> Tracked:
-        """Record in a transaction of our own, as long as a page waits for that."""
-        told = self._counted()
-        return self._alone(
-            lambda connection: self._record(connection, conversion, attribution, told=told),
-            _reported(conversion, attribution),
-        )
-
-    def write(
-        self,
-        session: Session,
-        conversion: Conversion,
-        attribution: Attribution,
-        armed: str | None = None,
-    ) -> Delivery:
-        """Insert in the session's transaction. `armed` is the token of the view that holds it."""
-        connection = self.joining.connection(session)
-        delivery = self._record_on(connection, conversion, attribution, armed)
-        self._signal(conversion_recorded, delivery=delivery)
-        return delivery
-
-    def write_on(
-        self, connection: Connection, conversion: Conversion, attribution: Attribution
-    ) -> Delivery:
-        """Insert in the transaction of a Core connection, whose commit wakes the worker."""
-        delivery = self._record_on(self.joining.connection(connection), conversion, attribution)
-        once_committed(connection, self.wake)
-        self._signal(conversion_recorded, delivery=delivery)
-        return delivery
-
-    def join(
-        self, session: Session, conversion: Conversion, attribution: Attribution
-    ) -> Delivery | Late:
-        """Insert in the transaction of a session that nobody named; its page fails for nothing.
-
-        Late where the database refuses: then it is recorded alone, once that transaction has ended.
-        An error that took the caller's transaction along is raised, or a commit would pass for one
-        of what is gone.
-        """
-        connection = self.joining.connection(session)
-        try:
-            with shielded(connection):
-                delivery = self._record(connection, conversion, attribution)
-        except UsageError:
-            raise
-        except Exception as error:
-            if ends_the_transaction(error, connection):
-                raise
-            return self.alone_after(session, conversion, attribution)
-        self._signal(conversion_recorded, delivery=delivery)
-        return delivery
-
-    def alone_after(
-        self, session: Session, conversion: Conversion, attribution: Attribution
-    ) -> Late:
-        """Record in a transaction of our own, once the session's has ended."""
-        note(session)
-        after(session, lambda: self.alone(conversion, attribution))
-        return AFTER
-
-    def keep_invalid(
-        self,
-        error: InvalidConversion,
-        attribution: Attribution,
-        session: Session | Connection | None = None,
-    ) -> Tracked:
-        """Keep a conversion that cannot be as a row that says so."""
-        if session is not None:
-            return self._keep_invalid(self.joining.connection(session), error, attribution)
-        return self._alone(
-            lambda connection: self._keep_invalid(connection, error, attribution),
-            {"kind": error.kind, "customer_key": error.customer_key, "field": error.field},
-        )
-
-    def _record_on(
+    def record(
         self,
         connection: Connection,
         conversion: Conversion,
         attribution: Attribution,
+        *,
         armed: str | None = None,
+        told: float | None = None,
     ) -> Delivery:
-        """Record on a connection that the caller named. Raises what the database raises."""
-        with _telling_what_to_do():
-            return self._record(connection, conversion, attribution, armed)
+        """Insert its row, or find the one that is there. Raises what the database raises.
+
+        `armed` is the token of the view that holds it; `told` is what `counted` said when it was
+        reported, where that may be a while ago.
+        """
+        try:
+            return self._record(connection, conversion, attribution, armed, told)
+        except DBAPIError as error:
+            if lacks_a_table(error.orig):
+                raise tables_missing() from error
+            raise
+
+    def keep_invalid(
+        self, connection: Connection, error: InvalidConversion, attribution: Attribution
+    ) -> Delivery:
+        """Keep a conversion that cannot be as a row that says so. Raises as `record` does."""
+        try:
+            return self._keep_invalid(connection, error, attribution)
+        except DBAPIError as refused:
+            if lacks_a_table(refused.orig):
+                raise tables_missing() from refused
+            raise
 
     def _record(
         self,
         connection: Connection,
         conversion: Conversion,
         attribution: Attribution,
-        armed: str | None = None,
-        told: float | None = None,
+        armed: str | None,
+        told: float | None,
     ) -> Delivery:
-        """`told` is what was counted when it was reported, where that may be a while ago."""
         self._refresh(connection)
-        now = self.clock.now()
+        now = self._clock.now()
         if told is not None:
-            now -= timedelta(seconds=self._counted() - told)
-        conversion = standing(connection, self.outbox, reported := conversion)
+            now -= timedelta(seconds=self.counted() - told)
+        conversion = standing(connection, self._outbox, reported := conversion)
         new = conversion is not reported
-        comes_back = new and not self.outbox.has(connection, conversion.identity)
+        comes_back = new and not self._outbox.has(connection, conversion.identity)
         attribution = self._resolve(connection, conversion, attribution, now)
         known = self._known(connection, conversion, attribution)
         person = None
         if isinstance(conversion, Signup) and conversion.email:
-            person = self.outbox.person(connection, conversion.email)
+            person = self._outbox.person(connection, conversion.email)
         draft = self._drafts.draft(conversion, attribution, now, known, person)
         if notes := cleaned(conversion):
             log.warning(
@@ -220,7 +134,7 @@ class Writer:
             until = draft.created_at + ARMED
             draft = replace(draft, status=Status.ARMED, lease_token=armed, due_at=until)
         parent = self._drafts.parent(draft, conversion)
-        delivery = self.outbox.add(connection, draft, conversion.identity, parent)
+        delivery = self._outbox.add(connection, draft, conversion.identity, parent)
         if comes_back:
             _tell_again(delivery)
         if delivery is draft:
@@ -235,7 +149,7 @@ class Writer:
         if there is not None and there is not draft.conversion:
             self._tell_repeat(connection, conversion, there, delivery)
         if delivery.status is Status.ARMED and delivery.lease_token != armed:
-            self.outbox.share(connection, delivery, new_token())
+            self._outbox.share(connection, delivery, new_token())
         return delivery
 
     def _known(
@@ -247,7 +161,7 @@ class Writer:
             return None
         signup = (Signup.kind, conversion.customer_key)
         names, wanted = list(self._networks), (conversion.parent, signup)
-        found = (self.outbox.told(connection, one, names) for one in wanted)
+        found = (self._outbox.told(connection, one, names) for one in wanted)
         return next((one for one in found if one is not None), None)
 
     def _is_somebody_elses(self, connection: Connection, draft: Delivery, there: Delivery) -> bool:
@@ -264,7 +178,7 @@ class Writer:
         if there.customer_key is None:
             _tell_emptied(there, new)
             return False
-        person = draft.person and self.outbox.person_of(connection, there)
+        person = draft.person and self._outbox.person_of(connection, there)
         return bool(person) and person != draft.person
 
     def _keep_reused(self, connection: Connection, draft: Delivery, there: Delivery) -> Delivery:
@@ -288,7 +202,7 @@ class Writer:
             lease_token=None,
         )
         who = (*(str(Reason.KEY_REUSED), str(draft.customer_key)), click.click_id if click else "")
-        return self.outbox.add(connection, kept, who)
+        return self._outbox.add(connection, kept, who)
 
     def _tell_repeat(
         self, connection: Connection, conversion: Conversion, there: Conversion, delivery: Delivery
@@ -303,7 +217,7 @@ class Writer:
                 other,
                 extra={"action": "conversion.differs", **told},
             )
-        if conversion.kind == "transaction" and self.outbox.is_undone(connection, delivery):
+        if conversion.kind == "transaction" and self._outbox.is_undone(connection, delivery):
             log.warning(
                 "s2s.conversion.undone: delivery %d was undone at the network since it was made: this "
                 "is a repeat, and is not reported again",
@@ -320,7 +234,7 @@ class Writer:
 
     def _came_back(self, connection: Connection, conversion: Reversal) -> bool:
         after = again(conversion.transaction_key)
-        return after is not None and self.outbox.has(connection, (Transaction.kind, after))
+        return after is not None and self._outbox.has(connection, (Transaction.kind, after))
 
     def refuse(self, error: InvalidConversion) -> None:
         """Raise it while somebody is developing or testing; in production, say it in the log."""
@@ -341,81 +255,8 @@ class Writer:
     def _keep_invalid(
         self, connection: Connection, error: InvalidConversion, attribution: Attribution
     ) -> Delivery:
-        draft = self._drafts.invalid(error, attribution, self.clock.now())
-        return self.outbox.add(connection, draft, ())
-
-    def _alone(self, record: Callable[[Connection], Delivery], reported: dict[str, Any]) -> Tracked:
-        writing = Write(
-            run=lambda: self._write_alone(record),
-            stored=lambda delivery: self._stored_late(delivery, reported),
-            lost=lambda error: self._lost(error, reported),
-        )
-        delivery = self.background.patiently(
-            writing,
-            ready=self._storage.refuse_while_begun,
-            late=lambda why: self._late(why, reported),
-            raises=lambda error: self._settings.testing,
-        )
-        if isinstance(delivery, Delivery):
-            self._tell(delivery)
-        return delivery
-
-    def _write_alone(self, record: Callable[[Connection], Delivery]) -> Delivery:
-        try:
-            return write(self._storage.engine(), record)
-        except (SQLAlchemyError, StorageError):
-            if not self._storage.create_ours():
-                with _telling_what_to_do():
-                    raise
-            return write(self._storage.engine(), record)
-
-    def _tell(self, delivery: Delivery) -> None:
-        self._signal(conversion_recorded, delivery=delivery)
-        self.wake()
-
-    # -- what a page did not wait for ---------------------------------------------------------
-
-    def _late(self, why: str, reported: dict[str, Any]) -> None:
-        self.counts["late"] += 1
-        log.warning(
-            "s2s.conversion.late: %s: %s. It is tried again until it is stored or this process ends",
-            why,
-            _in_words(reported),
-            extra={"action": "conversion.late", "reported": reported},
-        )
-
-    def _stored_late(self, delivery: Delivery, reported: dict[str, Any]) -> None:
-        self.counts["stored"] += 1
-        log.warning(
-            "s2s.conversion.stored_late: %s is delivery %d",
-            _in_words(reported),
-            delivery.id,
-            extra={"action": "conversion.stored_late", "delivery_id": delivery.id},
-        )
-        self._tell(delivery)
-
-    def _lost(self, error: BaseException | None, reported: dict[str, Any]) -> None:
-        self.counts["lost"] += 1
-        log.critical(
-            "s2s.conversion.not_stored: %s: %s. It is lost unless it is recorded again; "
-            "`flask s2s check` looks at the database",
-            "the process ends" if error is None else type(error).__name__,
-            _in_words(reported),
-            extra={"action": "conversion.not_stored", "reported": reported},
-        )
-        kind = str(reported.get("kind"))
-        self._losses.conversion(kind, reported.get("customer_key"), why_lost(error))
-
-
-@contextmanager
-def _telling_what_to_do() -> Iterator[None]:
-    """Raise what the database raises; where it finds none of our tables, an error with the remedy."""
-    try:
-        yield
-    except DBAPIError as error:
-        if lacks_a_table(error.orig):
-            raise tables_missing() from error
-        raise
+        draft = self._drafts.invalid(error, attribution, self._clock.now())
+        return self._outbox.add(connection, draft, ())
 
 
 def _tell_emptied(there: Delivery, click: Click) -> None:
@@ -427,22 +268,6 @@ def _tell_emptied(there: Delivery, click: Click) -> None:
         click.click_id,
         extra={"action": "conversion.key_reused", "delivery_id": there.id},
     )
-
-
-#: What a log may say of a conversion: whose and what it is, nothing else of the person.
-_TOLD = ("type", "value", "key", "amount", "currency", "transaction_key", "refunds")
-
-
-def _reported(conversion: Conversion, attribution: Attribution) -> dict[str, Any]:
-    told: dict[str, Any] = {"kind": conversion.kind, "customer_key": conversion.customer_key}
-    told |= {name: getattr(conversion, name, None) for name in _TOLD}
-    if attribution.click is not None:
-        told["click_id"] = attribution.click.click_id
-    return {name: value for name, value in told.items() if value is not None}
-
-
-def _in_words(reported: dict[str, Any]) -> str:
-    return " ".join(f"{name}={value!r}" for name, value in reported.items())
 
 
 def _tell_again(delivery: Delivery) -> None:
