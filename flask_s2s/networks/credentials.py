@@ -16,9 +16,10 @@ from urllib.parse import quote, urlsplit
 from ..config.parsing import tokens_of
 from ..config.settings import Settings
 from ..errors import ConfigError
+from .http import HttpTransport
 from .network import Lane, Network, Request, Response, Secret
 from .redaction import forms_of
-from .transport import HttpTransport, LoopbackOnly, Transport
+from .transport import LoopbackOnly, Transport
 
 _LONGEST_FILE = 65536
 #: What is shorter is no credential: it may stand in any request by itself.

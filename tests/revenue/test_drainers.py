@@ -9,7 +9,7 @@ import pytest
 
 from flask_s2s import Delivery, Services, Status
 from flask_s2s.conversion import Transaction
-from flask_s2s.networks.transport import HttpTransport
+from flask_s2s.networks.http import HttpTransport
 from flask_s2s.sandbox.server import SandboxServer, serve
 from tests.verification.site import Site
 

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...capture.cookie import registrable_domain
-from ...config.parsing import RANDOM_KEY, SANDBOX_TOKEN, SHORTEST_KEY
+from ...config.parsing import RANDOM_KEY, SANDBOX_TOKEN, SHORTEST_KEY, is_loopback
 from ...errors import ConfigError
 from ...networks.network import Lane, Secret
-from ...networks.transport import is_loopback
 from ...services import Services
 from .findings import Finding
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from ...config.parsing import is_loopback
 from ...errors import S2SError, TransportError
+from ...networks.http import way_to
 from ...networks.network import Lane, Request
-from ...networks.transport import is_loopback, way_to
 from ...services import Services
 from .findings import Finding
 
