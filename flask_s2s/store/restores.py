@@ -17,8 +17,21 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, case, func, literal, null, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Select,
+    Table,
+    and_,
+    case,
+    func,
+    literal,
+    null,
+    select,
+    update,
+)
 
 from ..networks.reading import Reading, Unknown
 from ..rules.delivery import Delivery
@@ -93,11 +106,19 @@ class Memory:
         rested = self._looked is not None and abs(now - self._looked) < _EVERY
         if rested and not self._doubtful:
             return False
-        last, at = self._last, self._at
-        if last and at and now - at < _KEPT and not self._is_there(last):
+        known = self._last if self._at is not None and now - self._at < _KEPT else None
+
+        def look(connection: Connection) -> tuple[bool, Any]:
+            there = known is None or self._is_there(connection, known)
+            return there, connection.execute(_newest(self._attempts)).one_or_none()
+
+        there, newest = read(self._engine(), look)
+        if not there:
             self._last = None
             return True
-        self._adopt(now)
+        if newest is not None:
+            # Another process may have closed it, and be gone.
+            self._last, self._at, self._closed = (*newest[:3],), min(newest.closed_at, now), True
         self._looked, self._doubtful = now, False
         return False
 
@@ -105,20 +126,7 @@ class Memory:
         """It has: mark what is open."""
         return mark_open(self._engine(), self._tables, now)
 
-    def _adopt(self, now: datetime) -> None:
-        """Remember what is the last one by now: another process may have closed it, and be gone."""
-        table = self._attempts
-        newest = (
-            select(table.c.delivery_id, table.c.number, table.c.lease_token, table.c.closed_at)
-            .where(table.c.closed_at.is_not(None))
-            .order_by(table.c.id.desc())
-            .limit(1)
-        )
-        found = read(self._engine(), lambda connection: connection.execute(newest).one_or_none())
-        if found is not None:
-            self._last, self._at, self._closed = (*found[:3],), min(found.closed_at, now), True
-
-    def _is_there(self, last: tuple[int, int, str | None]) -> bool:
+    def _is_there(self, connection: Connection, last: tuple[int, int, str | None]) -> bool:
         """Say whether it is: an emptied delivery has none, its person's were erased."""
         rows = self._rows
         table, (delivery_id, number, token) = self._attempts, last
@@ -130,17 +138,21 @@ class Memory:
         if self._closed:
             this = this.where(table.c.closed_at.is_not(None))
         emptied = select(rows.c.id).where(rows.c.id == delivery_id, rows.c.customer_key.is_(None))
-
-        def look(connection: Connection) -> bool:
-            return connection.scalar(this) is not None or connection.scalar(emptied) is not None
-
-        return read(self._engine(), look)
+        return connection.scalar(this) is not None or connection.scalar(emptied) is not None
 
     def meet(self, connection: Connection) -> None:
         """Doubt where a connection is new. No listener of the pool's: a page may be connecting."""
         if self._met not in connection.info:
             connection.info[self._met] = True
             self._doubtful = True
+
+
+def _newest(attempts: Table) -> Select[Any]:
+    """Select the attempt that was closed last, by whichever process."""
+    found = select(
+        *(attempts.c[name] for name in ("delivery_id", "number", "lease_token", "closed_at"))
+    )
+    return found.where(attempts.c.closed_at.is_not(None)).order_by(attempts.c.id.desc()).limit(1)
 
 
 def lock() -> AbstractContextManager[object]:

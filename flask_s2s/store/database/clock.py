@@ -63,6 +63,8 @@ class DatabaseClock:
         #: The seconds that the machine has counted, whatever its clock was set to.
         self.monotonic = machine.monotonic
         self._engine = engine
+        #: Whether the database has a clock of its own; None: nobody has looked.
+        self._own: bool | None = None
         #: What the server said, and what the machine's two clocks said then.
         self._said: tuple[datetime, datetime, float] | None = None
 
@@ -75,14 +77,19 @@ class DatabaseClock:
 
     def measure(self) -> None:
         """Ask the database for its time. Raises what the database raises."""
-        if has_a_clock(self._engine()):
-            with self._engine().connect() as connection:
+        if self._is_asked(engine := self._engine()):
+            with engine.connect() as connection:
                 self._ask(connection)
 
     def refresh(self, connection: Connection) -> None:
         """Ask again on the connection of somebody who writes, unless the last answer is good."""
-        if has_a_clock(connection) and not self._is_good():
+        if self._is_asked(connection) and not self._is_good():
             self._ask(connection)
+
+    def _is_asked(self, bind: Engine | Connection) -> bool:
+        if self._own is None:
+            self._own = has_a_clock(bind)
+        return self._own
 
     def _is_good(self) -> bool:
         if self._said is None:
