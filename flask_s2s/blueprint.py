@@ -37,7 +37,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.datastructures import Headers
 
 from .capture.chain import has_token
-from .capture.cookie import for_one_visitor
+from .capture.headers import for_one_visitor
 from .capture.landing import refused_because
 from .capture.token import host_of
 from .capture.visitors import ROWLESS, Visit

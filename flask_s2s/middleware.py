@@ -21,21 +21,19 @@ from typing import TYPE_CHECKING, Any
 
 from .capture.chain import came, hide
 from .capture.cookie import (
-    Headers,
     expire_cookie,
-    for_one_visitor,
     read_suffixes,
     registrable_domain,
     set_cookie,
 )
-from .capture.redirects import (
-    Asked,
-    lands_secure,
-    redirected,
+from .capture.headers import (
+    Headers,
+    for_one_visitor,
     reported_to_nobody,
     told_to_nobody,
     told_to_the_site,
 )
+from .capture.redirects import Asked, lands_secure, redirected
 from .capture.visitors import CREDITED, Visit
 from .click import Click
 from .services import Services

@@ -1,4 +1,4 @@
-"""The cookie on the wire: reading it, setting it, and the domain and caches that it must keep to.
+"""The cookie on the wire: reading it, setting it, and the domain that it must keep to.
 
 `http.cookies.SimpleCookie` drops a whole header for one illegal name somewhere in it, and a browser
 may send two cookies of one name (host-only and domain), so the header is read by hand.
@@ -7,15 +7,11 @@ A cookie's widest domain is the registrable one, by the public-suffix list. The 
 too: `github.io` is a suffix, or one tenant could set another's cookie. The host is the visitor's word,
 so a host that is no plain DNS name gets a host-only cookie, and nothing of it reaches a header. So does
 a name with the root's dot at its end, for which a browser would refuse a domain without the dot.
-
-A response that sets the cookie belongs to one visitor: it loses the headers that let a shared cache
-keep it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from datetime import datetime, timezone
 from email.utils import format_datetime
 from functools import lru_cache
@@ -26,12 +22,7 @@ _MAX_HEADER = 65536
 #: So many cookies of one name are looked at: each is a signature to verify. A browser sends one for
 #: each domain and path that set it.
 _MOST = 200
-#: Headers by which a cache in front of the app would keep the response all the same; with those
-#: that end in "cache-control", the standard's one for CDNs and each vendor's own.
-_CACHING = frozenset({"surrogate-control", "edge-control", "x-accel-expires", "expires", "pragma"})
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=timezone.utc)
-
-Headers = list[tuple[str, str]]
 
 
 def read_cookies(header: str, name: str) -> list[str]:
@@ -64,17 +55,6 @@ def set_cookie(
 def expire_cookie(name: str, *, domain: str | None, secure: bool) -> tuple[str, str]:
     """Return the header that makes a browser drop the cookie of exactly this domain (None: host)."""
     return set_cookie(name, "", domain=domain, secure=secure, expires=_LONG_AGO, seconds=0)
-
-
-def for_one_visitor(headers: Sequence[tuple[str, str]]) -> Headers:
-    """Return the headers such that no shared cache keeps the response."""
-    kept = [(name, value) for name, value in headers if not _lets_cache(name)]
-    return [*kept, ("Cache-Control", "private, no-store")]
-
-
-def _lets_cache(name: str) -> bool:
-    lower = name.lower()
-    return lower in _CACHING or lower.endswith("cache-control")
 
 
 #: Labels of a name in its ASCII form. No top-level domain begins with a digit; an IPv4 address

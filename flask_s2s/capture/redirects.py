@@ -1,4 +1,4 @@
-"""Redirects and the referrer policy: a click goes on with its visitor, and to nobody else. Pure.
+"""Redirects: a landing's parameters go on with its visitor, and to nobody else. Pure.
 
 A site redirects a landing to its other host, to https, to the slash or to a language, and most of
 them forget the query string there: a visitor who keeps no cookie would lose the click, and one who
@@ -9,21 +9,17 @@ needs no such help: a browser keeps the address of the page before over a redire
 An app that means to clean its address is not undone: a redirect to the same URL stays. One that
 cleans it on the way to another URL gets the parameters a few times, counted in the URL itself
 because nothing else is known to come back: so it can make no loop.
-
-A response whose address has a click in it sets a Referrer-Policy: the next page of the site is told
-the address, because that is how the click goes on; no other site is, nor who collects browsers'
-reports. After a sign-up that was credited, no page is told any more.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, unquote_plus, unquote_to_bytes, urljoin, urlsplit
 
 from ..click import MAX_QUERY
 from ..click.formats import Clicks
-from .cookie import Headers, registrable_domain
+from .cookie import registrable_domain
+from .headers import Headers
 from .token import PARAMETER as TOKEN
 
 #: Counts the redirects that were given the parameters.
@@ -191,69 +187,3 @@ def _parts(query: str) -> list[str]:
 
 def _name(part: str) -> str:
     return part.partition("=")[0]
-
-
-#: Who is sent a browser's reports: of this page, of errors of the network, or of a policy.
-_COLLECTORS = frozenset({"reporting-endpoints", "report-to", "nel"})
-_WITH_REPORTS = frozenset({"content-security-policy", "content-security-policy-report-only"})
-#: Other policies name the group of a collector, which a browser may know from an earlier answer.
-_OF_A_GROUP = re.compile(r'\s*;\s*report-to\s*=\s*(?:"[^"]*"|[^;,\s]*)', re.IGNORECASE)
-_REPORTS = re.compile(r"(?:(?<=[;,])|\A)\s*report-(?:uri|to)(?=[\s;,]|\Z)[^;,]*;?", re.IGNORECASE)
-_NAME = "Referrer-Policy"
-#: What tells the site itself the whole address, and other sites no more than its origin.
-_RIGHT = frozenset({"same-origin", "origin-when-cross-origin", "strict-origin-when-cross-origin"})
-_KNOWN = _RIGHT | {
-    "no-referrer",
-    "origin",
-    "strict-origin",
-    "unsafe-url",
-    "no-referrer-when-downgrade",
-}
-#: What tells other sites not even the origin.
-_SILENT = ("no-referrer", "same-origin")
-
-
-def told_to_the_site(headers: Headers, *, has_token: bool) -> Headers:
-    """Return the headers of a page whose address has a click.
-
-    A landing without a policy keeps to the browsers' own, which is right; so that older browsers tell
-    no other site of a token, it goes with one.
-    """
-    policy = _policy(headers)
-    if policy in _RIGHT or (policy is None and not has_token):
-        return headers
-    return [*_without(headers), (_NAME, "same-origin")]
-
-
-def told_to_nobody(headers: Headers) -> Headers:
-    """Return the headers after which no page is told the address of this one."""
-    policy = "no-referrer" if _policy(headers) in _SILENT else "strict-origin"
-    return [*_without(headers), (_NAME, policy)]
-
-
-def reported_to_nobody(headers: Headers) -> Headers:
-    """Return the headers of a page whose address no collector of a browser's reports is told."""
-    kept = [
-        (name, _unreported(name.lower(), value))
-        for name, value in headers
-        if name.lower() not in _COLLECTORS
-    ]
-    return [(name, value) for name, value in kept if value or name.lower() not in _WITH_REPORTS]
-
-
-def _unreported(name: str, value: str) -> str:
-    if name in _WITH_REPORTS:
-        return _REPORTS.sub("", value)
-    is_policy = name.endswith(("-policy", "-policy-report-only"))
-    return _OF_A_GROUP.sub("", value) if is_policy else value
-
-
-def _policy(headers: Headers) -> str | None:
-    """Return the last policy that a browser knows: that one counts."""
-    said = [value for name, value in headers if name.lower() == "referrer-policy"]
-    words = [word.strip().lower() for value in said for word in value.split(",")]
-    return next((word for word in reversed(words) if word in _KNOWN), None)
-
-
-def _without(headers: Headers) -> Headers:
-    return [(name, value) for name, value in headers if name.lower() != "referrer-policy"]
