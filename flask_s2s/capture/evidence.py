@@ -25,6 +25,8 @@ from .token import Carried, TokenSigner
 
 Environ = dict[str, Any]
 
+_NO_COOKIE = newest_click(())
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -85,6 +87,8 @@ class Evidence:
 
     def kept(self, environ: Environ, now: datetime, shut: datetime | None = None) -> Attribution:
         """Return which click the browser's cookies have, or why none."""
+        if self._settings.cookie_name not in environ.get("HTTP_COOKIE", ""):
+            return _NO_COOKIE  # a new visitor's, as most are
         cookies = self._cookies(environ)
         return newest_click([self._signer.read(cookie, now, shut) for cookie in cookies])
 

@@ -318,13 +318,12 @@ class Visitors:
 
     def _brought(self, environ: Environ, click: Click, now: datetime) -> None:
         """A landing brought a click."""
-        self._remember(environ, click, now)
+        self._remember(environ, click, now, landed=True)
 
-    def _remember(self, environ: Environ, click: Click, now: datetime) -> None:
+    def _remember(self, environ: Environ, click: Click, now: datetime, *, landed: bool) -> None:
         if ROWLESS not in environ:
-            query, referer = came(environ)
-            keeps = self._settings.keep_landing and self.formats.may_be_in(query)
-            landing = kept_of(environ, query, referer) if keeps else None
+            keeps = landed and self._settings.keep_landing
+            landing = kept_of(environ, *came(environ)) if keeps else None
             self._touches.remember(click, now, landing)
 
     def _accepted(self, environ: Environ, click: Click) -> None:
@@ -401,9 +400,10 @@ class AskingVisitors(Visitors):
         environ[_ACCEPTED] = click
 
     def _kept(self, environ: Environ, visit: Visit) -> Visit:
-        row = environ.get(_HELD) or visit.click
+        held = environ.get(_HELD)
+        row = held or visit.click
         if row is not None:
-            self._remember(environ, row, self._clock.now())
+            self._remember(environ, row, self._clock.now(), landed=held is not None)
         # Carried here it may be new: nobody was told when it came.
         new = environ.get(_ACCEPTED) or (None if visit.is_landing else visit.click)
         if new is not None:

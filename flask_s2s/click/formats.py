@@ -92,8 +92,7 @@ class Parameters:
 
     def read(self, query: str, now: datetime) -> Click | None:
         found: dict[str, list[str]] = {}
-        for name, raw in pairs(query):
-            text = decode(raw)
+        for name, text in pairs(query):
             if text:
                 found.setdefault(name, []).append(text)
         return self._click(lambda name: found.get(name, ()), self._click_id, now)
@@ -164,9 +163,9 @@ class Clicks:
         """Return why the click ID that a query string names is none; None where it names none."""
         named = [
             (one, value)
-            for name, raw in pairs(query)
+            for name, value in pairs(query)
             for one in self._formats
-            if one.is_click_id(name.lower()) and (value := decode(raw)) is not None
+            if value is not None and one.is_click_id(name.lower())
         ]
         if not named:
             return None
@@ -197,16 +196,18 @@ def pieces(query: str) -> list[str]:
     return found
 
 
-def pairs(query: str) -> list[tuple[str, str]]:
-    """Return the names in a query string, decoded, and their values as they came."""
+def pairs(query: str) -> list[tuple[str, str | None]]:
+    """Return the names in a query string, and their values; None is one whose bytes are not UTF-8."""
     found = (piece.partition("=") for piece in pieces(query))
     named = [(name, value) for name, equals, value in found if equals]
-    return [((decode(name) or "") if "%" in name else name, value) for name, value in named]
+    return [((_text(n) or "") if "%" in n else n, _text(value)) for n, value in named]
 
 
-def decode(raw: str) -> str | None:
-    """Percent-decode; None when the bytes are not UTF-8."""
+def _text(raw: str) -> str | None:
+    spaced = raw.replace("+", " ")
+    if "%" not in spaced and spaced.isascii():
+        return spaced
     try:
-        return unquote_to_bytes(raw.replace("+", " ").encode("latin-1")).decode("utf-8")
+        return unquote_to_bytes(spaced.encode("latin-1")).decode("utf-8")
     except (UnicodeDecodeError, UnicodeEncodeError):
         return None

@@ -28,7 +28,7 @@ from ...click import (
     valid_sub_id,
     wordless,
 )
-from ...click.formats import Cookies, decode, pairs, pieces
+from ...click.formats import Cookies, pairs, pieces
 
 NAME = "partnerstack"
 _SUB_ID_NAME = re.compile(r"sid([0-9]{0,2})\Z")
@@ -160,12 +160,11 @@ def _sub_ids(found: dict[str, str]) -> tuple[str, ...]:
 def _parameters(query: str) -> dict[str, str]:
     """Map each known parameter to its first valid value."""
     found: dict[str, str] = {}
-    for name, raw in pairs(query):
-        if name in found:
+    for name, text in pairs(query):
+        if name in found or text is None:
             continue
         reader = _READERS.get(name) or (_sub_id if _SUB_ID_NAME.match(name) else None)
-        text = decode(raw) if reader else None
-        value = reader(text) if reader and text is not None else None
+        value = reader(text) if reader else None
         if value is not None:
             found[name] = value
     return found
