@@ -17,26 +17,26 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from .capture.evidence import Environ
 from .capture.visitors import visitors_of
 from .click import Click
 from .clock import Clock
 from .config.settings import Settings
 from .conversion import Conversion, Key, Signup
-from .errors import StorageError
-from .networks.credentials import OwnHostOnly, transport_of
+from .networks.credentials import OwnHostOnly
+from .networks.http import transport_of
 from .networks.network import Network, networks_of
 from .networks.transport import Transport
 from .recording.identifying import Identifying
 from .recording.joining import LEFT_OUT, Given
 from .recording.recorder import recorder_of
 from .rules.attribution import Attribution, Reason
-from .rules.delivery import Delivery, Tracked
+from .rules.delivery import Tracked
 from .runtime import deferred
 from .runtime.supervisor import Supervisor
 from .signals import tell
 from .store.database.clock import times_of
 from .store.database.storage import Storage
+from .store.privacy.erasing import Erased
 from .store.stores import stores_of
 
 
@@ -92,7 +92,7 @@ class Services:
             static=static_path,
         )
         self.signer = self.visitors.signer
-        self.supervisor = supervisor = Supervisor(
+        self.supervisor = Supervisor(
             settings=settings,
             stores=stores,
             networks=networks,
@@ -100,18 +100,16 @@ class Services:
             times=times,
             tell=notify,
         )
-        self.drain, self.retention = supervisor.drain, supervisor.retention
         self.recorder = recorder_of(
             settings,
             stores,
             networks,
             times,
-            wake=supervisor.wake,
+            wake=self.supervisor.wake,
             tell=notify,
             session_in_use=session_in_use,
         )
-        identifying = Identifying(self.recorder, self.visitors, stores, self.clock)
-        self.identify, self.withdraw = identifying.identify, identifying.withdraw
+        self._identifying = Identifying(self.recorder.joining, self.visitors, stores, self.clock)
         #: The process in which `start_serving` was called last.
         self.serving_pid = 0
 
@@ -179,7 +177,7 @@ class Services:
         external_type: str | None = None,
         meta: Mapping[str, Any] | None = None,
         session: Given = LEFT_OUT,
-        environ: Environ | None = None,
+        environ: dict[str, Any] | None = None,
         click: Click | None = None,
     ) -> Tracked:
         """Record a sign-up; see `S2S.track_signup`. `environ` is the request's, if there is one."""
@@ -201,7 +199,7 @@ class Services:
         conversion: Conversion,
         *,
         session: Given = LEFT_OUT,
-        environ: Environ | None = None,
+        environ: dict[str, Any] | None = None,
         click: Click | None = None,
     ) -> Tracked:
         """Record a conversion now; see `S2S.track_signup`."""
@@ -211,25 +209,29 @@ class Services:
             attribution = Attribution(click, Reason.EXPLICIT)
         return self.recorder.call(conversion, attribution, session)
 
-    def credit(self, customer_key: str, click: Click) -> Delivery | None:
-        """Give a customer's unattributed sign-up a click by hand, or record it; None: it has one."""
-        reviewed = self.ledger.under_review(customer_key)
-        if reviewed:
-            now, settings = self.clock.now(), self.settings
-            if not self.ledger.credit(
-                reviewed[0], click, now, settings.give_up, dry_run=settings.dry_run
-            ):
-                return None
-            self.supervisor.wake()
-            found = self.ledger.get(reviewed[0].id)
-            return None if found is None else found[0]
-        conversion = Signup(customer_key=customer_key)
-        recorded = self.recorder.alone(conversion, Attribution(click, Reason.CREDITED))
-        if not recorded:
-            raise StorageError("The database did not take the credit", "Try it again.")
-        if recorded.click != click or recorded.reason != Reason.CREDITED.value:
-            return None
-        return recorded
+    # -- visitors -----------------------------------------------------------------------------
+
+    def identify(
+        self,
+        *,
+        email: str | None = None,
+        user_id: object = None,
+        verified: bool = False,
+        session: Given = LEFT_OUT,
+        environ: dict[str, Any] | None = None,
+    ) -> bool:
+        """Bind the visitor's click to who they say they are; see `S2S.identify`."""
+        return self._identifying.identify(
+            email=email, user_id=user_id, verified=verified, session=session, environ=environ
+        )
+
+    def withdraw(self, *, environ: dict[str, Any], session: Given = LEFT_OUT) -> Erased:
+        """Erase what is kept of this request's visitor; see `S2S.withdraw`.
+
+        Where nobody is asked for consent (`S2S_CONSENT`, `S2S_GPC`), the app ends the cookie itself
+        with the headers that `middleware.expiring` returns.
+        """
+        return self._identifying.withdraw(environ=environ, session=session)
 
     # -- for people ---------------------------------------------------------------------------
 
@@ -239,6 +241,10 @@ class Services:
         return deferred.Ledger(self.storage.engine, self.storage.tables)
 
     # -- the process --------------------------------------------------------------------------
+
+    def drain(self) -> int:
+        """Send, then verify, all that is due now, in this thread; return how many were tried."""
+        return self.supervisor.drain()
 
     def start_serving(self) -> None:
         """A process serves its first request. Never raises, never waits for a database."""

@@ -44,10 +44,10 @@ PUBLIC = {
 #: What an app's `extensions["s2s"]` has.
 OF_SERVICES = {
     *("build", "start_serving", "close", "serving_pid", "sender"),
-    *("track", "track_signup", "identify", "withdraw", "credit", "drain"),
+    *("track", "track_signup", "identify", "withdraw", "drain"),
     *("settings", "clock", "storage", "networks", "credentials", "transport"),
     *("signer", "visitors", "touches", "bindings"),
-    *("recorder", "outbox", "ledger", "retention", "supervisor"),
+    *("recorder", "outbox", "ledger", "supervisor"),
     *("audit", "blocks", "losses"),
 }
 

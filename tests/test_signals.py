@@ -14,7 +14,7 @@ from flask import Flask
 from sqlalchemy import text
 
 from flask_s2s import S2S, signals
-from flask_s2s.networks.network import Response
+from flask_s2s.networks.messages import Response
 from flask_s2s.sandbox import create_sandbox
 from flask_s2s.testing import ManualClock
 from tests.verification.site import CONFIG, KEYS, Line

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from ..click import Click
+from ..click import Click, Kept
 from ..click.formats import Clicks
-from ..click.record import Kept, RecordSigner
+from ..click.record import RecordSigner
 from ..clock import Clock
 from ..config.settings import Settings
 from ..rules.attribution import Attribution, Reason, earlier, newest_click, winner

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from ..click import Click
+from ..click import MAX_TOUCHES, Click
 from ..click.formats import ClickFormat, Clicks
-from ..click.record import MAX_TOUCHES, RecordSigner
+from ..click.record import RecordSigner
 from ..clock import Clock
 from ..config.settings import Settings
 from ..rules.attribution import Attribution, Reason, earlier, winner

@@ -14,6 +14,7 @@ from ..click import Click, valid_click_id
 from ..conversion import Signup
 from ..conversion.fields import customer_key_of
 from ..errors import InvalidConversion
+from ..operations.acts import credit_by_hand
 from ..rules.delivery import Delivery
 from ..rules.states import Status
 from ..services import Services
@@ -70,7 +71,7 @@ def credit(
     if customer is None:
         raise click.UsageError("Say whom: CUSTOMER, or --from CSV.")
     found = _click(services, customer, click_id)
-    credited = services.credit(customer, found)
+    credited = credit_by_hand(services, customer, found)
     if credited is None:
         raise click.ClickException(
             f"Customer {customer} has a delivery already: flask s2s explain {customer}"
@@ -223,7 +224,7 @@ def _credit_all(
     def steps() -> Iterator[int]:
         for line in todo:
             found = _known(services, line.click_id)
-            credited = services.credit(line.customer, found)
+            credited = credit_by_hand(services, line.customer, found)
             done["kept" if credited is None else "credited"] += 1
             if credited is not None:
                 note(services, "credit", why, [line.customer], click=line.click_id)

@@ -49,7 +49,7 @@ def prune(services: Services, days: int, dead_letters: bool, yes: bool, as_json:
     if days < window.days:
         raise click.UsageError(f"Clicks are valid for {window.days} days: keep them that long.")
     now = services.clock.now()
-    retention = services.retention(now)
+    retention = services.supervisor.retention(now)
     before = now - timedelta(days=days)
     deliveries, clicks, bindings = retention.count(before, dead_letters=dead_letters)
     what = f"{deliveries} deliveries", f"{clicks} clicks and {bindings} bindings"

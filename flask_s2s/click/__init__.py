@@ -49,6 +49,10 @@ _WORDS = frozenset(
 )
 
 
+#: How many of a visitor's earlier clicks a record keeps.
+MAX_TOUCHES = 5
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Click:
     """A network's account of one visitor, as a landing URL had it."""
@@ -125,6 +129,24 @@ def unpack_click(
         link_host=link_host,
         at=datetime.fromtimestamp(at, timezone.utc),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """The reason why a record gave no click: `bad_signature` or `expired`."""
+
+    reason: str
+    #: The click whose window has closed.
+    click: Click | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The content of a record."""
+
+    click: Click
+    #: The visitor's other clicks, newest first: their network, ID and time.
+    touches: tuple[Click, ...]
 
 
 def valid_click_id(value: str) -> bool:

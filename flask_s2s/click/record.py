@@ -13,41 +13,21 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from itsdangerous import BadData, Signer, URLSafeSerializer
 from itsdangerous.encoding import base64_encode
 
-from . import Click, unpack_click
+from . import MAX_TOUCHES, Click, Kept, Unreadable, unpack_click
 
 _VERSION = "1"
 #: A cookie of more than 4,096 bytes is dropped by browsers; this leaves room for its attributes.
 MAX_RECORD = 3500
-#: How many of a visitor's earlier clicks a record keeps.
-MAX_TOUCHES = 5
 #: How far ahead a click may be dated: a machine's clock is an hour off where its time zone is wrong,
 #: and a day where its date is.
 AHEAD = timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """The reason why a record gave no click: `bad_signature` or `expired`."""
-
-    reason: str
-    #: The click whose window has closed.
-    click: Click | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """The content of a record."""
-
-    click: Click
-    #: The visitor's other clicks, newest first: their network, ID and time.
-    touches: tuple[Click, ...]
 
 
 class RecordSigner:

@@ -9,7 +9,7 @@ from typing import Any
 from flask import Response, abort, redirect, request
 from werkzeug.wrappers import Response as BaseResponse
 
-from ..networks.network import SUCCESSES, Refused
+from ..networks.messages import SUCCESSES, Refused
 from ..operations.acts import RETRY, failed_again, meant, progress, will_happen
 from ..rules.states import ALARMING, DISCARDABLE, RETRIABLE
 from ..runtime.embedded import SILENCE

@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from ..click import Click, valid_click_id, valid_partner_key
 from ..errors import UsageError
 from ..operations import sheets
-from ..operations.acts import VERIFY
+from ..operations.acts import VERIFY, credit_by_hand
 from ..operations.fraud import AT_ONCE, collectors
 from ..operations.lanes import lanes_of
 from ..operations.period import Period
@@ -249,7 +249,7 @@ class Programme:
             click = services.touches.find(click_id) or Click(
                 click_id=click_id, at=self._frame.model.now
             )
-            if services.credit(key, click) is None:
+            if credit_by_hand(services, key, click) is None:
                 error = "This customer has a partner already."
             else:
                 self._frame.note("credit", [key], click=click_id)

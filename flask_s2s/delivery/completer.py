@@ -9,18 +9,17 @@ from datetime import datetime
 
 from sqlalchemy.exc import DataError, SQLAlchemyError
 
-from ..networks.exchange import Exchange, Exchanged
-from ..networks.network import Accepted, Duplicate, Refused, Unauthorised
+from ..networks.messages import Accepted, Duplicate, Exchanged, Refused, Unauthorised
+from ..networks.network import Network
 from ..networks.reading import Reader
 from ..rules.delivery import Delivery, Settlement, expire, settle
-from ..rules.dependencies import Stop
+from ..rules.dependencies import Later, Stop, Unsent
 from ..rules.retry import FailureRule, RetryPolicy
 from ..rules.states import Status
 from ..signals import attempt_finished, delivery_settled
 from ..store.database.clock import Times
 from ..store.outbox.lanes import PAUSED, CircuitBreakers
 from ..store.outbox.settling import Settled, Settling
-from .executor import Later, Sent, Unsent
 
 log = logging.getLogger("flask_s2s.worker")
 
@@ -56,7 +55,7 @@ class Completer:
         *,
         settling: Settling,
         breakers: CircuitBreakers,
-        exchanges: Mapping[str, Exchange],
+        networks: Mapping[str, Network],
         readers: Mapping[str, Reader],
         times: Times,
         policy: RetryPolicy,
@@ -67,7 +66,7 @@ class Completer:
         """`tell` sends a signal; `on_test` hears when something is on record as an unexpected test."""
         self._settling = settling
         self._breakers = breakers
-        self._exchanges = exchanges
+        self._networks = networks
         self._readers = readers
         self._clock, self._witness = times.clock, times.witness
         self._policy = policy
@@ -84,7 +83,7 @@ class Completer:
         """Whether something is still to be settled because somebody else held its row."""
         return bool(self._late or self._late_unsent)
 
-    def settle(self, finished: Sequence[tuple[Delivery, Sent]]) -> None:
+    def settle(self, finished: Sequence[tuple[Delivery, Exchanged | Unsendable]]) -> None:
         """Write what became of each, those that were sent in one transaction.
 
         What somebody else holds is kept, and settled by one of the next calls.
@@ -187,8 +186,8 @@ class Completer:
         final = isinstance(exchanged.outcome, Accepted | Duplicate)
         if delivery.deadline_at <= passed and not final:
             return expire(delivery)
-        exchange, verify_at = self._exchanges.get(delivery.network), None
-        traits = None if exchange is None else exchange.network.traits.get(delivery.kind)
+        network, verify_at = self._networks.get(delivery.network), None
+        traits = None if network is None else network.traits.get(delivery.kind)
         if traits is not None and traits.verified_by and delivery.network in able:
             verify_at = now + traits.absent_after
         next_ = settle(delivery, exchanged.outcome, now, self._policy, self._jitter(), verify_at)

@@ -19,15 +19,26 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
-from ..networks.exchange import Exchange, Exchanged
-from ..networks.network import Accepted, Ambiguous, NotThere, Refused, RetryLater
+from ..networks.exchange import Exchange
+from ..networks.messages import Accepted, Ambiguous, Exchanged, NotThere, Refused, RetryLater
 from ..networks.reading import GRACE, Absent, Present, Reader, Reading
 from ..rules.delivery import Delivery
-from ..rules.dependencies import PROOF, Ask, Go, Stop, Wait, decide, is_undone, never_came
+from ..rules.dependencies import (
+    PROOF,
+    Ask,
+    Go,
+    Later,
+    Stop,
+    Unsent,
+    Wait,
+    decide,
+    is_undone,
+    never_came,
+)
 from ..rules.states import Status
 from ..rules.verification import listed_between
 from ..store.database.clock import Times
@@ -53,23 +64,6 @@ _UNDONE = Accepted(detail="not there any more: an earlier attempt, without an an
 _NEVER_CAME = Refused(detail="nothing to undo: its transaction expired, and never arrived")
 #: The pause between two looks through a list that is too long for one.
 _READ_ON = timedelta(minutes=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Later:
-    """Not sent now: wait until then, without having used an attempt."""
-
-    due_at: datetime
-    detail: str
-    #: What that was decided on, as it was then.
-    parent: Delivery | None = None
-    #: How far the network's list has been read by now; None: no farther than before.
-    read_to: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Unsent:
-    """Not sent, and nothing is decided of it: it is due as before."""
 
 
 Sent = Exchanged | Later | Stop | Unsent

@@ -18,9 +18,9 @@ from datetime import datetime, timedelta
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..clock import Clock
-from ..networks.exchange import Exchanged
-from ..networks.network import Unauthorised
+from ..networks.messages import Exchanged, Unauthorised
 from ..rules.delivery import Delivery
+from ..rules.dependencies import Unsent
 from ..rules.retry import longest_pause
 from ..store.outbox.claims import Claims
 from ..store.outbox.lanes import CircuitBreakers, Closed
@@ -29,7 +29,7 @@ from ..store.restores import Memory
 from ..threads import POLL, Waker
 from ..throttle import Throttle
 from .completer import Completer
-from .executor import Executor, Senders, Sent, Unsent
+from .executor import Executor, Senders, Sent
 from .housekeeping import Housekeeping
 
 log = logging.getLogger("flask_s2s.worker")

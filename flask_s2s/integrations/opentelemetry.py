@@ -15,7 +15,7 @@ from flask import Flask
 
 from .. import signals
 from ..errors import ConfigError
-from ..networks.network import SUCCESSES
+from ..networks.messages import SUCCESSES
 from ..rules.states import Status
 from ..services import Services
 

@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from .. import signals
 from ..conversion import Action, Reversal, Signup, Transaction
 from ..errors import ConfigError, S2SError
-from ..networks.network import SUCCESSES, RetryLater
+from ..networks.messages import SUCCESSES, RetryLater
 from ..operations.lanes import queries_of
 from ..rules.states import FAILED, Status
 from ..services import Services

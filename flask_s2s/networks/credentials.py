@@ -10,16 +10,15 @@ none; and whatever a network module builds, `OwnHostOnly` looks at each request 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote, urlsplit
 
-from ..config.parsing import tokens_of
-from ..config.settings import Settings
+from ..config.parsing import is_loopback, tokens_of
 from ..errors import ConfigError
-from .http import HttpTransport
-from .network import Lane, Network, Request, Response, Secret
+from .messages import Request, Response, Secret
+from .network import Lane, Network
 from .redaction import forms_of
-from .transport import LoopbackOnly, Transport
+from .transport import Transport
 
 _LONGEST_FILE = 65536
 #: What is shorter is no credential: it may stand in any request by itself.
@@ -118,20 +117,27 @@ class OwnHostOnly:
         return self.transport.send(request, seconds=seconds)
 
 
-def transport_of(
-    settings: Settings, networks: Mapping[str, Network], given: Transport | None
-) -> OwnHostOnly:
-    """Return an app's: what it was given, or HTTP, which stays on this machine under `TESTING`."""
-    transport = given or HttpTransport(
-        connections=settings.concurrency,
-        proxy=settings.proxy,
-        ca_bundle=settings.ca_bundle,
-        trust_env=settings.trust_env,
-    )
-    if settings.testing and given is None:
-        lanes = [lane for network in networks.values() for lane in network.lanes.values()]
-        transport = LoopbackOnly(transport, lanes)
-    return OwnHostOnly(transport, Credentials(networks.values()))
+class LoopbackOnly:
+    """Any transport, but a request to another machine is refused (used under `TESTING`)."""
+
+    def __init__(self, transport: Transport, lanes: Sequence[Lane] = ()) -> None:
+        self._transport = transport
+        self._lanes = lanes
+
+    def send(self, request: Request, *, seconds: float) -> Response:
+        self.refuse_live(request.url)
+        return self._transport.send(request, seconds=seconds)
+
+    def refuse_live(self, url: str) -> None:
+        """Raise `ConfigError` unless `url` names this machine."""
+        if not is_loopback(url):
+            named = (lane.address for lane in self._lanes if url.startswith(lane.base_url))
+            raise ConfigError(
+                next(named, "The address of a network"),
+                f"is a live network ({urlsplit(url).hostname}) while TESTING is set",
+                "Point it at the sandbox, or give S2S a transport: "
+                "S2S(transport=ScriptedTransport()).",
+            )
 
 
 def origin_of(url: str) -> Origin:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -19,49 +18,14 @@ from ..click import Click
 from ..conversion import Conversion
 from ..errors import ConfigError, TransportError
 from .credentials import Credentials
-from .network import (
-    Ambiguous,
-    Network,
-    Outcome,
-    Request,
-    Response,
-    RetryLater,
-    Secret,
-    Unauthorised,
-    lane_of,
-    report_of,
-)
+from .messages import Ambiguous, Exchanged, Request, Response, RetryLater, Secret, Unauthorised
+from .network import Network, lane_of, report_of
 from .redaction import LONGEST_LINE, Redaction, of_request
 from .transport import Transport
 
 log = logging.getLogger("flask_s2s.worker")
 
 _LONGEST_TRACEBACK = 8192
-#: Statuses whose `Retry-After` is about the service, not the request.
-_BUSY = (429, 503)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exchanged:
-    """The result of one attempt: its outcome, and the facts for the attempt's row (no secret)."""
-
-    outcome: Outcome
-    http_status: int | None = None
-    answer: str | None = None
-    duration_ms: int = 0
-    #: What was sent, by field name only: a delivery's own row holds the values.
-    request: dict[str, Any] | None = None
-    #: Not sent, but found in the network's records.
-    found: bool = False
-    #: It is on record as a test that should not be one.
-    test: bool = False
-
-    @property
-    def asked_for_rest(self) -> timedelta | None:
-        """How long the network wants to be asked nothing, by anybody (429 and 503, RFC 9110)."""
-        if self.http_status in _BUSY and isinstance(self.outcome, RetryLater | Ambiguous):
-            return self.outcome.after
-        return None
 
 
 class Exchange:

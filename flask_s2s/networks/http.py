@@ -35,6 +35,7 @@ import socket
 import ssl
 import sys
 import threading
+from collections.abc import Mapping
 from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from time import monotonic
@@ -51,9 +52,12 @@ from urllib3.util.connection import allowed_gai_family
 
 from .. import threads
 from ..config.parsing import is_loopback
+from ..config.settings import Settings
 from ..errors import ConfigError, TransportError
-from .network import Request, Response
-from .transport import MAX_ANSWER
+from .credentials import Credentials, LoopbackOnly, OwnHostOnly
+from .messages import Request, Response
+from .network import Network
+from .transport import MAX_ANSWER, Transport
 
 _READ_AT_ONCE = 4096
 #: All addresses of a name together, once it is known, unless there is less left.
@@ -450,3 +454,19 @@ def way_to(url: str, *, proxy: str | None, ca_bundle: str | None, trust_env: boo
     if ca_bundle is not None:
         said.append(f"with the CAs of {ca_bundle}")
     return " ".join(said)
+
+
+def transport_of(
+    settings: Settings, networks: Mapping[str, Network], given: Transport | None
+) -> OwnHostOnly:
+    """Return an app's: what it was given, or HTTP, which stays on this machine under `TESTING`."""
+    transport = given or HttpTransport(
+        connections=settings.concurrency,
+        proxy=settings.proxy,
+        ca_bundle=settings.ca_bundle,
+        trust_env=settings.trust_env,
+    )
+    if settings.testing and given is None:
+        lanes = [lane for network in networks.values() for lane in network.lanes.values()]
+        transport = LoopbackOnly(transport, lanes)
+    return OwnHostOnly(transport, Credentials(networks.values()))

@@ -7,14 +7,10 @@ again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
-from email.utils import parsedate_to_datetime
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
-from urllib.parse import urlencode
+from datetime import timedelta
+from typing import Any, ClassVar, Literal
 
 from ..click import Click
 from ..click.formats import ClickFormat
@@ -25,150 +21,8 @@ from ..config.settings import Settings
 from ..conversion import Conversion
 from ..conversion.money import decimal_text
 from ..errors import ConfigError
-
-if TYPE_CHECKING:
-    from .reading import Readable
-
-JSON = "application/json"
-FORM = "application/x-www-form-urlencoded"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """One HTTP request. `headers` may hold a secret and is never shown; `body` is JSON or a form."""
-
-    method: str
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    body: Mapping[str, Any] | None = field(default=None, repr=False)
-    content_type: str = JSON
-
-    def __repr__(self) -> str:
-        """Without a query: some networks want their credential in it."""
-        return f"Request(method={self.method!r}, url={self.url.partition('?')[0]!r})"
-
-    @property
-    def content(self) -> bytes | None:
-        """The body's bytes, as its content type has them."""
-        if self.body is None:
-            return None
-        if self.content_type == FORM:
-            return urlencode(self.body, doseq=True).encode()
-        return json.dumps(self.body).encode()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Response:
-    """One HTTP answer; `body` is cut at what the transport reads at most. Headers are lower-case."""
-
-    status: int
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    body: bytes = field(default=b"", repr=False)
-
-    @property
-    def date(self) -> datetime | None:
-        """The time by the network's clock (`Date`); None where no readable one came."""
-        return _moment(self.headers.get("date", ""))
-
-
-@lru_cache(maxsize=8)
-def _moment(said: str) -> datetime | None:
-    """Read a date; those of one second's answers are alike."""
-    try:
-        moment = parsedate_to_datetime(said)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).astimezone(
-            timezone.utc
-        )
-    except (LookupError, TypeError, ValueError, OverflowError):
-        return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
-    """The common part of outcomes. Those that say no more share its methods: made once, not for each."""
-
-    detail: str
-
-
-class Accepted(_Told):
-    """The network took it. Not yet proof that it has it."""
-
-    __slots__ = ()
-    word: ClassVar[str] = "accepted"
-
-
-class Duplicate(_Told):
-    """The network says that it has this customer already."""
-
-    __slots__ = ()
-    word: ClassVar[str] = "duplicate"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryLater:
-    """Surely not taken. `after` is what the network asked for; `alarm` marks the unexpected."""
-
-    word: ClassVar[str] = "retry_later"
-    detail: str
-    after: timedelta | None = None
-    alarm: bool = False
-
-
-class NotThere(_Told):
-    """The network does not have the thing to undo: not yet, or not any more."""
-
-    __slots__ = ()
-    word: ClassVar[str] = "not_there"
-
-
-class Unauthorised(_Told):
-    """The credential is missing, wrong or revoked: hold everything that needs it."""
-
-    __slots__ = ()
-    word: ClassVar[str] = "unauthorised"
-
-
-class Refused(_Told):
-    """A final no, recognised as one by the network module."""
-
-    __slots__ = ()
-    word: ClassVar[str] = "refused"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ambiguous:
-    """The request may have been taken: no answer, or an answer that does not tell.
-
-    `after` is what the network asked for; `alarm` marks the unexpected.
-    """
-
-    word: ClassVar[str] = "ambiguous"
-    detail: str
-    after: timedelta | None = None
-    alarm: bool = False
-
-
-Outcome = Accepted | Duplicate | RetryLater | NotThere | Unauthorised | Refused | Ambiguous
-#: The words of the outcomes by which the network has it.
-SUCCESSES = (Accepted.word, Duplicate.word)
-
-
-#: Absence proves nothing before this long after the last possible write, unless a network's traits
-#: say otherwise (field report: indexing lag).
-GRACE = timedelta(minutes=15)
-
-
-@dataclass(frozen=True, slots=True)
-class Secret:
-    """A credential on its way into a request. As text it is not shown: only `value` has it.
-
-    So a log or a report of an error that lists the variables of each frame has none.
-    """
-
-    value: str
-
-    def __repr__(self) -> str:
-        return "Secret(...)"
+from .messages import Outcome, Request, Response, Secret
+from .reading import GRACE, Readable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from time import monotonic
 from ..conversion import Conversion
 from ..errors import S2SError
 from .credentials import Credentials
-from .network import Request, Response, Secret
+from .messages import Request, Response, Secret
 from .reading import Absent, Listed, More, Page, Readable, Reading, Record, Unknown
 from .transport import MAX_ANSWER, Transport
 

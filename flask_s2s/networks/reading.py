@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from ..conversion import Conversion
-from .network import GRACE as GRACE
-from .network import Request, Response, Secret
+from .messages import Request, Response, Secret
+
+#: Absence proves nothing before this long after the last possible write, unless a network's traits
+#: say otherwise (field report: indexing lag).
+GRACE = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .network import Accepted, Ambiguous, Outcome, Response
+from .messages import Accepted, Ambiguous, Outcome, Response
 
 #: Flags: what is not true under such a name is a no.
 _FLAGS = frozenset(

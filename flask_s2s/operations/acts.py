@@ -1,11 +1,15 @@
-"""Progress of an act on many deliveries: how they stand now."""
+"""Acts of people: a credit by hand, and how the deliveries of an act on many stand now."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..click import Click
+from ..conversion import Signup
+from ..errors import StorageError
 from ..networks.network import lane_of
+from ..rules.attribution import Attribution, Reason
 from ..rules.delivery import Delivery
 from ..rules.states import ALARMING, OPEN, Status
 from ..services import Services
@@ -69,6 +73,25 @@ def will_happen(services: Services, counted: Mapping[tuple[str, str, str], int])
         if closed.lane in lanes:
             told.append(f"{closed.lane} is closed ({closed.reason}): those wait until it opens.")
     return told
+
+
+def credit_by_hand(services: Services, customer_key: str, click: Click) -> Delivery | None:
+    """Give a customer's unattributed sign-up a click by hand, or record it; None: it has one."""
+    ledger, settings = services.ledger, services.settings
+    if reviewed := ledger.under_review(customer_key):
+        now = services.clock.now()
+        if not ledger.credit(reviewed[0], click, now, settings.give_up, dry_run=settings.dry_run):
+            return None
+        services.supervisor.wake()
+        found = ledger.get(reviewed[0].id)
+        return None if found is None else found[0]
+    signup = Signup(customer_key=customer_key)
+    recorded = services.recorder.alone(signup, Attribution(click, Reason.CREDITED))
+    if not recorded:
+        raise StorageError("The database did not take the credit", "Try it again.")
+    if recorded.click != click or recorded.reason != Reason.CREDITED.value:
+        return None
+    return recorded
 
 
 def progress(services: Services, entry: Entry) -> Progress:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from ..config.parsing import is_loopback
-from ..networks.network import SUCCESSES, NotThere, Refused
+from ..networks.messages import SUCCESSES, NotThere, Refused
 from ..services import Services
 from ..store.attempts import Attempts, LaneCount
 from ..store.dialects.limits import within

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..networks.network import Secret, report_of
+from ..networks.messages import Secret
+from ..networks.network import report_of
 from ..rules.delivery import Delivery
 from ..services import Services
 

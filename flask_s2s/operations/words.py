@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from ..conversion import Reversal, Signup, Transaction
-from ..networks.network import (
+from ..networks.messages import (
     Accepted,
     Ambiguous,
     Duplicate,

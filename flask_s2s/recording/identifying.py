@@ -16,8 +16,7 @@ from ..rules.identity import identities
 from ..store.background import Write
 from ..store.privacy.erasing import Erased
 from ..store.stores import Stores
-from .joining import LEFT_OUT, Apart, Given
-from .recorder import Recorder
+from .joining import LEFT_OUT, Apart, Given, Joining
 from .session import after, once_committed, unwrap
 
 log = logging.getLogger("flask_s2s")
@@ -26,10 +25,8 @@ log = logging.getLogger("flask_s2s")
 class Identifying:
     """Binds and forgets one app's visitors."""
 
-    def __init__(
-        self, recorder: Recorder, visitors: Visitors, stores: Stores, clock: Clock
-    ) -> None:
-        self._recorder = recorder
+    def __init__(self, joining: Joining, visitors: Visitors, stores: Stores, clock: Clock) -> None:
+        self._joining = joining
         self._visitors = visitors
         self._stores = stores
         self._clock = clock
@@ -44,7 +41,7 @@ class Identifying:
         environ: dict[str, Any] | None = None,
     ) -> bool:
         """Bind the visitor's click to who they say they are; see `S2S.identify`."""
-        joined = self._recorder.joined(session)
+        joined = self._joining.joined(session)
         found = self._visitors.attribution_of(environ)
         who = identities(email, user_id)
         if found.click is None or not who:
@@ -62,23 +59,19 @@ class Identifying:
             bound = background.patiently(writing, ready=ready, late=_tell_late)
             return bound is True
 
-        place = self._recorder.joining.find(join=False)
+        place = self._joining.find(join=False)
         if isinstance(place, Apart):
             return bind()
         after(place.session, bind)
         return True
 
     def withdraw(self, *, environ: dict[str, Any], session: Given = LEFT_OUT) -> Erased:
-        """Erase what is kept of this request's visitor; see `S2S.withdraw`.
-
-        Where nobody is asked for consent (`S2S_CONSENT`, `S2S_GPC`), the app ends the cookie itself
-        with the headers that `middleware.expiring` returns.
-        """
+        """Erase what is kept of this request's visitor; see `S2S.withdraw`."""
         evidence, withdrawals = self._visitors.evidence, self._stores.withdrawals
         clicks = evidence.clicks(environ)
-        if session is LEFT_OUT and not isinstance(place := self._recorder.joining.find(), Apart):
+        if session is LEFT_OUT and not isinstance(place := self._joining.find(), Apart):
             session = place.session
-        joined = self._recorder.joined(session)
+        joined = self._joining.joined(session)
         erased = withdrawals.now(clicks, joined)
         if joined is not None:
             once_committed(unwrap(session), lambda: withdrawals.again(clicks))

@@ -26,7 +26,7 @@ from sqlalchemy.pool import QueuePool
 from ..errors import ConfigError, UsageError
 from ..store.database.storage import Storage
 from ..store.dialects.servers import commits_each_statement, has_begun_writing
-from .session import has_writes, holders, holds_ours, may_hold_locks, unwrap, watch
+from .session import has_writes, holders, holds_ours, may_hold_locks, note, unwrap, watch
 
 log = logging.getLogger("flask_s2s.conversion")
 
@@ -88,6 +88,15 @@ class Joining:
         plain = unwrap(given)
         self._bind(plain)
         return plain
+
+    def joined(self, given: Given) -> Connection | None:
+        """Return the connection of a session that was passed, to write on; None: none was."""
+        if given is None or given is LEFT_OUT:
+            return None
+        plain = self.joinable(given)
+        if isinstance(plain, Session):
+            note(plain)
+        return self.connection(plain)
 
     def connection(self, session: Session | Connection) -> Connection:
         """Return the connection on which our tables are. Raises as `joinable` does."""

@@ -285,15 +285,6 @@ class Recorder:
             log.exception("s2s.conversion.failed", extra={"action": "conversion.failed"})
         return None
 
-    def joined(self, session: Any) -> Connection | None:
-        """Return the connection of a session that was passed, to write on; None: none was."""
-        if session is None or session is LEFT_OUT:
-            return None
-        joined = self.joining.joinable(session)
-        if isinstance(joined, Session):
-            note(joined)
-        return self.joining.connection(joined)
-
     def invalid_call(self, error: UsageError, attribution: Attribution, session: Any) -> Tracked:
         """A call with an unacceptable field: a row where it may be one, else raised."""
         if not isinstance(error, InvalidConversion):

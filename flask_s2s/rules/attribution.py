@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
-from ..click import Click
-from ..click.record import MAX_TOUCHES, Kept, Unreadable
+from ..click import MAX_TOUCHES, Click, Kept, Unreadable
 
 
 class Reason(str, Enum):

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias, final
 
 from ..click import Click
 from ..conversion import Conversion
-from ..networks.network import (
+from ..networks.messages import (
     Accepted,
     Ambiguous,
     Duplicate,

@@ -56,6 +56,24 @@ class Ask:
 
 Decision = Go | Wait | Stop | Ask
 
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Not sent now: wait until then, without having used an attempt."""
+
+    due_at: datetime
+    detail: str
+    #: What that was decided on, as it was then.
+    parent: Delivery | None = None
+    #: How far the network's list has been read by now; None: no farther than before.
+    read_to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """Not sent, and nothing is decided of it: it is due as before."""
+
+
 #: How long before its deadline a dependent waits for no proof any more.
 _LAST_CALL = timedelta(days=1)
 #: How long what waits for a customer's record waits while the network does not tell.

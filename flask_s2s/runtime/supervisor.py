@@ -18,11 +18,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from .. import threads
 from ..config.settings import Settings
 from ..errors import S2SError
-from ..networks.credentials import OwnHostOnly
+from ..networks.credentials import LoopbackOnly, OwnHostOnly
 from ..networks.exchange import Exchange
 from ..networks.network import Network, Traits, read_back_kinds, verifies
 from ..networks.reading import NoReader, Reader
-from ..networks.transport import Heard, LoopbackOnly
+from ..networks.transport import Heard
 from ..rules.delivery import Delivery
 from ..rules.retry import RetryPolicy, longest_pause
 from ..store.database.clock import CommonTime, Times
@@ -210,7 +210,7 @@ class Supervisor:
             completer=deferred.Completer(
                 settling=self.settling,
                 breakers=breakers,
-                exchanges=self.exchanges,
+                networks=self._networks,
                 readers=readers,
                 times=self._times,
                 policy=RetryPolicy(),

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import BigInteger, Connection, Engine, case, func, select, type_coerce
 
-from ..networks.network import SUCCESSES, RetryLater
+from ..networks.messages import SUCCESSES, RetryLater
 from .schema import EPOCH, Tables
 
 _MINUTE = 60_000_000

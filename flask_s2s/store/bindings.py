@@ -36,8 +36,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..click import Click, dump_click, load_click, within
-from ..click.record import MAX_TOUCHES
+from ..click import MAX_TOUCHES, Click, dump_click, load_click, within
 from ..config.settings import Settings
 from ..errors import StorageError
 from ..rules.attribution import UNPROVED, Attribution, Reason

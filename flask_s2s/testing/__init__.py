@@ -18,7 +18,7 @@ from collections import deque
 from datetime import datetime, timedelta, timezone
 
 from ..errors import TransportError
-from ..networks.network import Request, Response
+from ..networks.messages import Request, Response
 from .contract import NetworkContract as NetworkContract
 
 _START = datetime(2026, 1, 1, tzinfo=timezone.utc)

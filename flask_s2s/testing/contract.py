@@ -23,20 +23,17 @@ from ..click.formats import Clicks
 from ..config.settings import Settings
 from ..conversion import Action, Conversion, Reversal, Signup, Transaction
 from ..networks.credentials import Credentials, OwnHostOnly
-from ..networks.network import (
+from ..networks.messages import (
     Accepted,
     Ambiguous,
     Duplicate,
-    Network,
-    Report,
     Request,
     Response,
     RetryLater,
     Secret,
     Unauthorised,
-    by_name,
-    report_of,
 )
+from ..networks.network import Network, Report, by_name, report_of
 from ..networks.reading import Absent, Page, Present, Readable, Unknown
 
 _NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)

@@ -264,6 +264,6 @@ def test_a_binding_that_is_renewed_while_old_ones_are_deleted_stays(
             bind(site, "click1", person)
 
     event.listen(site.services.storage.engine(), "before_cursor_execute", renew)
-    site.services.retention(site.clock.now()).sweep()
+    site.services.supervisor.retention(site.clock.now()).sweep()
     assert renewed, "something was to be deleted"
     assert len(site.rows("binding")) == 1

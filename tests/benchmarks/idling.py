@@ -108,7 +108,7 @@ def _pruning_and_looking() -> list[Figure]:
 def _batches(site: Services) -> list[float]:
     """Prune everything; return the seconds of each batch."""
     now = site.clock.now() + timedelta(days=401)
-    pruning = site.retention(now)
+    pruning = site.supervisor.retention(now)
     found, began = [], perf_counter()
     for _ in pruning.prune(now - timedelta(days=400)):
         found.append(perf_counter() - began)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from flask_s2s.networks.http import HttpTransport
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
 from flask_s2s.rules.delivery import Delivery
 
 #: A delivery's way, and a visitor's.

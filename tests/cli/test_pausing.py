@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flask_s2s import Services, Settings
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
 from flask_s2s.testing import accepted, answered
 from tests.cli.conftest import Site
 

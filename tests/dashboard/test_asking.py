@@ -13,7 +13,7 @@ from itsdangerous import URLSafeTimedSerializer
 
 from flask_s2s import Click, Status
 from flask_s2s.cli import s2s
-from flask_s2s.networks.network import Response
+from flask_s2s.networks.messages import Response
 from flask_s2s.rules.attribution import Reason
 from tests.cli.runner import cli_runner
 from tests.dashboard.programme import Programme, token_in, words_of

@@ -10,7 +10,7 @@ from pathlib import Path
 from flask_s2s import Click
 from flask_s2s.cli import s2s
 from flask_s2s.conversion import Signup
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
 from flask_s2s.rules.attribution import Attribution, Reason
 from flask_s2s.rules.identity import identities
 from flask_s2s.testing import answered

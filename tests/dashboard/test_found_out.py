@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from flask_s2s.cli import s2s
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
 from flask_s2s.rules.attribution import Reason
 from flask_s2s.testing import answered
 from tests.cli.runner import cli_runner

@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from flask_s2s.cli import s2s
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
 from flask_s2s.rules.attribution import Reason
 from flask_s2s.store.audit import Entry
 from flask_s2s.testing import answered

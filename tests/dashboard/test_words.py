@@ -14,7 +14,7 @@ from sqlalchemy import update
 
 from flask_s2s.cli import s2s
 from flask_s2s.dashboard import formats
-from flask_s2s.networks.network import Outcome, Request, Response
+from flask_s2s.networks.messages import Outcome, Request, Response
 from flask_s2s.operations.causes import Why, said, why
 from flask_s2s.operations.words import OUTCOME_WORDS
 from flask_s2s.rules.attribution import Reason

@@ -6,8 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from flask_s2s import Click, Delivery, Services, Signup, Status
-from flask_s2s.networks.exchange import Exchanged
-from flask_s2s.networks.network import Accepted
+from flask_s2s.networks.messages import Accepted, Exchanged
 from flask_s2s.recording.draft import Drafts
 from flask_s2s.rules.attribution import Attribution, Reason
 from flask_s2s.rules.delivery import Settlement

@@ -9,7 +9,7 @@ from threading import Event, Thread
 import pytest
 
 from flask_s2s.delivery.executor import Senders
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
 from flask_s2s.testing import ScriptedTransport, answered
 from flask_s2s.threads import Waker
 from tests.delivery.conftest import Opening

@@ -10,7 +10,7 @@ import pytest
 
 from flask_s2s import Status
 from flask_s2s.errors import TransportError
-from flask_s2s.networks.network import Response
+from flask_s2s.networks.messages import Response
 from flask_s2s.store.outbox.ledger import Wanted
 from flask_s2s.testing import accepted, answered, no_answer, not_connected
 from tests.delivery.shop import Shop

@@ -19,7 +19,7 @@ from sqlalchemy import Engine, create_engine, event, insert, update
 from sqlalchemy.exc import OperationalError
 
 from flask_s2s import Click, Services, Settings, Status
-from flask_s2s.networks.network import Response
+from flask_s2s.networks.messages import Response
 from flask_s2s.store.database.clock import DatabaseClock, Witness
 from flask_s2s.store.schema import EPOCH
 from flask_s2s.testing import ManualClock, ScriptedTransport, answered

@@ -11,7 +11,7 @@ import pytest
 
 from flask_s2s import Status
 from flask_s2s.conversion import Action
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
 from flask_s2s.testing import accepted, answered
 from tests.delivery.shop import Shop
 

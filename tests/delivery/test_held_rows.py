@@ -15,7 +15,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
 from flask_s2s import Action, Click, Status
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
 from flask_s2s.rules.delivery import Settlement
 from flask_s2s.store.outbox.ledger import Wanted
 from flask_s2s.testing import ScriptedTransport, answered

@@ -9,8 +9,7 @@ from datetime import timedelta
 from threading import Barrier
 
 from flask_s2s import Delivery, Services, Status
-from flask_s2s.networks.exchange import Exchanged
-from flask_s2s.networks.network import Ambiguous, Request, Response
+from flask_s2s.networks.messages import Ambiguous, Exchanged, Request, Response
 from flask_s2s.rules.delivery import Settlement
 from flask_s2s.store.outbox.rows import new_token
 from flask_s2s.testing import ScriptedTransport

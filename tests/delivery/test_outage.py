@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flask_s2s.errors import TransportError
-from flask_s2s.networks.network import Response
+from flask_s2s.networks.messages import Response
 from flask_s2s.testing import accepted, answered
 from tests.delivery.shop import Shop
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from flask_s2s import Status
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
 from flask_s2s.store.schema import EPOCH
 from flask_s2s.testing import ScriptedTransport, accepted, answered
 from flask_s2s.threads import Waker

@@ -9,7 +9,7 @@ from statistics import median
 import pytest
 
 from flask_s2s import Delivery
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
 from flask_s2s.rules.retry import LATELY, TOO_MANY, FailureRule
 from flask_s2s.testing import answered
 from tests.verification.site import Site

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
 from flask_s2s.testing import accepted
 from tests.delivery.shop import Shop
 from tests.delivery.test_pace import Patient

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from flask_s2s import Click, Delivery, Signup, Status
-from flask_s2s.networks.network import (
+from flask_s2s.networks.messages import (
     Accepted,
     Ambiguous,
     Duplicate,

@@ -11,7 +11,7 @@ from sqlalchemy import event, text, update
 from sqlalchemy.exc import OperationalError
 
 from flask_s2s import Status
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
 from flask_s2s.signals import delivery_settled
 from flask_s2s.testing import ScriptedTransport
 from flask_s2s.threads import Waker

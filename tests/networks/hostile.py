@@ -15,8 +15,8 @@ from typing import Any
 
 from flask_s2s import Action, Click, Reversal, Settings, Signup, Transaction
 from flask_s2s.networks.credentials import Credentials
-from flask_s2s.networks.exchange import Exchange, Exchanged
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.exchange import Exchange
+from flask_s2s.networks.messages import Exchanged, Request, Response
 from flask_s2s.networks.partnerstack.conversions import API, PartnerStack
 from flask_s2s.networks.partnerstack.records import Records
 from flask_s2s.networks.readback import ReadBack

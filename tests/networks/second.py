@@ -14,22 +14,19 @@ from flask_s2s.click.formats import Parameters
 from flask_s2s.config.parsing import refuse_open, secret_text, url
 from flask_s2s.config.setting import Setting
 from flask_s2s.conversion import Conversion, Signup, Transaction
-from flask_s2s.networks.network import (
+from flask_s2s.networks.messages import (
     FORM,
     Accepted,
     Ambiguous,
-    Lane,
-    Network,
     Outcome,
     Refused,
-    Report,
     Request,
     Response,
     RetryLater,
     Secret,
-    Traits,
     Unauthorised,
 )
+from flask_s2s.networks.network import Lane, Network, Report, Traits
 from flask_s2s.networks.reading import Absent, Listed, More, Page, Present, Reading, Unknown
 
 POSTBACK, REPORTS = "second/postback", "second/reports"

@@ -10,17 +10,8 @@ import pytest
 
 from flask_s2s.conversion import Signup
 from flask_s2s.errors import ConfigError
-from flask_s2s.networks.network import (
-    Accepted,
-    Network,
-    Outcome,
-    Refused,
-    Report,
-    Request,
-    Response,
-    Secret,
-    Traits,
-)
+from flask_s2s.networks.messages import Accepted, Outcome, Refused, Request, Response, Secret
+from flask_s2s.networks.network import Network, Report, Traits
 from flask_s2s.networks.partnerstack import NETWORK
 from flask_s2s.networks.reading import Absent, Present, Reading
 from flask_s2s.testing import NetworkContract, accepted, answered

@@ -13,7 +13,8 @@ import pytest
 from flask_s2s import Click, Services, Settings, Signup
 from flask_s2s.errors import ConfigError
 from flask_s2s.networks.credentials import Credentials, OwnHostOnly
-from flask_s2s.networks.network import Request, Secret, report_of
+from flask_s2s.networks.messages import Request, Secret
+from flask_s2s.networks.network import report_of
 from flask_s2s.networks.partnerstack.conversions import API, TRACKING, PartnerStack
 from flask_s2s.testing import ManualClock, ScriptedTransport
 from tests.networks.second import Second

@@ -12,7 +12,7 @@ from flask_s2s import S2S, Settings
 from flask_s2s.cli import s2s as commands
 from flask_s2s.errors import ConfigError, TransportError
 from flask_s2s.networks.http import HttpTransport
-from flask_s2s.networks.network import Request
+from flask_s2s.networks.messages import Request
 from tests.networks import ways
 
 REQUEST = Request(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from flask_s2s.networks.network import Accepted, Ambiguous, Response, RetryLater
+from flask_s2s.networks.messages import Accepted, Ambiguous, Response, RetryLater
 from flask_s2s.networks.partnerstack.conversions import retry_after
 from flask_s2s.networks.partnerstack.records import read_records
 from flask_s2s.networks.success import read_success

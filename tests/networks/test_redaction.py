@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from flask_s2s import Click, Settings, Signup, Transaction
 from flask_s2s.networks.credentials import Credentials
 from flask_s2s.networks.exchange import Exchange
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
 from flask_s2s.networks.partnerstack.conversions import PartnerStack
 from flask_s2s.networks.redaction import MARK, Redaction, of_request
 from flask_s2s.testing import ManualClock, answered

@@ -14,7 +14,7 @@ from flask import Flask
 from flask_s2s import S2S, Click, Services, Settings
 from flask_s2s.cli import s2s as commands
 from flask_s2s.errors import ConfigError
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
 from flask_s2s.testing import ManualClock, ScriptedTransport
 
 KEY = {"SECRET_KEY": "a-key-for-tests-only-0123456789", "S2S_TOKEN": "tok-of-the-tests"}

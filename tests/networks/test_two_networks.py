@@ -16,7 +16,7 @@ from werkzeug.wrappers import Response as Page
 from flask_s2s import S2S, Services, Settings
 from flask_s2s.click.formats import Clicks
 from flask_s2s.errors import ConfigError
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
 from flask_s2s.networks.partnerstack import NETWORK
 from flask_s2s.testing import ManualClock, answered
 from tests.networks.second import Second

@@ -20,7 +20,7 @@ from sqlalchemy import select
 from flask_s2s import S2S, Click
 from flask_s2s.cli import s2s as commands
 from flask_s2s.errors import StorageError
-from flask_s2s.networks.network import Response
+from flask_s2s.networks.messages import Response
 from flask_s2s.sandbox import create_sandbox
 from flask_s2s.testing import ManualClock, answered
 from tests.carrying.site import Browser

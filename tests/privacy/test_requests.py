@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from flask_s2s import Services
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
 from flask_s2s.testing import ScriptedTransport, answered
 from tests.privacy.sites import EMAIL, Shop, customer, handed_over
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from flask_s2s import Services
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
 from flask_s2s.testing import ScriptedTransport, accepted, answered
 from tests.privacy.sites import EMAIL, LANDING, Shop, cookies_of, customer, deny, handed_over
 

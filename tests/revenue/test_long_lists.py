@@ -11,7 +11,7 @@ import pytest
 from flask_s2s import Delivery, Status
 from flask_s2s.conversion import Action, Conversion, Transaction
 from flask_s2s.errors import TransportError
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
 from flask_s2s.sandbox.doors.network import EXTENSION, Network
 from flask_s2s.testing import answered
 from tests.verification.site import Site

@@ -8,7 +8,8 @@ import pytest
 
 from flask_s2s import Status
 from flask_s2s.conversion import Action, Reversal, Transaction
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
+from flask_s2s.operations.acts import credit_by_hand
 from flask_s2s.store.outbox.ledger import Wanted
 from flask_s2s.testing import answered
 from tests.verification.conftest import Opening
@@ -110,7 +111,7 @@ def test_a_customer_credited_later_brings_all_of_it_back(any_site: Site, days: i
     any_site.services.drain()
     any_site.clock.advance(days=days)
     click = any_site.click()
-    assert any_site.services.credit("42", click) is not None
+    assert credit_by_hand(any_site.services, "42", click) is not None
     any_site.services.drain()
     any_site.after(minutes=15)
     assert {any_site.status(one) for one in (payment, refund)} == {Status.DELIVERED}

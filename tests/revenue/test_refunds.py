@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from flask_s2s import Delivery, Status
 from flask_s2s.conversion import Conversion, Reversal, Transaction
 from flask_s2s.errors import TransportError
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
 from flask_s2s.store.outbox.ledger import Wanted
 from flask_s2s.testing import answered
 from tests.revenue.customer import PAYMENT, REVERSAL, alarms, with_customer
@@ -275,7 +275,7 @@ def empty_all(site: Site) -> None:
     """Let all that is settled grow old, and empty it."""
     site.after(days=100)
     services, now = site.services, site.clock.now()
-    list(services.retention(now).prune(now - timedelta(days=90)))
+    list(services.supervisor.retention(now).prune(now - timedelta(days=90)))
 
 
 def test_a_part_that_was_emptied_is_told(customer: Site, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from flask_s2s import Delivery, Status
 from flask_s2s.conversion import Action, Reversal, Transaction
+from flask_s2s.operations.acts import credit_by_hand
 from flask_s2s.store.outbox.ledger import Wanted
 from flask_s2s.store.privacy.personal import PersonalRecords
 from tests.revenue.test_ordering import known_before
@@ -121,7 +122,7 @@ def test_a_payment_of_nobody_says_so_until_the_customer_is_credited(any_site: Si
     assert (payment.status, payment.reason) == (Status.UNATTRIBUTED, "parent")
 
     click = replace(site.click(), partner_key="ada", sub_ids=("nov",))
-    assert site.services.credit("42", click) is not None
+    assert credit_by_hand(site.services, "42", click) is not None
     payment = settled(site)["transaction in_01"]
     assert (payment.status, payment.reason) == (Status.CONFIRMED, "by_customer")
     assert (payment.partner_key, payment.sub_id) == ("ada", "nov")

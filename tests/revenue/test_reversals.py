@@ -6,7 +6,7 @@ import pytest
 
 from flask_s2s import Delivery, Status
 from flask_s2s.errors import TransportError
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
 from flask_s2s.testing import answered
 from tests.revenue.customer import PAYMENT, REVERSAL, alarms, strike
 from tests.verification.site import Site

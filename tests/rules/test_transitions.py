@@ -11,7 +11,8 @@ from sqlalchemy import text
 
 from flask_s2s import Click, Delivery, InvalidConversion, Signup, Status, Transaction
 from flask_s2s.conversion import Conversion
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
+from flask_s2s.operations.acts import credit_by_hand
 from flask_s2s.recording.draft import Drafts
 from flask_s2s.rules.attribution import Attribution, Reason
 from flask_s2s.rules.delivery import Settlement, expire
@@ -266,7 +267,7 @@ SCENES: dict[str, tuple[list[Step], str]] = {
     "a customer is credited by hand, with what they paid": (
         [
             *(Walk.sign_up_without_a_click, Walk.pay, drain()),
-            lambda walk: walk.services.credit("42", walk.click),
+            lambda walk: credit_by_hand(walk.services, "42", walk.click),
             drain(),
         ],
         "pending > sending, sending > unattributed, unattributed > pending, "

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from flask_s2s.errors import TransportError
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
 from tests.simulation.world import SECOND, World
 
 #: How much later than written a record becomes readable, at most, in seconds.

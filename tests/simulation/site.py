@@ -142,7 +142,7 @@ class WorkerProcess:
         completer = Completer(
             settling=settling,
             breakers=breakers,
-            exchanges={NETWORK.name: exchange},
+            networks={NETWORK.name: NETWORK},
             readers=readers,
             times=times,
             policy=RetryPolicy(),

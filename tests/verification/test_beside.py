@@ -12,7 +12,7 @@ from pathlib import Path
 from flask_s2s import Status
 from flask_s2s.conversion import Action
 from flask_s2s.errors import TransportError
-from flask_s2s.networks.network import Request
+from flask_s2s.networks.messages import Request
 from flask_s2s.threads import Waker
 from tests.verification.site import Site
 from tests.waiting import PATIENCE, wait_until

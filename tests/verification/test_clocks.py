@@ -11,7 +11,7 @@ from sqlalchemy import update
 from flask_s2s import Click, Delivery, Services, Settings, Status
 from flask_s2s.conversion import Action, Transaction
 from flask_s2s.errors import TransportError
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
 from flask_s2s.testing import ManualClock, ScriptedTransport, not_connected
 from tests.delivery.test_clocks import set_server
 from tests.verification.conftest import Opening

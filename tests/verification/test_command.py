@@ -11,7 +11,7 @@ from flask import Flask
 
 from flask_s2s import S2S, Click, Delivery, Status, Transaction
 from flask_s2s.cli import s2s as command
-from flask_s2s.networks.network import Response
+from flask_s2s.networks.messages import Response
 from tests.verification.conftest import Opening
 from tests.verification.site import KEYS, Site
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, event
 
 from flask_s2s import Delivery, Services, Status
 from flask_s2s.conversion import Action
+from flask_s2s.operations.acts import credit_by_hand
 from flask_s2s.rules.delivery import Settlement
 from flask_s2s.rules.verification import Confirmed
 from flask_s2s.testing import ManualClock
@@ -61,7 +62,7 @@ def test_a_sign_up_that_is_credited_in_that_moment_does_not_cost_its_child(any_s
     action = activate(any_site)
 
     def credit() -> None:
-        assert any_site.services.credit("42", any_site.click()) is not None
+        assert credit_by_hand(any_site.services, "42", any_site.click()) is not None
         any_site.services.drain()
         assert any_site.status(signup) is Status.DELIVERED
 

@@ -10,7 +10,7 @@ import pytest
 
 from flask_s2s import Delivery, Status
 from flask_s2s.conversion import Action, Conversion, Reversal, Transaction
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
 from flask_s2s.store.outbox.ledger import Wanted
 from flask_s2s.testing import answered
 from tests.verification.site import Site

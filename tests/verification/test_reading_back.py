@@ -19,7 +19,7 @@ from flask_s2s.conversion import Action, Conversion, Reversal, Transaction
 from flask_s2s.errors import TransportError
 from flask_s2s.networks.credentials import Credentials
 from flask_s2s.networks.http import HttpTransport
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
 from flask_s2s.networks.partnerstack.conversions import API, PartnerStack
 from flask_s2s.networks.partnerstack.records import Records, read_customer, read_records
 from flask_s2s.networks.readback import MOST_PAGES, ReadBack

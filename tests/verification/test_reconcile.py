@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from flask_s2s import Action, Reversal, Services, Status, Transaction
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
 from flask_s2s.operations.reconcile import Comparison, Side, reconcile
 from flask_s2s.sandbox.books.partners import PARTNERS
 from tests.verification.site import KEYS, Site

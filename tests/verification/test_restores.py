@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from flask_s2s import Delivery, Services, Status
 from flask_s2s.conversion import Action, Transaction
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
 from tests.verification.site import Site
 from tests.verification.test_command import run
 from tests.verification.test_payments import with_customer

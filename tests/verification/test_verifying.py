@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from flask_s2s import Services, Status
-from flask_s2s.networks.network import Request, Response
+from flask_s2s.networks.messages import Request, Response
 from flask_s2s.rules.verification import Confirmed, Missing, SendAgain
 from flask_s2s.signals import delivery_settled
 from flask_s2s.store.outbox.verification_queue import VerificationQueue

@@ -30,22 +30,19 @@ from ...config.parsing import SANDBOX_TOKEN, refuse_open, secret_text, text, tok
 from ...config.setting import Setting
 from ...conversion import Action, Conversion, Reversal, Signup, Transaction
 from ...errors import ConfigError
-from ..network import (
+from ..messages import (
     Ambiguous,
     Duplicate,
-    Lane,
-    Network,
     NotThere,
     Outcome,
     Refused,
-    Report,
     Request,
     Response,
     RetryLater,
     Secret,
-    Traits,
     Unauthorised,
 )
+from ..network import Lane, Network, Report, Traits
 from ..reading import Readable
 from ..success import read_success
 from .clicks import NAME, PartnerStackClicks

@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from ...conversion import Action, Conversion, Signup, Transaction
-from ..network import Request, Response, Secret
+from ..messages import Request, Response, Secret
 from ..reading import Absent, Listed, More, Page, Present, Reading, Record, Unknown
 from .conversions import PartnerStack, is_not_found, object_of
 

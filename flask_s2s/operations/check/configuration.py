@@ -8,7 +8,8 @@ from typing import Any
 from ...capture.cookie import registrable_domain
 from ...config.parsing import RANDOM_KEY, SANDBOX_TOKEN, SHORTEST_KEY, is_loopback
 from ...errors import ConfigError
-from ...networks.network import Lane, Secret
+from ...networks.messages import Secret
+from ...networks.network import Lane
 from ...services import Services
 from .findings import Finding
 

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 from ...config.parsing import is_loopback
 from ...errors import S2SError, TransportError
 from ...networks.http import way_to
-from ...networks.network import Lane, Request
+from ...networks.messages import Request
+from ...networks.network import Lane
 from ...services import Services
 from .findings import Finding
 

@@ -42,7 +42,7 @@ from sqlalchemy import (
 )
 
 from ...conversion import Reversal
-from ...networks.exchange import Exchanged
+from ...networks.messages import Exchanged
 from ...rules.attribution import Reason
 from ...rules.delivery import Delivery, Settlement, told
 from ...rules.states import Status
