@@ -104,19 +104,19 @@ FAILURES: dict[str, list[Protection]] = {
     ],
     "money that came back is kept from the partner, or a webhook that comes twice pays what was paid back": [
         Protection(
-            where="standing",
+            where="_standing",
             code="undone is not None and (at is None or",
             without="undone is not None and (False and",
             test="revenue/test_coming_back.py::test_it_is_reported_again_once[sqlite-undone by then]",
         ),
         Protection(
-            where="standing",
+            where="_standing",
             code="(at is None or at > undone)",
             without="True",
             test="revenue/test_coming_back.py::test_a_report_of_before_it_was_undone_is_a_repeat[sqlite]",
         ),
         Protection(
-            where="standing",
+            where="_standing",
             code="at >= back if back else at > (undone_at(key) or 0)",
             without="True",
             test="revenue/test_coming_back.py"
