@@ -83,7 +83,7 @@ class Exchange:
             _tell_broken(conversion, redacted)
             detail = f"no request could be made of it ({type(error).__name__})"
             return Exchanged(outcome=RetryLater(detail=detail, alarm=True))
-        shown, started = _shown(request, redacted), self._monotonic()
+        started = self._monotonic()
         response: Response | None = None
         try:
             response = self._transport.send(request, seconds=seconds)
@@ -98,12 +98,13 @@ class Exchange:
             what = "sending" if response is None else "reading the answer"
             detail = f"taken or not: {type(error).__name__} while {what}"
             outcome = Ambiguous(detail=detail, alarm=True)
+        duration_ms = int((self._monotonic() - started) * 1000)
         return Exchanged(
             outcome=replace(outcome, detail=redacted.line(outcome.detail)),
             http_status=None if response is None else response.status,
             answer=None if response is None else redacted.answer(response.body),
-            request=shown,
-            duration_ms=int((self._monotonic() - started) * 1000),
+            request=_shown(request, redacted),
+            duration_ms=duration_ms,
         )
 
 

@@ -101,10 +101,10 @@ class Memory:
 
     def forgot(self, now: datetime) -> bool:
         """Say, once, whether the database has lost what it had."""
-        if self._lent():
-            return False
         rested = self._looked is not None and abs(now - self._looked) < _EVERY
         if rested and not self._doubtful:
+            return False
+        if self._lent():
             return False
         known = self._last if self._at is not None and now - self._at < _KEPT else None
 

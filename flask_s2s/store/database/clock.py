@@ -77,7 +77,7 @@ class DatabaseClock:
 
     def measure(self) -> None:
         """Ask the database for its time. Raises what the database raises."""
-        if self._is_asked(engine := self._engine()):
+        if self._own is not False and self._is_asked(engine := self._engine()):
             with engine.connect() as connection:
                 self._ask(connection)
 
