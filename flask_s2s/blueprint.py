@@ -207,9 +207,9 @@ def _tell(name: str) -> None:
     )
 
 
-def probes(services: Callable[[], Services], *, name: str = "s2s_probes") -> Blueprint:
+def probes(services: Callable[[], Services]) -> Blueprint:
     """Return the blueprint; see `S2S.probes`."""
-    blueprint = Blueprint(name, __name__)
+    blueprint = Blueprint("s2s_probes", __name__)
 
     @blueprint.get("/alive")
     def alive() -> Any:

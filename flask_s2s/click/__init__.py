@@ -17,8 +17,6 @@ from typing import Any
 
 from ..config.builtin import BUILT_IN
 
-#: Longest click ID that is kept, in characters.
-MAX_CLICK_ID = 512
 #: Longest sub ID, in characters (networks document 255).
 MAX_SUB_ID = 255
 #: How many sub IDs of one click are kept.

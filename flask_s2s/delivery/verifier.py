@@ -80,7 +80,6 @@ class Verifier:
         times: Times,
         production: bool,
         tell: Callable[..., None],
-        poll: float = _POLL,
     ) -> None:
         """`traits` are what a delivery's network says of its kind; `tell` sends a signal."""
         self._verification_queue = verification_queue
@@ -90,7 +89,6 @@ class Verifier:
         self._database_clock = times.database
         self._production = production
         self._signal = tell
-        self._poll = poll
 
     @property
     def able(self) -> bool:
@@ -189,8 +187,8 @@ class Verifier:
     def _idle_seconds(self) -> float:
         at = self._verification_queue.next_at()
         if at is None:
-            return self._poll
-        return min(max((at - self._clock.now()).total_seconds(), 0.1), self._poll)
+            return _POLL
+        return min(max((at - self._clock.now()).total_seconds(), 0.1), _POLL)
 
     # -- by hand ------------------------------------------------------------------------------
 

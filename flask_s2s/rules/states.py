@@ -156,7 +156,7 @@ class Status(str, Enum):
         return status is self or status in TRANSITIONS[self]
 
 
-#: status -> what may follow it. A move to another database replaces rows whole, and is none of these.
+#: status -> what may follow it.
 TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     # Its view succeeds, dies, or fails.
     Status.ARMED: frozenset({Status.PENDING, Status.SENDING, Status.WITHDRAWN}),
