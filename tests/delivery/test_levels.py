@@ -10,11 +10,13 @@ import pytest
 from sqlalchemy import Connection, Engine, create_engine, delete, event, make_url
 
 from flask_s2s import Click, Delivery, Services, Status
+from flask_s2s.errors import StorageError
 from flask_s2s.networks.transport import Transport
 from flask_s2s.testing import ManualClock, ScriptedTransport, accepted
 from flask_s2s.threads import Waker
 from tests.delivery.shop import Shop, open_services_on
 from tests.delivery.steps import claim, settle
+from tests.services import execute
 
 
 class AutocommitShop(Shop):
@@ -88,6 +90,32 @@ def test_a_server_that_changes_nothing_without_a_key_is_delivered_from(
     shop.services.supervisor.worker().run(Waker(), until_idle=True)
     assert (shop.status(), caplog.messages) == (Status.DELIVERED, [])
     shop.close()
+
+
+@pytest.mark.service
+def test_a_server_that_leaves_rows_out_is_refused_with_the_remedy(mariadb_url: str) -> None:
+    limited = {"init_command": "SET sql_select_limit = 1"}
+    url = make_url(mariadb_url).update_query_dict(limited)
+    with pytest.raises(StorageError, match="SET GLOBAL sql_select_limit = DEFAULT"):
+        Shop(url.render_as_string(hide_password=False))
+
+
+@pytest.mark.service
+def test_a_database_without_an_encoding_is_delivered_from(postgresql_url: str) -> None:
+    """SQLAlchemy cannot even connect to it by psycopg, which gives bytes there."""
+    server = make_url(postgresql_url)
+    url = server.set(database=f"{server.database}_ascii")
+    made = "ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    execute(server, f"CREATE DATABASE {url.database} {made}")
+    try:
+        shop = Shop(url.render_as_string(hide_password=False))
+        shop.sign_up("zoë", name="Zoë 漢")
+        shop.drain()
+        assert shop.row().customer_key == "zoë"
+        assert shop.status() is Status.DELIVERED
+        shop.close()
+    finally:
+        execute(server, f"DROP DATABASE {url.database} WITH (FORCE)")
 
 
 def test_what_a_settle_writes_stands_or_falls_together(shop: AutocommitShop) -> None:

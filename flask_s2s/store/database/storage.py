@@ -31,7 +31,7 @@ from ... import threads
 from ...errors import ConfigError, StorageError
 from ..dialects import engines
 from ..dialects.engines import in_memory, is_file, is_local
-from ..dialects.servers import defining
+from ..dialects.servers import defining, is_cut_off
 from ..schema import SCHEMA_VERSION, Tables, define_tables, fill_meta, is_filled
 from ..transactions import ours, write
 from .address import read_address, why_unusable
@@ -242,6 +242,12 @@ class Storage:
         if self.ours and not self._tables_exist():
             self._create()
         with engine.connect() as connection:
+            if is_cut_off(connection):
+                raise StorageError(
+                    "The database leaves rows out of what it is asked for (sql_select_limit)",
+                    "Let it be DEFAULT for this user: `SET GLOBAL sql_select_limit = DEFAULT`, or no "
+                    "init_command that sets it.",
+                )
             if not self._there(connection, self.tables.delivery):
                 raise tables_missing()
             meta = self.tables.meta

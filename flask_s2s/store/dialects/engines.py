@@ -249,6 +249,9 @@ def _with_options(url: URL, options: Mapping[str, Any]) -> dict[str, Any]:
     if url.get_dialect().driver in ("pymysql", "mysqldb", "mysqlconnector"):
         # Our tables are, whatever an old URL says (`charset=utf8`, latin1).
         chosen["connect_args"] = {"charset": "utf8mb4", **options.get("connect_args", {})}
+    if url.get_dialect().driver in ("psycopg", "psycopg2"):
+        # Of a database without an encoding (SQL_ASCII) psycopg would give bytes.
+        chosen["connect_args"] = {"client_encoding": "utf8", **options.get("connect_args", {})}
     if url.get_dialect().driver == "psycopg":
-        chosen["connect_args"] = {"prepare_threshold": None, **options.get("connect_args", {})}
+        chosen["connect_args"] = {"prepare_threshold": None, **chosen["connect_args"]}
     return chosen

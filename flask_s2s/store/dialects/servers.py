@@ -220,6 +220,14 @@ def defining(connection: Connection) -> Iterator[None]:
                 connection.execute(select(func.release_lock(name)))
 
 
+def is_cut_off(connection: Connection) -> bool:
+    """Say whether a server leaves rows out of what it is asked for (MariaDB's `sql_select_limit`)."""
+    if connection.dialect.name not in MARIADB:
+        return False
+    limited = "SELECT @@sql_select_limit < 18446744073709551615"
+    return bool(connection.exec_driver_sql(limited).scalar())
+
+
 _SQLITE = "SELECT 'synchronous = ' || synchronous FROM pragma_synchronous WHERE synchronous < 2"
 _POSTGRESQL = (
     "SELECT name || ' = ' || setting FROM pg_settings"
