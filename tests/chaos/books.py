@@ -93,11 +93,13 @@ class SiteBooks:
             counted.setdefault(kind, Counter())[status] = count
         return counted
 
-    def resumptions(self, kills: Sequence[datetime]) -> tuple[list[float], int]:
+    def resumptions(
+        self, kills: Sequence[datetime], served: datetime | None = None
+    ) -> tuple[list[float], int]:
         """Return how long orphaned sign-ups waited for their next attempt, in seconds.
 
         Counted from the moment after the kill in which any delivery was claimed again: from then on
-        the site works. Also the number of other orphaned attempts: of deliveries that must not be
+        the site works; of what the database's failure met, from when that had `served` again. Also the number of other orphaned attempts: of deliveries that must not be
         repeated unasked.
         """
         attempts, rows = self._attempts, self._rows
@@ -127,6 +129,8 @@ class SiteBooks:
                     waited.append(float("inf"))
                 else:
                     works = _next(claims, _next(kills, this.opened_at))
+                    if served is not None and works < served < after.opened_at:
+                        works = _next(claims, served)
                     waited.append((after.opened_at - works).total_seconds())
         return waited, careful
 

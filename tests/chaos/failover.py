@@ -35,9 +35,10 @@ def kill(pair: Pair) -> None:
 
 
 def restart(pair: Pair) -> None:
-    """The server dies as it stands, and comes back."""
+    """The server dies as it stands, and comes back; it commits again once its standby has found it."""
     pair.primary.stop(signal.SIGQUIT)
     pair.primary.start()
+    pair.primary.execute("CREATE TEMPORARY TABLE served ()")
 
 
 #: How a server fails.

@@ -52,6 +52,8 @@ class Run:
         self._books = SiteBooks(plan)
         self._killer = Killer(plan, self._supervisor, self._books)
         self._endings: list[Visitors] = []
+        #: When the database that was made to fail served again.
+        self._served: datetime | None = None
 
     def __call__(self) -> Report:
         plan = self._plan
@@ -109,7 +111,8 @@ class Run:
     def _break(self, fail: Callable[[], None]) -> None:
         """Let the database's server fail. What that orphans waits from then on, as after a kill."""
         fail()
-        self._killer.moments.append(self._plan.clock.now())
+        self._served = self._plan.clock.now()
+        self._killer.moments.append(self._served)
 
     def _backlog(self) -> int:
         return self._books.due(self._plan.clock.now())
@@ -171,7 +174,7 @@ class Run:
     def _report(self, loaded: float, lasted: float) -> Report:
         users = self._books.users()
         ledger = network_ledger(self._plan)
-        waited, careful = self._books.resumptions(self._killer.moments)
+        waited, careful = self._books.resumptions(self._killer.moments, self._served)
         endings = sum(
             (visitors.endings for visitors in self._endings), start=type(self._endings[0].endings)()
         )
