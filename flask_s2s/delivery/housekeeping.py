@@ -72,8 +72,7 @@ class Housekeeping:
             _try(lambda: self._sweep(now))
         jumped = self._witness.jumped(now)
         if jumped is not None and now < jumped + self._lease:
-            # No holder of a lease has had it whole.
-            self._overdue.extend(jumped + self._lease, now, self._witness.passed(now))
+            self._overdue.extend(jumped, self._lease, self._witness.passed(now))
         return now
 
     def restored(self, now: datetime) -> None:

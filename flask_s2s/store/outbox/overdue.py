@@ -92,13 +92,16 @@ class Overdue:
         near = update(rows).values(due_at=case((held, soon), else_=at_once))
         return update_many(self._engine(), rows, near, put_off)
 
-    def extend(self, until: datetime, now: datetime, passed: datetime) -> None:
-        """Let leases that a clock which jumped has ended last until then, but for those that ended before
-        `passed`.
+    def extend(self, jumped: datetime, lease: timedelta, passed: datetime) -> None:
+        """Let leases that a clock's jump has ended last for a whole one from then on: their holders may be at
+        work. Those that ended before `passed` have ended.
+
+        Processes that start one after the other, by a clock that differs, extend none of them twice.
         """
         rows = self._rows
-        ended = and_(rows.c.due_at <= now, rows.c.due_at > passed, rows.c.status.in_(LEASED))
-        update_many(self._engine(), rows, update(rows).values(due_at=until), ended)
+        ended = and_(rows.c.due_at <= jumped, rows.c.due_at > passed, rows.c.status.in_(LEASED))
+        longer = update(rows).values(due_at=jumped + lease)
+        update_many(self._engine(), rows, longer, ended)
 
     def count_expiring(self, before: datetime) -> int:
         """Count what is not delivered and whose deadline passes before `before`."""
