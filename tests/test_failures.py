@@ -203,7 +203,7 @@ FAILURES: dict[str, list[Protection]] = {
     ],
     "what a worker held when it died is never taken up, or is ended twice when it comes back": [
         Protection(
-            where="Worker.__init__",
+            where="longest_pause",
             code="min(lease.total_seconds() / 6, 30.0)",
             without="30.0",
             test="delivery/test_worker.py"

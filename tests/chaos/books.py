@@ -99,8 +99,8 @@ class SiteBooks:
         """Return how long orphaned sign-ups waited for their next attempt, in seconds.
 
         Counted from the moment after the kill in which any delivery was claimed again: from then on
-        the site works; of what the database's failure met, from when that had `served` again. Also the number of other orphaned attempts: of deliveries that must not be
-        repeated unasked.
+        the site works; of what the database's failure met, from when that had `served` again. Also
+        the number of other orphaned attempts: of deliveries that must not be repeated unasked.
         """
         attempts, rows = self._attempts, self._rows
         nobody_knows = or_(attempts.c.closed_at.is_(None), attempts.c.outcome == "ambiguous")

@@ -69,6 +69,17 @@ class Report:
         """Orphans that waited longer than the limit."""
         return sum(seconds > self.limit for seconds in self.waited)
 
+    def _waits(self) -> dict[str, float]:
+        """Return how long orphans waited; nothing where clocks were ahead, which is what counts it."""
+        if self.plan.clocks:
+            return {}
+        return {
+            "longest_wait": round(max(self.waited, default=0.0), 3),
+            "median_wait": round(median(self.waited or [0.0]), 3),
+            "limit": self.limit,
+            "late": self.late,
+        }
+
     def as_json(self) -> dict[str, Any]:
         """Return the figures."""
         posts = self.ledger["conversion_posts"]
@@ -107,10 +118,7 @@ class Report:
             "orphans": {
                 "signups": len(self.waited),
                 "others": self.careful,
-                "longest_wait": round(max(self.waited, default=0.0), 3),
-                "median_wait": round(median(self.waited or [0.0]), 3),
-                "limit": self.limit,
-                "late": self.late,
+                **self._waits(),
             },
             "open": self.open,
             "good": self.good,
@@ -152,9 +160,10 @@ class Report:
         if self.plan.clocks:
             yield "Times that a process's clock was ahead", f"{self.jumps:>7,}"
         yield "Orphaned attempts", f"{orphans['signups']:>7,} sign-ups, {orphans['others']} others"
-        longest = f"{orphans['longest_wait']:.2f} s (median {orphans['median_wait']:.2f} s)"
-        yield "  longest until claimed again", longest
-        yield f"  longer than {self.limit:.1f} s", f"{self.late:>7,}"
+        if not self.plan.clocks:
+            longest = f"{orphans['longest_wait']:.2f} s (median {orphans['median_wait']:.2f} s)"
+            yield "  longest until claimed again", longest
+            yield f"  longer than {self.limit:.1f} s", f"{self.late:>7,}"
         yield "Verdict", "good" if self.good else "NOT GOOD"
         yield "  still open", f"{self.open:>7,}"
         for name in ("lost", "twice", "invented", "misattributed"):

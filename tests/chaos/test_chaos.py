@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -48,7 +47,6 @@ def test_on_sqlite() -> None:
     assert_promise_held(chaos("--conversions", 300, "--kills", 8), kills=8)
 
 
-@pytest.mark.skipif(not os.environ.get("S2S_TEST_ALL"), reason="S2S_TEST_ALL=1 runs it")
 def test_while_one_process_at_a_time_has_a_clock_that_is_ahead() -> None:
     figures = chaos("--conversions", 120, "--kills", 6, "--clocks")
     assert figures["clocks_ahead"] == 3
