@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 
 from flask_s2s import Signup
 from tests.dashboard.programme import Programme
@@ -10,6 +14,7 @@ from tests.dashboard.test_numbers import fill
 
 _ENDLESS = "WITH RECURSIVE n(seq) AS (SELECT 1 UNION ALL SELECT seq + 1 FROM n)"
 _MARIADB = "seq_1_to_1000000000000"
+_GREATEST = "SELECT max(seq + 0) FROM"
 
 
 def let_no_click_be_counted(engine: Engine) -> None:
@@ -47,3 +52,22 @@ def test_a_page_of_nothing_but_counts_says_so_and_how_to_ask_for_less(programme:
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
     assert "This is not counted within 2 seconds." in answer.text
     assert "key=ada&amp;period=today" in answer.text
+
+
+def test_a_limit_of_the_hosts_own_ends_its_statement_as_ever(any_programme: Programme) -> None:
+    """A dialect tells of errors, and it is the host's as well."""
+    fill(any_programme)
+    assert "Everything moves" in any_programme.read("/")
+    engine = any_programme.services.storage.engine()
+    endless = f"{_ENDLESS} {_GREATEST} n"
+    with engine.connect() as hosts:
+        if engine.dialect.name == "postgresql":
+            hosts.exec_driver_sql("SET LOCAL statement_timeout = 20")
+        elif engine.dialect.name == "mariadb":
+            endless = f"SET STATEMENT max_statement_time = 0.02 FOR {_GREATEST} {_MARIADB}"
+        else:
+            driver: Any = hosts.connection.dbapi_connection
+            driver.set_progress_handler(lambda: True, 1000)
+        with pytest.raises(OperationalError):
+            hosts.exec_driver_sql(endless)
+        hosts.invalidate()

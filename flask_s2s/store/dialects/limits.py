@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import ExceptionContext
 
 from ...errors import TooSlow
 from .errors import is_given_up
@@ -19,11 +20,16 @@ from .servers import commits_each_statement
 
 #: How many of its instructions SQLite executes before it asks again.
 _STEPS = 10_000
+#: The limit of a connection, in seconds.
+_LIMIT = "flask_s2s_limit"
 
 
 def within(engine: Engine, seconds: float) -> Engine:
     """Return the same engine, with the same connections, where reading longer raises `TooSlow`."""
-    limited = engine.execution_options()
+    limited = engine.execution_options(**{_LIMIT: seconds})
+    # A dialect tells of errors, and the host's connections have the same one.
+    if not event.contains(engine.dialect, "handle_error", _give_up):
+        event.listen(engine.dialect, "handle_error", _give_up)
 
     def begins(connection: Connection) -> None:
         if not commits_each_statement(connection):
@@ -38,24 +44,29 @@ def within(engine: Engine, seconds: float) -> Engine:
         until = monotonic() + seconds
         _driver(connection).set_progress_handler(lambda: monotonic() > until, _STEPS)
 
-    def ends(connection: Connection, *_: Any) -> None:
-        _driver(connection).set_progress_handler(None, _STEPS)
-
-    def fails(context: Any) -> None:
-        if engine.dialect.name == SQLITE and context.connection is not None:
-            ends(context.connection)
-        if is_given_up(context.original_exception):
-            raise TooSlow(seconds) from context.original_exception
-
     if engine.dialect.name == POSTGRESQL:
         event.listen(limited, "begin", begins)
     elif engine.dialect.name == SQLITE:
         event.listen(limited, "before_cursor_execute", starts)
-        event.listen(limited, "after_cursor_execute", ends)
+        event.listen(limited, "after_cursor_execute", _end)
     elif getattr(engine.dialect, "is_mariadb", False):
         event.listen(limited, "before_cursor_execute", limits, retval=True)
-    event.listen(limited, "handle_error", fails)
     return limited
+
+
+def _end(connection: Connection, *_: Any) -> None:
+    _driver(connection).set_progress_handler(None, _STEPS)
+
+
+def _give_up(context: ExceptionContext) -> None:
+    connection, error = context.connection, context.original_exception
+    seconds = None if connection is None else connection.get_execution_options().get(_LIMIT)
+    if connection is None or seconds is None:
+        return
+    if connection.dialect.name == SQLITE:
+        _end(connection)
+    if is_given_up(error):
+        raise TooSlow(seconds) from error
 
 
 def _driver(connection: Connection) -> Any:
