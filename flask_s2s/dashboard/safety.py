@@ -8,6 +8,7 @@ another site's form nor a colleague's copied address acts in somebody's name.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from flask import Request, Response
@@ -72,7 +73,7 @@ def is_from_here(request: Request) -> bool:
     return origin is None or origin.lower().partition("://")[2] == request.host.lower()
 
 
-class Protected(Response):
+class _Protected(Response):
     """An answer whose headers stay, whatever the host's `after_request` sets: Flask runs that after ours."""
 
     lasting: Mapping[str, str] = HEADERS
@@ -83,10 +84,17 @@ class Protected(Response):
         return headers
 
 
+@cache
+def _protected(kind: type[Response]) -> type[_Protected]:
+    """Return the same class with lasting headers: the host's may have methods that its hooks call."""
+    return type(kind.__name__, (_Protected, kind), {})
+
+
 def protect(response: Response, *, cached: str = "private, no-store") -> Response:
     """Set the headers of an answer."""
-    protected = Protected.force_type(response)
-    assert isinstance(protected, Protected)
+    kind: Any = type(response)
+    protected = _protected(kind).force_type(response)
+    assert isinstance(protected, _Protected)
     protected.lasting = {**HEADERS, "Cache-Control": cached}
     protected.vary.add("Cookie")
     return protected

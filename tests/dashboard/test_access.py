@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from flask import Flask, Request
+from flask import Flask, Request, Response
 from sqlalchemy.exc import OperationalError
 
 from flask_s2s import S2S
@@ -236,3 +236,19 @@ def test_an_address_adds_nothing_to_where_a_form_is_sent(programme: Programme, a
     assert answer.status_code == 200
     [action] = re.findall(r'<form method="post" action="([^"]*)"', answer.text)
     assert action == "/partners/failed/discard?kind=signup"
+
+
+def test_a_hosts_own_class_of_answers_has_its_methods_on_the_pages(programme: Programme) -> None:
+    class Timed(Response):
+        def timed(self) -> Response:
+            self.headers["Server-Timing"] = "app"
+            self.headers["X-Frame-Options"] = "SAMEORIGIN"
+            return self
+
+    programme.app.response_class = Timed
+    programme.app.after_request(lambda response: response.timed())
+    for path, status in (("/", 200), ("/conversions/999", 404), ("/static/live.js", 200)):
+        with programme.client().get(f"/partners{path}") as answer:
+            assert answer.status_code == status
+            assert answer.headers["Server-Timing"] == "app"
+            assert answer.headers["X-Frame-Options"] == "DENY"
