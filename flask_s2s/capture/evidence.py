@@ -7,6 +7,7 @@ has counts where no cookie of ours came: it never outranks one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -26,6 +27,8 @@ from .token import Carried, TokenSigner
 Environ = dict[str, Any]
 
 _NO_COOKIE = newest_click(())
+#: A comma between two cookies. One within a value stays: what is cut off there would pass for an ID.
+_JOINED = re.compile(r",(?=[^;,=]+=)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,7 @@ class Evidence:
         """Add what the network's own script has kept, where the cookie did not settle it."""
         if not self._settings.script_cookies or found.reason is Reason.COOKIE:
             return found
-        cookies = environ.get("HTTP_COOKIE", "")
+        cookies = _JOINED.sub(";", environ.get("HTTP_COOKIE", ""))
 
         def named(name: str) -> list[str]:
             return read_cookies(cookies, name)

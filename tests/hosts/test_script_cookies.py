@@ -64,6 +64,12 @@ def test_what_is_wrong_with_one_cookie_does_not_spoil_the_other(site: Site) -> N
     assert site.click_seen(cookie="ps_xid=good; growSumoPartnerKey=a%20b")[:2] == ["good", None]
 
 
+@pytest.mark.parametrize("comma", [",", ", "])
+def test_a_header_that_came_in_parts_may_be_joined_with_commas(site: Site, comma: str) -> None:
+    parts = ("a=1", "ps_xid=abc", "b=2; c=3", "ps_partner_key=ada42", "d=4")
+    assert site.click_seen(cookie=comma.join(parts))[:2] == ["abc", "ada42"]
+
+
 def test_every_click_of_ours_goes_before_it(site: Site) -> None:
     kept = cookie_of(site.visit("ps_xid=ours"))
     assert site.click_seen(cookie=f"ps_xid=script; {kept}")[0] == "ours"
