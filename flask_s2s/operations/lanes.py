@@ -101,14 +101,17 @@ class Lane:
 
     @property
     def unsteady(self) -> bool:
-        """Whether it is open, too many tries of the last minutes came to nothing, and some still wait.
+        """Whether it is open, too many tries of the last minutes came to nothing, and some still wait."""
+        return self.closed is None and self.trying_since is not None and self.poor
+
+    @property
+    def poor(self) -> bool:
+        """Whether too many tries of the last minutes came to nothing, also where nothing waits any more.
 
         Not counted are those that a lane that works has as well: not there yet, and, where as many
         others are accepted, answered 404. Anybody can write a click ID into a link.
         """
         count, accepted = self.count, self.accepted
-        if self.closed is not None or self.trying_since is None:
-            return False
         judged = self.tried - count.tries.get(NotThere.word, 0)
         if count.not_found <= accepted:
             judged -= count.not_found

@@ -49,6 +49,20 @@ def test_the_overview_says_what_status_says(programme: Programme) -> None:
     assert "Everything moves" not in said
 
 
+def test_a_lane_that_was_mended_is_no_trouble_and_what_its_tries_came_to_is_told(
+    programme: Programme,
+) -> None:
+    programme.line.instead = lambda _: answered(503)
+    for number in range(6):
+        programme.signs_up(str(number), "ada")
+    programme.services.drain()
+    programme.line.instead = lambda _: answered(200, "{}")
+    programme.after(minutes=3)
+    said = programme.read("/")
+    assert "Everything moves." in said
+    assert f"Of 12 tries of {LANE} in the last 15 minutes 6 were accepted." in said
+
+
 def test_the_rows_of_a_day_that_are_used_up_are_on_the_overview(
     tmp_path: Path, sqlite_url: str
 ) -> None:
