@@ -76,7 +76,7 @@ def report(
     elif as_json:
         output.dump(_described(reports.overview(sums, period), by, lines))
     else:
-        _print(reports.overview(sums, period), by, lines, shown)
+        _print(reports.overview(sums, period), by, lines, shown, partner)
     others = [code for code in reports.currencies(lines) if code != shown]
     if others and not as_json:
         click.echo(f"Payments in {', '.join(others)} as well: --currency {others[0]}", err=True)
@@ -141,7 +141,7 @@ def _line(line: Line, by: str) -> dict[str, Any]:
     return {**sheets.names(line, by), **numbers, "money": money}
 
 
-def _print(found: Overview, by: str, lines: list[Line], currency: str) -> None:
+def _print(found: Overview, by: str, lines: list[Line], currency: str, partner: str | None) -> None:
     last = found.period.days[-1]
     click.echo(f"{found.period.since:%Y-%m-%d} to {last:%Y-%m-%d} ({last.tzinfo})")
     output.facts(
@@ -161,8 +161,10 @@ def _print(found: Overview, by: str, lines: list[Line], currency: str) -> None:
     paying = () if by == "day" else ("paying",)
     money = ("paid", "refunded", f"net {currency}") if currency else ()
     rows = [_row(line, by, currency) for line in (*lines, reports.total(lines))]
-    rows[-1][0] = "all"
-    names = ("partner", "sub ID") if by == "sub-id" else (by,)
+    names = ["partner", "sub ID"] if by == "sub-id" else [by]
+    if partner is not None:
+        names, rows = names[1:], [row[1:] for row in rows]
+    rows[-1] = ["all", *("" for _ in names[1:]), *rows[-1][len(names) :]]
     head = (*names, "clicks", "sign-ups", "confirmed", *paying, *money)
     output.table(head, rows, cut=range(len(names)))
 

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -323,6 +324,7 @@ def test_a_list_fits_a_screen_of_80_columns(terminal: Terminal, services: Servic
     click = Click(
         click_id="click1", at=services.clock.now(), partner_key="a-partner-of-some-length"
     )
+    click = replace(click, sub_ids=("a-campaign-of-some-length",))
     services.track_signup(customer_key=key, click=click)
     payment = Transaction(customer_key=key, amount=123_456, currency="USD", key="INVOICE-2026-0001")
     services.track(payment)
@@ -331,8 +333,11 @@ def test_a_list_fits_a_screen_of_80_columns(terminal: Terminal, services: Servic
     assert max(map(len, lines)) <= 80
     assert "1,234.56" in lines[1]
     assert terminal.run("list")[1].count(key) == 2
-    # A report is a table still, with the partner's name cut: no block for each of hundreds.
-    (head,) = (one for one in terminal.show("report").splitlines() if one.startswith("partner"))
-    named = ["partner", "clicks", "sign-ups", "confirmed", "paying", "paid", "refunded", "net USD"]
-    assert re.split(r"  +", head.strip()) == named
-    assert len(head.rstrip()) <= 80
+    # A report is a table still, with names cut: no block for each of hundreds.
+    numbers = ["clicks", "sign-ups", "confirmed", "paying", "paid", "refunded", "net USD"]
+    of_one = ("--by", "sub-id", "--partner", "a-partner-of-some-length")
+    for name, more in (("partner", ()), ("sub ID", of_one)):
+        said = terminal.show("report", *more).splitlines()
+        (head,) = (one for one in said if one.startswith(name))
+        assert re.split(r"  +", head.strip()) == [name, *numbers]
+        assert max(map(len, said)) <= 80
