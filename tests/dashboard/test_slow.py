@@ -71,3 +71,15 @@ def test_a_limit_of_the_hosts_own_ends_its_statement_as_ever(any_programme: Prog
         with pytest.raises(OperationalError):
             hosts.exec_driver_sql(endless)
         hosts.invalidate()
+
+
+def test_a_file_whose_rows_are_not_found_in_time_is_no_file(programme: Programme) -> None:
+    """What has begun with its head and ends there would pass for one of nothing."""
+    fill(programme)
+    with programme.services.storage.engine().begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE s2s_delivery RENAME TO kept_delivery")
+        every = "SELECT kept_delivery.* FROM kept_delivery, n"
+        connection.exec_driver_sql(f"CREATE VIEW s2s_delivery AS {_ENDLESS} {every}")
+    answer = programme.client().get("/partners/conversions.csv")
+    assert (answer.status_code, answer.mimetype) == (503, "text/html")
+    assert "This is not counted within 2 seconds." in answer.text
