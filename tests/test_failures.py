@@ -446,7 +446,7 @@ FAILURES: dict[str, list[Protection]] = {
         ),
         Protection(
             where="Housekeeping.__call__",
-            code="if jumped is not None and now < jumped + self._lease:",
+            code="if jumped is not None and now < jumped + self._hold:",
             without="if False:",
             test="delivery/test_clocks.py::test_no_lease_runs_out_because_a_clock_jumped[sqlite]",
         ),

@@ -51,7 +51,8 @@ class Housekeeping:
         self._memory = memory
         self._clock, self._witness = times.clock, times.witness
         self._pulling = pulling
-        self._lease = lease
+        # As a worker holds what it claims: what is left of it has its turn within one lease.
+        self._hold = lease * 3 / 4
         self._on_alive = on_alive
         self._told_alive: datetime | None = None
         self._swept: datetime | None = None
@@ -71,8 +72,9 @@ class Housekeeping:
             self._swept = now
             _try(lambda: self._sweep(now))
         jumped = self._witness.jumped(now)
-        if jumped is not None and now < jumped + self._lease:
-            self._overdue.extend(jumped, self._lease, self._witness.passed(now))
+        if jumped is not None and now < jumped + self._hold:
+            # No holder of a lease has had it whole.
+            self._overdue.extend(jumped + self._hold, now, self._witness.passed(now))
         return now
 
     def restored(self, now: datetime) -> None:

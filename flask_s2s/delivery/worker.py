@@ -38,8 +38,8 @@ log = logging.getLogger("flask_s2s.worker")
 Finished = tuple[Delivery, Sent]
 
 _GATHER = 0.02
-#: Pauses between tries to settle what was sent, in seconds, where a lease allows them.
-_SETTLE_AGAIN = (0.1, 0.5, 2.0, 4.0, 8.0, 16.0)
+#: How long it is tried to settle what was sent, in seconds.
+_SETTLE_FOR = 30.0
 #: How often, in seconds, what a host held is looked at again; and how often at the end at most.
 _HELD = 0.1
 _LAST_LOOKS = 50
@@ -298,14 +298,16 @@ class Worker:
 
     def _settle(self, finished: list[Finished], waker: Waker) -> None:
         """Settle; a database that fails for a moment must not make us send all of it again."""
-        for pause in _SETTLE_AGAIN:
-            seconds = min(pause, self._longest_pause)
+        seconds, left = 0.1, _SETTLE_FOR
+        while left > 0:
             try:
                 self._completer.settle(finished)
                 return
             except SQLAlchemyError as error:
                 self._complain(error, seconds)
                 waker.pause(seconds)
+            left -= seconds
+            seconds = min(seconds * 2, self._longest_pause)
         self._completer.settle(finished)
 
     def _rests_shortly(self, breakers: list[Closed], patience: timedelta) -> bool:

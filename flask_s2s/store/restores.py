@@ -100,7 +100,7 @@ class Memory:
         return self._doubtful
 
     def forgot(self, now: datetime) -> bool:
-        """Say, once, whether the database has lost what it had."""
+        """Say whether the database has lost what it had, until what is open is marked."""
         rested = self._looked is not None and abs(now - self._looked) < _EVERY
         if rested and not self._doubtful:
             return False
@@ -114,7 +114,6 @@ class Memory:
 
         there, newest = read(self._engine(), look)
         if not there:
-            self._last = None
             return True
         if newest is not None:
             # Another process may have closed it, and be gone.
@@ -124,7 +123,9 @@ class Memory:
 
     def mark(self, now: datetime) -> Marked:
         """It has: mark what is open."""
-        return mark_open(self._engine(), self._tables, now)
+        marked = mark_open(self._engine(), self._tables, now)
+        self._last = None
+        return marked
 
     def _is_there(self, connection: Connection, last: tuple[int, int, str | None]) -> bool:
         """Say whether it is: an emptied delivery has none, its person's were erased."""

@@ -208,6 +208,19 @@ def test_a_lease_that_the_network_says_has_ended_has_ended(shop: Shop) -> None:
     assert shop.row(left).attempts == 2
 
 
+def test_a_lease_is_extended_once_however_many_processes_see_a_jump(any_shop: Shop) -> None:
+    """One that cron starts on a machine whose clock differs from the database's always sees one."""
+    left = any_shop.sign_up("left")
+    claim(any_shop, any_shop.another())
+    for _ in range(3):
+        any_shop.clock.advance(seconds=61)
+        any_shop.clock.step(minutes=-5)
+        begun = any_shop.another()
+        any_shop.clock.step(minutes=5)
+        begun.drain()
+    assert any_shop.row(left).attempts == 2
+
+
 def test_a_lane_that_was_paused_ahead_is_probed_when_the_clock_is_right(
     any_shop: Shop, caplog: pytest.LogCaptureFixture
 ) -> None:

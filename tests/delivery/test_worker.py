@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import timedelta
 from threading import Event, Thread
 
 import pytest
@@ -199,7 +200,30 @@ def test_a_settle_waits_no_longer_either_for_a_database_that_is_away(shop: Shop)
     event.listen(services.storage.engine(), "before_cursor_execute", fail)
     services.supervisor.worker().run(Pausing(12))
     assert len(shop.network.requests) == 1
-    assert paused[:6] == [0.1, 0.5, 1, 1, 1, 1]
+    assert paused[:6] == [0.1, 0.2, 0.4, 0.8, 1, 1]
+
+
+def test_what_was_sent_is_settled_though_the_database_was_away_for_longer_than_a_lease(
+    shop: Shop,
+) -> None:
+    def fail(*_: object) -> None:
+        if shop.network.requests and shop.clock.now() < back:
+            raise OperationalError("UPDATE", {}, Exception("database or disk is full"))
+
+    class Passing(Tireless):
+        def wait(self, seconds: float) -> bool:
+            shop.clock.advance(seconds=seconds)
+            return super().wait(seconds)
+
+        pause = wait
+
+    back = shop.clock.now() + timedelta(seconds=15)
+    shop.sign_up()
+    services = shop.another({"S2S_LEASE": 6})
+    event.listen(services.storage.engine(), "before_cursor_execute", fail)
+    services.supervisor.worker().run(Passing(60))
+    assert shop.status() is Status.DELIVERED
+    assert len(shop.network.requests) == 1
 
 
 def test_what_failed_long_ago_makes_no_pause_longer(shop: Shop) -> None:

@@ -13,7 +13,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
+from sqlalchemy.exc import OperationalError
 
 from flask_s2s import Delivery, Services, Status
 from flask_s2s.conversion import Action, Transaction
@@ -85,6 +86,23 @@ def test_a_running_worker_notices_that_its_database_forgot(
     assert {any_site.status(one) for one in payments} == {Status.WAITING}
     any_site.after(minutes=16)
     assert {any_site.status(one) for one in payments} == {Status.CONFIRMED}
+    assert at_the_network(any_site) == 5
+
+
+def test_what_the_database_forgot_is_marked_though_that_failed_at_first(any_site: Site) -> None:
+    def fail(*what: Any) -> None:
+        if what[2].startswith("UPDATE") and "read_to" in what[2]:
+            raise OperationalError("UPDATE", {}, Exception("Lock wait timeout exceeded"))
+
+    payments, restore = five_sent_and_forgotten(any_site)
+    restore()
+    engine = any_site.services.storage.engine()
+    event.listen(engine, "before_cursor_execute", fail)
+    with pytest.raises(OperationalError):
+        any_site.after(minutes=1)
+    event.remove(engine, "before_cursor_execute", fail)
+    any_site.after(minutes=1)
+    assert {any_site.status(one) for one in payments} == {Status.WAITING}
     assert at_the_network(any_site) == 5
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Engine,
     Table,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    type_coerce,
     update,
 )
 
@@ -33,6 +35,8 @@ from ..transactions import update_many
 #: The longest waits that are ever set: between two tries, for another delivery, and of a lease.
 _LONGEST_RETRY = max(RetryPolicy().maximum, RetryPolicy().longest_asked)
 _SHORTEST = min(_LONGEST_RETRY, LONGEST_WAIT, LONGEST_LEASE)
+#: The microsecond of its second in which a lease ends that was extended.
+_EXTENDED = 999_999
 #: What the clocks of those who set them may differ by.
 _MARGIN = timedelta(minutes=1)
 
@@ -92,16 +96,17 @@ class Overdue:
         near = update(rows).values(due_at=case((held, soon), else_=at_once))
         return update_many(self._engine(), rows, near, put_off)
 
-    def extend(self, jumped: datetime, lease: timedelta, passed: datetime) -> None:
-        """Let leases that a clock's jump has ended last for a whole one from then on: their holders may be at
-        work. Those that ended before `passed` have ended.
+    def extend(self, until: datetime, now: datetime, passed: datetime) -> None:
+        """Let leases that a clock which jumped has ended last until then, once, but for those that ended
+        before `passed`.
 
-        Processes that start one after the other, by a clock that differs, extend none of them twice.
+        Where a machine's clock differs from the database's, each process that begins sees a jump.
         """
         rows = self._rows
-        ended = and_(rows.c.due_at <= jumped, rows.c.due_at > passed, rows.c.status.in_(LEASED))
-        longer = update(rows).values(due_at=jumped + lease)
-        update_many(self._engine(), rows, longer, ended)
+        ended = and_(rows.c.due_at <= now, rows.c.due_at > passed, rows.c.status.in_(LEASED))
+        once = type_coerce(rows.c.due_at, BigInteger) % 1_000_000 != _EXTENDED
+        longer = update(rows).values(due_at=until.replace(microsecond=_EXTENDED))
+        update_many(self._engine(), rows, longer, ended, once)
 
     def count_expiring(self, before: datetime) -> int:
         """Count what is not delivered and whose deadline passes before `before`."""
