@@ -224,7 +224,7 @@ class Executor:
         if exchange.network.traits[delivery.kind].verified_by == "customer":
             reading = reader.customer(delivery.network_key or "")
         else:
-            begun, until = listed_between(delivery, written, now)
+            begun, until = listed_between(delivery, written, now, decides=True)
             [reading] = reader.find([delivery.conversion], begun, until, delivery.read_to)
         if isinstance(reading, Present):
             return self._found(reading)

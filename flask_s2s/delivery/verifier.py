@@ -283,7 +283,8 @@ class Verifier:
 
 
 def _between(delivery: Delivery, now: datetime) -> tuple[datetime, datetime]:
-    return listed_between(delivery, delivery.settled_at or now, now)
+    written = delivery.settled_at or now
+    return listed_between(delivery, written, now, decides=delivery.checks > 0)
 
 
 def _read(reader: Reader, traits: Traits, some: Sequence[Delivery], now: datetime) -> list[Reading]:

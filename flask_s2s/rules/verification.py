@@ -138,13 +138,13 @@ def judge(
 
 
 def listed_between(
-    delivery: Delivery, written: datetime, now: datetime
+    delivery: Delivery, written: datetime, now: datetime, *, decides: bool = False
 ) -> tuple[datetime, datetime]:
     """Return between which moments the network lists what was written last at that time.
 
     A look that decides goes back further: if all its times are by a clock that was ahead, none shows.
     """
-    if delivery.created_at <= written <= now and not delivery.checks:
+    if delivery.created_at <= written <= now and not decides:
         return delivery.created_at, written
     # The network dates its records by its own clock.
     latest = min(written, now)

@@ -108,6 +108,26 @@ def test_a_reward_that_was_recorded_by_a_clock_that_was_ahead_is_found(
     assert site.status(delivery) is Status.CONFIRMED, site.detail(delivery)
 
 
+@pytest.mark.parametrize("reward", [PAYMENT, STEP])
+def test_a_reward_that_was_sent_by_a_clock_that_was_ahead_is_found_later(
+    right_network: Site, reward: Transaction | Action
+) -> None:
+    """Nobody came for a day: by then all its times lie behind, and none is the network's."""
+    site = with_customer(right_network)
+    site.switch(reset_after_write=1.0, repeated_reward="second")
+    site.clock.step(hours=20)
+    delivery = site.track(reward)
+    site.services.drain()
+    assert site.row(delivery).ambiguous_at
+    site.clock.step(hours=-20)
+    site.switch(reset_after_write=0.0)
+    for hours in (21, 1, 1):
+        site.after(hours=hours)
+    # Transactions, too.
+    sent = [one for one in site.line.asked("actions") if one.method == "POST"]
+    assert (len(sent), site.status(delivery)) == (1, Status.CONFIRMED), site.detail(delivery)
+
+
 def test_a_reward_is_not_missing_a_day_after_a_clock_was_a_day_ahead(right_network: Site) -> None:
     site = with_customer(right_network)
     site.clock.step(days=1)
