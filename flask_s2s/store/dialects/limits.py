@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from time import monotonic
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext
@@ -22,11 +23,24 @@ from .servers import commits_each_statement
 _STEPS = 10_000
 #: The limit of a connection, in seconds.
 _LIMIT = "flask_s2s_limit"
+#: The engines with limits, by the one whose connections they have.
+_LIMITED: WeakKeyDictionary[Engine, dict[float, Engine]] = WeakKeyDictionary()
 
 
 def within(engine: Engine, seconds: float) -> Engine:
-    """Return the same engine, with the same connections, where reading longer raises `TooSlow`."""
-    limited = engine.execution_options(**{_LIMIT: seconds})
+    """Return an engine of the same connections, where reading longer raises `TooSlow`."""
+    of_it = _LIMITED.setdefault(engine, {})
+    limited = of_it.get(seconds)
+    # A host that disposes of its engine has another pool then.
+    if limited is None or limited.pool is not engine.pool:
+        limited = of_it[seconds] = _limited(engine, seconds)
+    return limited
+
+
+def _limited(engine: Engine, seconds: float) -> Engine:
+    # Made anew: in older SQLAlchemy (2.0.25) no event is of an engine with options that has others.
+    options = {**engine.get_execution_options(), _LIMIT: seconds}
+    limited = Engine(engine.pool, engine.dialect, engine.url, execution_options=options)
     # A dialect tells of errors, and the host's connections have the same one.
     if not event.contains(engine.dialect, "handle_error", _give_up):
         event.listen(engine.dialect, "handle_error", _give_up)
