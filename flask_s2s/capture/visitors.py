@@ -318,11 +318,11 @@ class Visitors:
 
     def _brought(self, environ: Environ, click: Click, now: datetime) -> None:
         """A landing brought a click."""
-        self._remember(environ, click, now, landed=True)
+        self._remember(environ, click, now, on_page=True)
 
-    def _remember(self, environ: Environ, click: Click, now: datetime, *, landed: bool) -> None:
+    def _remember(self, environ: Environ, click: Click, now: datetime, *, on_page: bool) -> None:
         if ROWLESS not in environ:
-            keeps = landed and self._settings.keep_landing
+            keeps = on_page and self._settings.keep_landing
             landing = kept_of(environ, *came(environ)) if keeps else None
             self._touches.remember(click, now, landing)
 
@@ -403,7 +403,7 @@ class AskingVisitors(Visitors):
         held = environ.get(_HELD)
         row = held or visit.click
         if row is not None:
-            self._remember(environ, row, self._clock.now(), landed=held is not None)
+            self._remember(environ, row, self._clock.now(), on_page=held is not None)
         # Carried here it may be new: nobody was told when it came.
         new = environ.get(_ACCEPTED) or (None if visit.is_landing else visit.click)
         if new is not None:

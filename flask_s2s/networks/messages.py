@@ -1,4 +1,4 @@
-"""What passes between us and a network: a request, its answer, what that means, and what came of a try.
+"""Messages between us and a network: a request, its answer, the meaning of that, and the end of a try.
 
 Values alone: every room that sends, settles or shows an attempt speaks of these.
 """
