@@ -2,7 +2,8 @@
 is overdue; now and then it does maintenance.
 
 Where the database refuses that (a table that somebody locks, a right that is missing), deliveries go
-on: it is told, and tried again at the next time. Without knowing whether it forgot nothing is sent.
+on: it is told, and tried again at the next time. Without knowing whether it forgot nothing is sent,
+nor before the leases are extended that a jump of the clock has ended.
 
 It is one process's, however many workers that makes one after the other: each drain would do all of it.
 """

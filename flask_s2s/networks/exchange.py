@@ -112,7 +112,7 @@ def _shown(request: Request, redacted: Redaction) -> dict[str, Any]:
     url, _, query = request.url.partition("?")
     fields = {*(request.body or ()), *(pair.partition("=")[0] for pair in query.split("&") if pair)}
     shown = redacted(url, LONGEST_LINE)
-    return {"method": request.method, "url": shown, "fields": sorted(fields)}
+    return {"method": request.method, "url": shown, "fields": sorted(map(str, fields))}
 
 
 def _tell_broken(conversion: Conversion, redacted: Redaction) -> None:

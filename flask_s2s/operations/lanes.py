@@ -13,7 +13,7 @@ from ..config.parsing import is_loopback
 from ..networks.messages import SUCCESSES, NotThere, Refused
 from ..services import Services
 from ..store.attempts import Attempts, LaneCount
-from ..store.dialects.limits import within
+from ..store.dialects.limits import with_limit
 from ..store.outbox.lanes import Closed, trying_since
 from ..store.queries import Queries
 from ..store.sums import Sums
@@ -184,7 +184,7 @@ def attempts_of(services: Services) -> Attempts:
 def engine_of(services: Services, seconds: float | None = None) -> Callable[[], Engine]:
     """Return the app's database; with a limit, one that gives up what takes longer (`TooSlow`)."""
     engine = services.storage.engine
-    return engine if seconds is None else lambda: within(engine(), seconds)
+    return engine if seconds is None else lambda: with_limit(engine(), seconds)
 
 
 def queries_of(services: Services, seconds: float | None = None) -> Queries:

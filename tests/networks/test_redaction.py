@@ -7,6 +7,7 @@ import html
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -18,10 +19,11 @@ from hypothesis import strategies as st
 from flask_s2s import Click, Settings, Signup, Transaction
 from flask_s2s.networks.credentials import Credentials
 from flask_s2s.networks.exchange import Exchange
-from flask_s2s.networks.messages import Request, Response
+from flask_s2s.networks.messages import Accepted, Request, Response, Secret
+from flask_s2s.networks.network import Report
 from flask_s2s.networks.partnerstack.conversions import PartnerStack
 from flask_s2s.networks.redaction import MARK, Redaction, of_request
-from flask_s2s.testing import ManualClock, answered
+from flask_s2s.testing import ManualClock, ScriptedTransport, answered
 from tests.delivery.conftest import Opening
 
 PERSON: dict[str, Any] = {
@@ -136,6 +138,23 @@ def test_an_answer_in_another_encoding_shows_no_more(encoding: str) -> None:
     letters = "".join(letter for letter in answer if letter.isalpha()).lower()
     for secret in ("geheim", "lee", "ada", "example", "rich"):
         assert secret not in letters
+
+
+def test_a_request_whose_fields_have_no_order_is_accepted_all_the_same() -> None:
+    class Numbered(PartnerStack):
+        def request(self, report: Report, secret: Secret) -> Request:
+            request = super().request(report, secret)
+            numbered: Any = {**(request.body or {}), 1: "first"}
+            return replace(request, body=numbered)
+
+    settings = Settings.from_mapping({"SECRET_KEY": "k" * 32, "S2S_TOKEN": TOKEN})
+    network = Numbered(settings.of(PartnerStack))
+    exchange = Exchange(network, ScriptedTransport(), Credentials([network]), seconds=5)
+    click = Click(click_id="click1", at=ManualClock().now())
+    sent = exchange.send(Signup(customer_key="42"), click)
+    assert isinstance(sent.outcome, Accepted)
+    assert sent.request is not None
+    assert "1" in sent.request["fields"]
 
 
 def test_each_half_of_a_pair_is_taken_out() -> None:

@@ -27,7 +27,7 @@ _LIMIT = "flask_s2s_limit"
 _LIMITED: WeakKeyDictionary[Engine, dict[float, Engine]] = WeakKeyDictionary()
 
 
-def within(engine: Engine, seconds: float) -> Engine:
+def with_limit(engine: Engine, seconds: float) -> Engine:
     """Return an engine of the same connections, where reading longer raises `TooSlow`."""
     of_it = _LIMITED.setdefault(engine, {})
     limited = of_it.get(seconds)
