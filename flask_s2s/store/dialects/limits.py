@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from time import monotonic
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import InvalidRequestError
 
 from ...errors import TooSlow
 from .errors import is_given_up
@@ -23,24 +23,23 @@ from .servers import commits_each_statement
 _STEPS = 10_000
 #: The limit of a connection, in seconds.
 _LIMIT = "flask_s2s_limit"
-#: The engines with limits, by the one whose connections they have.
-_LIMITED: WeakKeyDictionary[Engine, dict[float, Engine]] = WeakKeyDictionary()
 
 
 def with_limit(engine: Engine, seconds: float) -> Engine:
     """Return an engine of the same connections, where reading longer raises `TooSlow`."""
-    of_it = _LIMITED.setdefault(engine, {})
-    limited = of_it.get(seconds)
-    # A host that disposes of its engine has another pool then.
-    if limited is None or limited.pool is not engine.pool:
-        limited = of_it[seconds] = _limited(engine, seconds)
+    limited: Engine = engine.execution_options(**{_LIMIT: seconds})
+    try:
+        _watch(limited, seconds)
+    except InvalidRequestError:
+        # In older SQLAlchemy (2.0.25) no event is of an engine with options that has others. One that is
+        # made anew has them all, but the host's own events of its engine.
+        options = limited.get_execution_options()
+        limited = Engine(engine.pool, engine.dialect, engine.url, execution_options=options)
+        _watch(limited, seconds)
     return limited
 
 
-def _limited(engine: Engine, seconds: float) -> Engine:
-    # Made anew: in older SQLAlchemy (2.0.25) no event is of an engine with options that has others.
-    options = {**engine.get_execution_options(), _LIMIT: seconds}
-    limited = Engine(engine.pool, engine.dialect, engine.url, execution_options=options)
+def _watch(engine: Engine, seconds: float) -> None:
     # A dialect tells of errors, and the host's connections have the same one.
     if not event.contains(engine.dialect, "handle_error", _give_up):
         event.listen(engine.dialect, "handle_error", _give_up)
@@ -59,13 +58,12 @@ def _limited(engine: Engine, seconds: float) -> Engine:
         _driver(connection).set_progress_handler(lambda: monotonic() > until, _STEPS)
 
     if engine.dialect.name == POSTGRESQL:
-        event.listen(limited, "begin", begins)
+        event.listen(engine, "begin", begins)
     elif engine.dialect.name == SQLITE:
-        event.listen(limited, "before_cursor_execute", starts)
-        event.listen(limited, "after_cursor_execute", _end)
+        event.listen(engine, "before_cursor_execute", starts)
+        event.listen(engine, "after_cursor_execute", _end)
     elif getattr(engine.dialect, "is_mariadb", False):
-        event.listen(limited, "before_cursor_execute", limits, retval=True)
-    return limited
+        event.listen(engine, "before_cursor_execute", limits, retval=True)
 
 
 def _end(connection: Connection, *_: Any) -> None:
