@@ -68,6 +68,8 @@ def dashboard(
         ("/counted", operation.counted, ["GET"]),
     ):
         blueprint.add_url_rule(rule, view.__name__, view, methods=methods)
+        if methods == ["POST"]:
+            blueprint.add_url_rule(rule, f"form_of_{view.__name__}", frame.back)
     blueprint.register_error_handler(HTTPException, frame.on_http_error)
     blueprint.register_error_handler(UsageError, frame.on_usage)
     blueprint.register_error_handler(TooSlow, frame.on_slow)

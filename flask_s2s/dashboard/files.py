@@ -1,13 +1,16 @@
-"""Tables as files that a browser saves, written as they are sent."""
+"""Tables as files that a browser saves.
+
+Each is whole before its first byte goes: who reads it has all of it, or a page that says why there is none.
+Written while it is sent, it could end anywhere, and would pass for a whole one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from itertools import chain, islice
 from typing import Any
 
-from flask import Response, stream_with_context
+from flask import Response
 
 from ..operations import sheets
 
@@ -18,20 +21,11 @@ def answer(
     rows: Iterable[list[Any]],
     partner_name: Callable[[str], str] | None,
 ) -> Response:
-    """Return a file that is written as it is sent, with the partners' names where the host has some.
-
-    The first row is there before: what cannot be read is a page that says so, and no file.
-    """
-    left = iter(rows)
-    every = chain(list(islice(left, 1)), left)
-
-    def lines() -> Iterator[str]:
-        if partner_name is None:
-            return sheets.lines(head, every)
+    """Return a file, with the partners' names where the host has some."""
+    if partner_name is not None:
         place, named = head.index("partner_key"), cache(partner_name)
-        with_names = ([*row, row[place] and named(row[place])] for row in every)
-        return sheets.lines((*head, "partner_name"), with_names)
-
-    made = Response(stream_with_context(lines()), mimetype="text/csv")
+        head = (*head, "partner_name")
+        rows = ([*row, row[place] and named(row[place])] for row in rows)
+    made = Response("".join(sheets.lines(head, rows)), mimetype="text/csv")
     made.headers["Content-Disposition"] = f"attachment; filename={name}"
     return made

@@ -28,6 +28,8 @@ from .safety import Forms
 T = TypeVar("T")
 #: What a notice is signed for: nobody's link has a page say what was not done.
 _TOLD = "told"
+#: A part of an address has at most so many characters: a page repeats it in its links.
+_LONGEST = 4096
 
 
 class Frame:
@@ -91,6 +93,8 @@ class Frame:
         g.s2s_dashboard_who = who
         if any("\0" in value for value in request.values.values()):
             raise UsageError("no text of ours has a NUL character, and no database takes one")
+        if any(len(value) > _LONGEST for value in request.args.values()):
+            raise UsageError(f"a part of this address has more than {_LONGEST:,} characters")
         if request.method not in ("GET", "HEAD", "OPTIONS") and not who.acts:
             abort(403, "You may look, not act.")
 
@@ -167,7 +171,8 @@ class Frame:
 
     def period(self) -> Period:
         """Return the period that the address names."""
-        return period_of(request.args, self.model.local)
+        g.s2s_dashboard_period = period = period_of(request.args, self.model.local)
+        return period
 
     def done(self, told: str, page: str, **parameters: Any) -> BaseResponse:
         """Go on to a page, which tells this person what was done."""
@@ -178,6 +183,11 @@ class Frame:
     def _told(self) -> list[Any] | None:
         """Return when something was done and what, of an address that `done` has made."""
         return self.forms.read(request.args.get("told", ""), self.who.name, _TOLD)
+
+    def back(self, **_: Any) -> BaseResponse:
+        """Go from the address of a form, which is opened or shared like any other, to the page that has it."""
+        place, asked = request.path.rpartition("/")[0], request.query_string.decode()
+        return redirect(f"{request.script_root}{place}{asked and '?'}{asked}")
 
     def stale(self, page: str, **parameters: Any) -> Response:
         """Say that a form was too old to change anything, and where the new one is."""
@@ -223,21 +233,19 @@ class Frame:
         )
 
     def on_slow(self, error: TooSlow) -> Response:
-        """A page that is nothing but counts, and was not counted in time: fewer days are sooner."""
+        """A page that is nothing but counts, and was not counted in time: say what is sooner."""
         if not hasattr(g, "s2s_dashboard_who"):
             raise error
-        onward, rule = None, request.url_rule
-        if request.method == "GET" and rule is not None:
+        help, onward = "Try again, or ask on the command line, which waits for it.", None
+        period, rule = g.get("s2s_dashboard_period"), request.url_rule
+        if period is not None and len(period.days) > 1 and request.method == "GET" and rule:
+            help = "The database is slow, or these are many: choose fewer days."
             rest = page_args(request.args, ("period", "from", "to"))
             page = rule.endpoint.rpartition(".")[2]
             place = self.url(page, **(request.view_args or {}), **rest, period="today")
             onward = ("Show today alone", place)
         answer = self.page(
-            "error.html",
-            503,
-            heading="Not counted in time",
-            text=f"{error}. The database is slow, or these are many: choose fewer days.",
-            onward=onward,
+            "error.html", 503, heading="Not counted in time", text=f"{error}. {help}", onward=onward
         )
         answer.headers["Retry-After"] = "10"
         return answer

@@ -221,9 +221,11 @@ class Programme:
             found = self._frame.model.queries.page(Wanted(kinds=("signup",)), _ROWS)
         return self._frame.page("customers.html", rows=found, text=text)
 
-    def customer(self) -> Response:
+    def customer(self) -> Response | BaseResponse:
         """Explain why a customer is credited, or not."""
         key = request.args.get("key", "")
+        if not key.strip():
+            return redirect(self._frame.url("customers"))
         found = customer(self._frame.model, key)
         if found is None:
             return self._frame.page("customer-unknown.html", status=404, key=key)
@@ -360,9 +362,11 @@ class Programme:
         told = f"The {kind} {name} counts again."
         return self._frame.done(told, "fraud", **period_args(self._frame.period()))
 
-    def partner(self) -> Response:
+    def partner(self) -> Response | BaseResponse:
         """Show one partner's results, by sub ID and day."""
         period, key = self._frame.period(), request.args.get("key", "")
+        if not key.strip():
+            return redirect(self._frame.url("partners", **period_args(period)))
         lines = self._frame.model.partners(period, key)
         place = sub_id_of(request.args)
         line = lines[0] if lines else Line(key, days=[0] * len(period.days))

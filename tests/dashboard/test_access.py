@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from flask import Flask, Request, Response
@@ -214,6 +214,42 @@ def test_a_database_that_is_away_is_said_with_when_to_come_again(programme: Prog
 
 def test_numbers_that_no_database_has_are_not_found(programme: Programme) -> None:
     assert "There is no conversion" in programme.read(f"/conversions/{10**30}", status=404)
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("/partner", "/partners"),
+        ("/partner?key=%20&period=7d", "/partners?period=7d"),
+        ("/customer", "/customers"),
+        ("/customer?key=", "/customers"),
+        ("/reconciliation/compare?period=7d", "/reconciliation?period=7d"),
+        ("/conversions/1/retry", "/conversions/1"),
+        ("/customer/credit", "/customer"),
+        ("/settings/check", "/settings"),
+    ],
+)
+def test_an_address_that_is_no_page_leads_to_one(
+    programme: Programme, path: str, place: str
+) -> None:
+    """A page of one thing without its key, and the address of a form, which somebody opens again."""
+    answer = programme.client("looks").get(f"/partners{path}")
+    assert (answer.status_code, answer.location) == (302, f"/partners{place}")
+
+
+@pytest.mark.parametrize("key", ["nobody", "a/b?c", HOSTILE, "'\"", "%FF", "\U0001f600"])
+def test_a_key_that_nobody_has_is_a_page_that_names_it(programme: Programme, key: str) -> None:
+    shown = key.replace("\u202e", "U+202E")
+    for path, status in (("/partner", 200), ("/customer", 404)):
+        assert shown in programme.read(f"{path}?{urlencode({'key': key})}", status=status)
+
+
+def test_an_address_without_measure_is_not_repeated(programme: Programme) -> None:
+    """A page has its filters in each of its links: a megabyte of them was answered with sixteen."""
+    for path in ("/conversions?partner", "/partner?key", "/customer?key", "/customers?q"):
+        said = programme.read(f"{path}={'x' * 1_000_000}", status=400)
+        assert "a part of this address has more than 4,096 characters" in said
+        assert len(said) < 1000
 
 
 def test_a_file_that_was_refused_is_asked_for_again(programme: Programme) -> None:
