@@ -86,10 +86,12 @@ def table(
     *,
     err: bool = False,
     cut: Sequence[int] = (),
+    spare: Sequence[str] = (),
 ) -> None:
     """Print columns; column number `coloured` holds a status. With `err` on standard error.
 
-    On a terminal that is too narrow the columns `cut` lose their ends; in a pipe all is whole.
+    On a terminal that is too narrow the columns `cut` lose their ends, and then those named `spare`
+    are left out, which is said; in a pipe all is whole.
     """
     cells = [[_printable(cell) for cell in row] for row in rows]
     widths = [max(_width(row[i]) for row in [head, *cells]) for i in range(len(head))]
@@ -97,6 +99,13 @@ def table(
     if stream.isatty():
         room = shutil.get_terminal_size().columns
         widths = _narrowed(widths, cut, room) if cut else widths
+        if _line(widths) > room and spare:
+            kept = [place for place, name in enumerate(head) if name not in spare]
+            table(
+                [head[i] for i in kept], [[row[i] for i in kept] for row in rows], err=err, cut=cut
+            )
+            _echo(faint(f"Too wide for this terminal, but not for --csv: {', '.join(spare)}."), err)
+            return
         if _line(widths) > room:
             _blocks(head, cells, coloured, err)
             return

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 import click
@@ -160,23 +161,30 @@ def _print(found: Overview, by: str, lines: list[Line], currency: str, partner: 
         return
     paying = () if by == "day" else ("paying",)
     money = ("paid", "refunded", f"net {currency}") if currency else ()
-    rows = [_row(line, by, currency) for line in (*lines, reports.total(lines))]
-    names = ["partner", "sub ID"] if by == "sub-id" else [by]
-    if partner is not None:
-        names, rows = names[1:], [row[1:] for row in rows]
-    rows[-1] = ["all", *("" for _ in names[1:]), *rows[-1][len(names) :]]
-    head = (*names, "clicks", "sign-ups", "confirmed", *paying, *money)
-    output.table(head, rows, cut=range(len(names)))
+    rows = [(name, *_numbers(line, by, currency)) for name, line in _named(lines, by, partner)]
+    rows.append(("all", *_numbers(reports.total(lines), by, currency)))
+    name = by if by == "day" else "partner" if partner is None else "sub ID"
+    head = (name, "clicks", "sign-ups", "confirmed", *paying, *money)
+    output.table(head, rows, cut=() if by == "day" else (0,), spare=("paid", "refunded"))
 
 
-def _row(line: Line, by: str, currency: str) -> list[str]:
+def _named(lines: list[Line], by: str, partner: str | None) -> Iterator[tuple[str, Line]]:
+    """Name each line of a table; those of several partners are below their partner's own."""
+    if by != "sub-id" or partner is not None:
+        yield from ((line.name or "(none)", line) for line in lines)
+        return
+    for key, these in groupby(lines, lambda line: line.partner):
+        theirs = list(these)
+        yield key or "(none)", reports.total(theirs)
+        yield from ((f"  {line.name or '(none)'}", line) for line in theirs)
+
+
+def _numbers(line: Line, by: str, currency: str) -> list[str]:
     numbers = [line.clicks, line.signups, line.confirmed]
     if by != "day":
         numbers.append(line.paying)
     money = [line.paid(currency), line.refunded(currency), line.net(currency)] if currency else []
-    amounts = [major_units(amount, currency) for amount in money]
-    names = [name or "(none)" for name in sheets.names(line, by).values()]
-    return [*names, *(f"{number:,}" for number in numbers), *amounts]
+    return [*(f"{n:,}" for n in numbers), *(major_units(amount, currency) for amount in money)]
 
 
 #: Exit code where the two sides could not be compared at all, or only in part.

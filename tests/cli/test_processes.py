@@ -335,9 +335,26 @@ def test_a_list_fits_a_screen_of_80_columns(terminal: Terminal, services: Servic
     assert terminal.run("list")[1].count(key) == 2
     # A report is a table still, with names cut: no block for each of hundreds.
     numbers = ["clicks", "sign-ups", "confirmed", "paying", "paid", "refunded", "net USD"]
-    of_one = ("--by", "sub-id", "--partner", "a-partner-of-some-length")
-    for name, more in (("partner", ()), ("sub ID", of_one)):
+    partner = click.partner_key or ""
+    reports = [
+        ("partner", ()),
+        ("sub ID", ("--by", "sub-id", "--partner", partner)),
+        ("partner", ("--by", "sub-id")),
+    ]
+    for name, more in reports:
         said = terminal.show("report", *more).splitlines()
-        (head,) = (one for one in said if one.startswith(name))
+        (head,) = (one for one in said if re.search(r"clicks .* net USD", one))
         assert re.split(r"  +", head.strip()) == [name, *numbers]
+        assert max(map(len, said)) <= 80
+    assert [line[:10] for line in said[-3:]] == ["a-partner-", "  a-campai", "all       "]
+    # Of sums too great for that two columns are left out, which is said.
+    great = Transaction(customer_key=key, amount=10**12, currency="USD", key="INVOICE-2026-0002")
+    services.track(great)
+    for name, more in (*reports, ("day", ("--by", "day"))):
+        said = terminal.show("report", *more).splitlines()
+        (head,) = (one for one in said if re.search(r"clicks .* net USD", one))
+        shown = [one for one in numbers if one not in ("paid", "refunded")]
+        shown = [one for one in shown if (name, one) != ("day", "paying")]
+        assert re.split(r"  +", head.strip()) == [name, *shown]
+        assert said[-1] == "Too wide for this terminal, but not for --csv: paid, refunded."
         assert max(map(len, said)) <= 80
