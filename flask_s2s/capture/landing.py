@@ -14,7 +14,7 @@ where a request comes from, and no script can change that. Without a word of it 
 refused: every browser that has `fetch` says it.
 
 Kept of a landing, beside its click's row and for people to look at, are the page, its `utm_*` parameters
-and the host of the page before. Other parameters may be personal, and are left out.
+and the host of the page before. Where a script tells of it, the page is the script's. Other parameters may be personal, and are left out.
 """
 
 from __future__ import annotations
@@ -177,8 +177,29 @@ def kept_of(environ: Mapping[str, Any], query: str, referer: str) -> dict[str, A
     page = None
     if valid_host(host):
         path = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}" or "/"
-        page = f"{host}{quote(path.encode('latin-1', 'replace'))}"[:_ADDRESS]
+        page = _page(host, path.encode("latin-1", "replace"))
     return {"page": page, "utm": utm, "referrer": before if before != host else None}
+
+
+def told_of(environ: Mapping[str, Any], query: str, referer: str) -> dict[str, Any]:
+    """Return the same of a landing that a page's script tells of: there the page before is its page.
+
+    A browser names the caller's origin, but for a page of the very host. Where it tells another host
+    no more than that origin, the page is that host, without a path.
+    """
+    own, origin = environ.get("HTTP_HOST", "").lower(), environ.get("HTTP_ORIGIN")
+    caller, host = own if origin is None else _host_of(origin), _host_of(referer)
+    page = None
+    if host is not None and host == caller:
+        said = urlsplit(referer[:MAX_QUERY])
+        is_origin = host != own and said.path in ("", "/") and not said.query
+        path = unquote_to_bytes(said.path.encode("latin-1", "replace")) or b"/"
+        page = host if is_origin else _page(host, path)
+    return {"page": page, "utm": _utm(query), "referrer": None}
+
+
+def _page(host: str, path: bytes) -> str:
+    return f"{host}{quote(path)}"[:_ADDRESS]
 
 
 def _host_of(address: str) -> str | None:

@@ -30,7 +30,7 @@ from ..store.stores import Stores
 from .chain import LoopGuard, came, may_be_redirected, token_in, with_token
 from .consent import WITHDRAWN, Consent, Permission
 from .evidence import Environ, Evidence, page_of, path_of
-from .landing import ignored_because, kept_of
+from .landing import ignored_because, kept_of, told_of
 from .redirects import PARAMETER as HOPS
 from .redirects import cleaned
 from .token import NONCE, PARAMETER, TokenSigner, host_of, own_and_token, with_state
@@ -49,6 +49,8 @@ CREDITED = "flask_s2s.credited"
 WITH_FORMS = ("POST", "PUT", "PATCH")
 #: Whoever asked for this has asked for enough rows: the click is kept in the cookie alone.
 ROWLESS = "flask_s2s.rowless"
+#: The request is a script's, whose page the landing was.
+_BY_SCRIPT = "flask_s2s.by_script"
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +244,7 @@ class Visitors:
 
     def fetch(self, environ: Environ) -> Visit | None:
         """Decide on a click, or a click token, that the script of a page tells of."""
+        environ[_BY_SCRIPT] = True
         return self._land(environ, "empty") or self._told(environ)
 
     def _told(self, environ: Environ) -> Visit | None:
@@ -323,7 +326,8 @@ class Visitors:
     def _remember(self, environ: Environ, click: Click, now: datetime, *, on_page: bool) -> None:
         if ROWLESS not in environ:
             keeps = on_page and self._settings.keep_landing
-            landing = kept_of(environ, *came(environ)) if keeps else None
+            of = told_of if _BY_SCRIPT in environ else kept_of
+            landing = of(environ, *came(environ)) if keeps else None
             self._touches.remember(click, now, landing)
 
     def _accepted(self, environ: Environ, click: Click) -> None:

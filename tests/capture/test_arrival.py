@@ -85,3 +85,65 @@ def test_explain_shows_it(make_site: MakeSite, tmp_path: Path) -> None:
     )
     [row] = json.loads(run(commands, ["explain", "42", "--json"]).output)
     assert row["clicks"][0]["landing"]["referrer"] == "blog.example"
+
+
+# -- told by a page's own script ------------------------------------------------------------------
+
+APP, CMS = "app.shop.example", "https://www.shop.example"
+
+
+def told(site: Site, referer: str | None, origin: str | None = CMS) -> Any:
+    """The page that is kept where a script tells the app, as a browser sends it."""
+    if "s2s_elsewhere" not in site.app.blueprints:
+        site.app.register_blueprint(site.s2s.capture_blueprint(), url_prefix="/s2s")
+    said = {"HTTP_SEC_FETCH_SITE": "same-site", "HTTP_ORIGIN": origin, "HTTP_REFERER": referer}
+    if origin is None:
+        said["HTTP_SEC_FETCH_SITE"] = "same-origin"
+    said = {name: value for name, value in said.items() if value is not None}
+    told = {"path": "/s2s/click", "host": APP, "scheme": "https", "HTTP_SEC_FETCH_DEST": "empty"}
+    site.visit(LANDING, **told, **said)
+    kept = landing(site)
+    assert kept["utm"] == {"utm_source": "partnerstack", "utm_campaign": "Spring \u00e4"}
+    assert kept["referrer"] is None
+    return kept["page"]
+
+
+@pytest.mark.parametrize(
+    ("referer", "page"),
+    [
+        ("https://www.shop.example/pricing?ps_xid=aBc", "www.shop.example/pricing"),
+        ("https://www.shop.example/preis%C3%BC/%7Ex", "www.shop.example/preis%C3%BC/~x"),
+        ("https://www.shop.example/?ps_xid=aBc", "www.shop.example/"),
+        # A browser's own policy: another host is told the origin alone.
+        ("https://www.shop.example/", "www.shop.example"),
+        ("https://elsewhere.example/pricing", None),
+        ("https://www.shop.example@elsewhere.example/pricing", None),
+        ("https://[", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_click_that_a_script_tells_of_landed_on_the_scripts_page(
+    site: Site, referer: str | None, page: str | None
+) -> None:
+    assert told(site, referer) == page
+
+
+@pytest.mark.parametrize(
+    ("referer", "page"),
+    [
+        (f"https://{APP}/pricing", f"{APP}/pricing"),
+        (f"https://{APP}/", f"{APP}/"),
+        ("https://www.shop.example/pricing", None),
+        (None, None),
+    ],
+)
+def test_a_script_of_the_apps_own_page_has_no_origin_to_say(
+    site: Site, referer: str | None, page: str | None
+) -> None:
+    assert told(site, referer, origin=None) == page
+
+
+def test_where_consent_is_asked_for_the_page_is_the_scripts_too(make_site: MakeSite) -> None:
+    site = make_site(S2S_CONSENT=lambda _environ: "granted")
+    assert told(site, "https://www.shop.example/pricing") == "www.shop.example/pricing"

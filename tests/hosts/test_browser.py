@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask, render_template_string
 from playwright.sync_api import sync_playwright
+from sqlalchemy import select
 
 from flask_s2s import S2S
 from flask_s2s.testing import ScriptedTransport
@@ -22,7 +23,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SNIPPET = """
 <script>
 if (/[?&](ps_xid|gsxid)=/.test(location.search))
-  fetch("{{ app }}/_s2s/click" + location.search, {credentials: "include", keepalive: true});
+  fetch("{{ app }}/_s2s/click" + location.search,
+        {credentials: "include", keepalive: true, referrerPolicy: "no-referrer-when-downgrade"});
 </script>
 """
 
@@ -44,11 +46,19 @@ class Town:
         self.door.close()
         self.cms_door.close()
 
+    def landed_on(self) -> list[str]:
+        """The landing page that is kept with each click."""
+        rows = self.services.storage.tables.click
+        with self.services.storage.engine().connect() as connection:
+            found = connection.scalars(select(rows.c.landing).order_by(rows.c.id))
+            return [kept["page"] for kept in found]
+
     def _app(self, folder: Path, config: dict[str, Any]) -> Flask:
         app = Flask("app", instance_path=str(folder))
         app.config.update(SECRET_KEY="of all of them", TESTING=True, **config)
         s2s = S2S(app, transport=ScriptedTransport())
         app.register_blueprint(s2s.capture_blueprint(), url_prefix="/_s2s")
+        self.services = app.extensions["s2s"]
 
         @app.get("/")
         def page() -> str:
@@ -117,6 +127,13 @@ def test_a_page_of_the_cms_tells_the_app(town: Town, start: Any) -> None:
     assert town.told == [204]
     browser.follow("Plain")
     assert seen(browser) == "aBc"
+    # A later page, as docs/carrying.md has a banner's callback tell of it.
+    browser.page.evaluate(
+        "fetch('/_s2s/click?ps_xid=dEf', {referrer: location.origin + '/start?ps_xid=dEf'})"
+    )
+    wait_until(lambda: len(town.landed_on()) == 2, what="the later click is kept")
+    pages = (f"{town.cms_url}/landing", f"{town.app_url}/start")
+    assert town.landed_on() == [page.partition("://")[2] for page in pages]
 
 
 def test_a_page_of_another_site_does_not(town: Town, start: Any) -> None:
