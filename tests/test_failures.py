@@ -764,7 +764,7 @@ FAILURES: dict[str, list[Protection]] = {
             "[act]",
         ),
         Protection(
-            where="Programme._may_ask",
+            where="Conversions._may_ask",
             code="status.unconfirmed and",
             without="",
             test="dashboard/test_asking.py::test_what_is_on_record_is_confirmed_at_once",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -13,12 +14,13 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
 from ..errors import S2SError, TooSlow, UsageError
+from ..operations import sheets
 from ..operations.period import Period
 from ..rules.delivery import Delivery
 from ..services import Services
 from ..store.audit import Entry
 from ..store.outbox.heartbeat import version
-from . import files, formats
+from . import formats
 from .access import Access, Act, View
 from .filters import BadFilter, page_args, period_of
 from .model import Model
@@ -158,9 +160,18 @@ class Frame:
         return named or key
 
     def file(self, name: str, head: Sequence[str], rows: Iterable[list[Any]]) -> Response:
-        """Return a table as a file; partners have their names where the host has some."""
-        named = None if self._partner_name is None else self.partner_name
-        return files.answer(name, head, rows, named)
+        """Return a table as a file that a browser saves, with the partners' names where the host has some.
+
+        It is whole before its first byte goes: who reads it has all of it, or a page that says why there
+        is none. Written while it is sent, it could end anywhere, and would pass for a whole one.
+        """
+        if self._partner_name is not None:
+            place, named = head.index("partner_key"), cache(self.partner_name)
+            head = (*head, "partner_name")
+            rows = ([*row, row[place] and named(row[place])] for row in rows)
+        made = Response("".join(sheets.lines(head, rows)), mimetype="text/csv")
+        made.headers["Content-Disposition"] = f"attachment; filename={name}"
+        return made
 
     def email(self, delivery: Delivery) -> str | None:
         """Return a sign-up's address: whole for who may act, cut for who may look."""

@@ -5,17 +5,13 @@ Ten open tabs that renew themselves cost what one costs: an answer is kept for f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
-from itertools import pairwise
 from threading import Lock
 from time import monotonic
 from typing import TypeVar
 
-from ..click import Click
-from ..conversion import Signup
 from ..errors import TooSlow
 from ..operations.acts import RETRY, Progress, progress
 from ..operations.check import TEST_ALARM, Level, check, outstanding
@@ -25,16 +21,10 @@ from ..operations.lanes import LATELY as LATELY
 from ..operations.lanes import Lane, attempts_of, lanes, queries_of, stands_in, sums_of
 from ..operations.period import Period
 from ..operations.report import Line, Overview, overview, partners, sub_ids
-from ..operations.story import bound_to, deliveries_of
-from ..rules.attribution import Reason, sentence
-from ..rules.delivery import Delivery
 from ..rules.states import OPEN, Status
 from ..services import Services
-from ..store.audit import Entry
-from ..store.bindings import Bound
 from ..store.queries import Grouped, Wanted
 from ..store.sums import Cause
-from . import formats
 
 T = TypeVar("T")
 #: How long back what was sent again is shown, and how much of it.
@@ -189,129 +179,6 @@ class Model:
                 self._kept.clear()
             self._kept[name] = (monotonic() + seconds, value)
         return value
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One thing that happened to a customer."""
-
-    at: datetime
-    #: A click that was brought, or a conversion.
-    click: Click | None = None
-    delivery: Delivery | None = None
-    #: Whether the click is the one that counts.
-    credited: bool = False
-    #: How long after the step before.
-    gap: timedelta | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Customer:
-    """One customer's story, oldest first."""
-
-    key: str
-    steps: list[Step]
-    signup: Delivery | None
-    #: What would have been different, in sentences; none where somebody is credited.
-    otherwise: list[str]
-    #: currency -> (paid, refunded), of what is credited.
-    money: dict[str, tuple[int, int]]
-    #: The clicks that their address or ID was bound to.
-    bound: list[Bound]
-    #: What somebody did about them by hand, newest first.
-    acts: list[Entry]
-
-
-def customer(model: Model, key: str) -> Customer | None:
-    """Return a customer's story; None where nothing is on record."""
-    services = model.services
-    found = deliveries_of(services, key)
-    if not found:
-        return None
-    signup = next((one for one in found if one.kind == Signup.kind), None)
-    touches = services.ledger.touches(key)
-    steps = [Step(one.created_at, delivery=one) for one in found]
-    if signup is not None:
-        if signup.click is not None:
-            steps.append(Step(signup.click.at, click=signup.click, credited=True))
-        steps += [Step(touch.at, click=touch) for touch in touches.get(signup.id, ())]
-    return Customer(
-        key=key,
-        steps=_with_gaps(sorted(steps, key=lambda step: (step.at, step.click is None))),
-        signup=signup,
-        otherwise=_otherwise(model, signup, touches),
-        money=_money(found),
-        bound=bound_to(services, key, found),
-        acts=services.audit.of(key),
-    )
-
-
-def _with_gaps(steps: list[Step]) -> list[Step]:
-    gaps = [step.at - before.at for before, step in pairwise(steps)]
-    return [
-        replace(step, gap=gap if gap >= timedelta(hours=1) else None)
-        for step, gap in zip(steps, [timedelta(0), *gaps], strict=True)
-    ]
-
-
-def _money(deliveries: list[Delivery]) -> dict[str, tuple[int, int]]:
-    money: dict[str, tuple[int, int]] = {}
-    for one in deliveries:
-        if one.amount is not None and one.currency is not None:
-            paid, refunded = money.get(one.currency, (0, 0))
-            if one.amount > 0:
-                money[one.currency] = (paid + one.amount, refunded)
-            else:
-                money[one.currency] = (paid, refunded + one.amount)
-    return money
-
-
-def _otherwise(
-    model: Model, signup: Delivery | None, touches: Mapping[int, Sequence[Click]]
-) -> list[str]:
-    """Say what would have been different, for a sign-up that nobody is credited for."""
-    if signup is None or signup.status is not Status.UNATTRIBUTED:
-        return []
-    said = {
-        Reason.EXPIRED.value: _too_late(model, signup, touches.get(signup.id, ())),
-        Reason.NO_CLICK.value: [
-            "A partner’s link, opened in this browser before the sign-up, would have been credited.",
-            "Where the visitor came by one and the cookie was lost, s2s.identify() at an earlier "
-            "form keeps the click.",
-        ],
-        Reason.CONSENT_DENIED.value: [
-            "The visitor denied consent, so no click was kept. That is their choice."
-        ],
-        Reason.CONSENT_PENDING.value: [
-            "The visitor had not answered the question for consent when they signed up."
-        ],
-        Reason.OUTSIDE_REQUEST.value: [
-            "The sign-up was recorded outside a visitor’s request. Pass the click: "
-            "track_signup(..., click=...)."
-        ],
-        Reason.RULE.value: [
-            "The site’s own rule (S2S_RULE) decided it: " + (signup.detail or "no words of its own")
-        ],
-        Reason.TOKEN_USED.value: [
-            "The link that carried the click had been used by another customer before."
-        ],
-    }.get(signup.reason, [sentence(signup.reason)])
-    return [
-        *said,
-        "If the partner is right all the same, credit by hand: the sign-up and its payments go out.",
-    ]
-
-
-def _too_late(model: Model, signup: Delivery, touches: Sequence[Click]) -> list[str]:
-    """Say until when a click would have counted, where one is known."""
-    window = model.services.settings.window_of(signup.network)
-    said = [f"A click counts for {formats.span(window)} (S2S_WINDOW), and this one was older."]
-    until = max((touch.at + window for touch in touches), default=None)
-    # A window that was made longer since did not count then.
-    if until is not None and until <= signup.created_at:
-        by, moment = signup.created_at - until, formats.clock(until, model.local)
-        said.append(f"It counted until {moment}: the sign-up came {formats.span(by)} later.")
-    return [*said, "A longer window would do it for the next customer."]
 
 
 def worst_first(findings: list[Finding]) -> list[Finding]:

@@ -18,7 +18,7 @@ from werkzeug.test import TestResponse
 
 from flask_s2s import Click
 from flask_s2s.cli import s2s
-from flask_s2s.dashboard.comparison import MOST_RECORDS
+from flask_s2s.dashboard.programme import MOST_RECORDS
 from flask_s2s.operations.reconcile import reconcile
 from tests.cli.runner import cli_runner
 from tests.dashboard.programme import HOSTILE, Programme, token_in, without_names, words_of
