@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from flask_s2s import S2S, ConfigError, Late, Services, Settings, StorageError, UsageError
 from flask_s2s.cli import s2s as commands
-from flask_s2s.operations.check.database import thrown_away, within_container
+from flask_s2s.operations.check.installation import thrown_away, within_container
 from flask_s2s.testing import ScriptedTransport
 from tests.delivery.shop import CONFIG
 

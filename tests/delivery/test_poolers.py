@@ -12,8 +12,8 @@ from sqlalchemy import create_engine, select, text
 from sqlalchemy.orm import Session
 
 from flask_s2s import Click, ConfigError
-from flask_s2s.operations.check.database import look
 from flask_s2s.operations.check.findings import Level
+from flask_s2s.operations.check.installation import database
 from flask_s2s.store.database.listener import listen
 from flask_s2s.store.database.storage import make_engine
 from flask_s2s.threads import Waker
@@ -52,7 +52,7 @@ def test_our_own_engine_prepares_no_statement(shop: Shop) -> None:
 
 def told_of_the_pooler(url: str, **options: object) -> list[Level]:
     with closing(Shop(url, S2S_DATABASE_OPTIONS={"connect_args": options})) as shop:
-        return [found.level for found in look(shop.services) if found.subject == "pooler"]
+        return [found.level for found in database(shop.services) if found.subject == "pooler"]
 
 
 def test_check_tells_of_an_engine_that_prepares_behind_a_pooler(

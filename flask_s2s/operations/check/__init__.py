@@ -12,12 +12,13 @@ from typing import Any
 from ...services import Services
 from ..fraud import collectors
 from ..lanes import lanes
-from . import clicks, configuration, database, deliveries, network
+from . import clicks, deliveries
 from .deliveries import TEST_ALARM as TEST_ALARM
 from .deliveries import undelivered as undelivered
 from .deliveries import unread as unread
 from .findings import Finding
 from .findings import Level as Level
+from .installation import configuration, database, network
 
 
 def check(
@@ -28,13 +29,13 @@ def check(
     zone: tzinfo = timezone.utc,
 ) -> list[Finding]:
     """Look at everything, with times in that zone. `site` is the host that visitors use, if known."""
-    stored = list(database.look(services))
+    stored = list(database(services))
     usable = all(finding.level is not Level.ERROR for finding in stored)
     return [
-        *configuration.look(services, wsgi_app, site),
+        *configuration(services, wsgi_app, site),
         *stored,
         *(deliveries.look(services, zone) if usable else ()),
-        *network.look(services, proved=usable and _is_proved(services)),
+        *network(services, proved=usable and _is_proved(services)),
     ]
 
 
