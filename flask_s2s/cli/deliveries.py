@@ -13,7 +13,7 @@ from flask import current_app, has_app_context
 from ..conversion.money import amounts_between
 from ..errors import InvalidConversion
 from ..operations import sheets
-from ..operations.causes import CAUSES, narrowed, said, why
+from ..operations.causes import ALIKE, CAUSES, narrowed, said, why
 from ..operations.check import Level
 from ..operations.check import check as check_everything
 from ..operations.lanes import queries_of
@@ -100,7 +100,9 @@ def list_(
     if group is not None:
         if as_csv is not None:
             raise click.UsageError("--csv has deliveries, and --group counts them.")
-        _print_groups(queries.grouped(wanted, group), group, as_json)
+        _print_groups(
+            queries.grouped(wanted, group, ALIKE if group == "error" else {}), group, as_json
+        )
         return
     place = _place(queries, before)
     if as_csv is not None:
@@ -202,10 +204,9 @@ def _print_groups(groups: Sequence[Grouped], by: str, as_json: bool) -> None:
         click.echo("No deliveries.")
     else:
         head = (by, "status", "number", "customers", "first (UTC)", "last (UTC)")
-        unnamed = {Status.WAITING.value: "waits for another"} if by == "error" else {}
         rows = [
             (
-                one.name or unnamed.get(one.status, "-"),
+                CAUSES[one.cause].meaning if one.cause else one.name or "-",
                 one.status,
                 *(str(one.number), str(one.customers)),
                 *(f"{at:%m-%d %H:%M}" for at in (one.first, one.last)),

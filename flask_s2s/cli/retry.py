@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ..operations.acts import RETRY, meant, will_happen
+from ..operations.causes import CAUSES, worded
 from ..rules.delivery import Delivery
 from ..rules.states import ALARMING, DISCARDABLE, RETRIABLE, Status
 from ..services import Services
@@ -25,6 +26,7 @@ _FIELDS = {
     "status": "status",
     "kind": "kind",
     "error": "detail",
+    "cause": "worded",
     "partner": "partner",
     "customer": "customer",
     "since": "since",
@@ -44,6 +46,12 @@ def which(statuses: Sequence[str]) -> Callable[[Any], Any]:
             click.option("--since", type=moment, metavar="TIME", help=f"Recorded since: {TIMES}."),
             click.option("--customer", type=utf8, metavar="KEY", help="Of this customer."),
             click.option("--partner", type=utf8, metavar="KEY", help="Credited to this partner."),
+            click.option(
+                "--cause",
+                type=click.Choice([*CAUSES]),
+                metavar="CODE",
+                help="Of this cause: see `list`.",
+            ),
             click.option("--error", type=utf8, metavar="TEXT", help="With exactly this last word."),
             click.option("--kind", type=KIND, help="Only of this kind."),
             click.option("--status", type=click.Choice(list(statuses)), metavar="STATUS"),
@@ -64,7 +72,9 @@ def wanted_of(services: Services, given: Mapping[str, Any]) -> Wanted:
     if network is not None and network not in services.networks:
         known = ", ".join(sorted(services.networks))
         raise click.BadParameter(f"no such network; there is: {known}", param_hint="--network")
-    return Wanted(**{field: given[name] for name, field in _FIELDS.items()})
+    cause = given["cause"]
+    meant = {**given, "cause": () if cause is None else worded(cause)}
+    return Wanted(**{field: meant[name] for name, field in _FIELDS.items()})
 
 
 def said_of(given: Mapping[str, Any]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..conversion.money import amounts_between
 from ..errors import InvalidConversion, UsageError
-from ..operations.causes import CAUSES, narrowed
+from ..operations.causes import CAUSES, narrowed, worded
 from ..operations.period import NAMED, Period
 from ..operations.words import STATUS_WORDS, Group
 from ..store.outbox.ledger import Wanted as Meant
@@ -35,7 +35,7 @@ _STATUSES = {group.value: group.statuses for group in Group}
 _EXACT = ("partner", "reason", "sub_id", "detail", "customer", "network", "lane")
 _AMOUNTS = ("least", "most")
 #: What an act is meant for. Of an address that brings more, nothing else goes on.
-_MEANT = ("id", "status", "kind", "detail")
+_MEANT = ("id", "status", "kind", "detail", "cause")
 NAMES = ("kind", "state", "status", "cause", *_EXACT, "currency", *_AMOUNTS)
 #: What a filter is called on the command line, where it has another name there.
 _OPTIONS = {"sub_id": "sub-id", "detail": "error"}
@@ -129,9 +129,9 @@ class Filters:
         return " ".join(words)
 
 
-def command_of(act: str, wanted: Meant) -> str:
+def command_of(act: str, wanted: Meant, cause: str | None) -> str:
     """Return the command that does the same to the same deliveries."""
-    named = {"id": wanted.delivery_id, "status": wanted.status, "kind": wanted.kind}
+    named = {"id": wanted.delivery_id, "status": wanted.status, "kind": wanted.kind, "cause": cause}
     named["error"] = None if wanted.detail is None else shell(wanted.detail)
     named["since"] = None if wanted.since is None else _written(wanted.since)
     named["until"] = None if wanted.until is None else _written(wanted.until)
@@ -179,9 +179,11 @@ def meant_by(args: Mapping[str, str], period: Period, statuses: tuple[str, ...])
         if not (given["id"].isascii() and given["id"].isdigit() and len(given["id"]) < 18):
             raise UsageError("id= is the number of a conversion")
         return Meant(delivery_id=int(given["id"]))
+    cause = _one_of("cause", given, CAUSES)
     return Meant(
         status=_one_of("status", given, statuses),
         kind=given.get("kind"),
+        worded=() if cause is None else worded(cause),
         detail=given.get("detail"),
         since=period.since,
         until=period.until,

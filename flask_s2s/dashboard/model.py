@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from ..errors import TooSlow
 from ..operations.acts import RETRY, Progress, progress
+from ..operations.causes import ALIKE
 from ..operations.check import TEST_ALARM, Level, check, outstanding
 from ..operations.check.findings import Finding
 from ..operations.fraud import Suspicion, suspicion
@@ -140,7 +141,7 @@ class Model:
     def causes(self, period: Period) -> list[Cause]:
         """Group what was given up on by its cause."""
         return self._for_a_moment(
-            ("causes", period), _KEPT, lambda: self.sums.causes(period.since, period.until)
+            ("causes", period), _KEPT, lambda: self.sums.causes(period.since, period.until, ALIKE)
         )
 
     def sent_again(self) -> list[Progress]:
@@ -162,7 +163,7 @@ class Model:
     def _waiting(self) -> tuple[list[Grouped], int]:
         others = tuple(one for one in OPEN if one != Status.WAITING.value)
         dependent = self.queries.open_by_status().get(Status.WAITING.value, 0)
-        return self.queries.grouped(Wanted(statuses=others), "error"), dependent
+        return self.queries.grouped(Wanted(statuses=others), "error", ALIKE), dependent
 
     def lanes(self) -> list[Lane]:
         """Return the lanes with what they hold."""

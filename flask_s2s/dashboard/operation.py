@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 from flask import Response, abort, redirect, request
 from werkzeug.wrappers import Response as BaseResponse
@@ -99,7 +99,7 @@ class Operation:
                 again = {**period_args(period), **meant_args(request.args)}
                 return self._frame.stale(act, **again)
             written = request.form.get("count", "").strip()
-            if facts != [number, *_described(wanted)]:
+            if facts != [number, _described(wanted)]:
                 return self._preview(act, wanted, counted, 409, f"It is {number} by now.")
             if number >= _WRITE_IT and written != str(number):
                 return self._preview(act, wanted, counted, 422, f"Write {number} to go on.")
@@ -126,6 +126,7 @@ class Operation:
             number = services.ledger.retry(wanted, now, services.settings.give_up)
             services.supervisor.wake()
         given = {"status": wanted.status, "kind": wanted.kind, "error": wanted.detail}
+        given["cause"] = request.args.get("cause") or None
         what = {name: value for name, value in given.items() if value is not None}
         self._frame.model.renew()
         return self._frame.note(act, customers, **what, ids=ids, deliveries=number)
@@ -149,9 +150,9 @@ class Operation:
             wanted=wanted,
             period=period,
             args={**period_args(period), **meant_args(request.args)},
-            line=command_of(act, wanted),
+            line=command_of(act, wanted, request.args.get("cause") or None),
             write_it=number >= _WRITE_IT,
-            facts=[number, *_described(wanted)],
+            facts=[number, _described(wanted)],
             error=error,
             happens=will_happen(self._frame.services, counted) if act == RETRY else [],
         )
@@ -263,15 +264,9 @@ def _added(amounts: Iterable[dict[str, int]]) -> dict[str, int]:
     return total
 
 
-def _described(wanted: Meant) -> list[Any]:
-    return [
-        wanted.delivery_id,
-        wanted.status,
-        wanted.kind,
-        wanted.detail,
-        wanted.since and wanted.since.isoformat(),
-        wanted.until and wanted.until.isoformat(),
-    ]
+def _described(wanted: Meant) -> str:
+    """Return which deliveries a form was made for, in short: what is not the same is not theirs."""
+    return hashlib.sha256(repr(wanted).encode()).hexdigest()
 
 
 def _hour(

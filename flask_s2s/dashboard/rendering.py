@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.ext import Extension
 
-from ..operations.causes import why
+from ..operations.causes import CAUSES, why
 from ..operations.story import standing
 from ..operations.words import (
     CREDITED,
@@ -109,6 +109,7 @@ def environment() -> Environment:
         "sentence": sentence,
         "standing": standing,
         "why": why,
+        "causes_of": CAUSES,
         "clock": formats.clock,
         "verdict_links": _LINKS,
         "nice_top": formats.nice_top,

@@ -11,7 +11,8 @@ from dataclasses import replace
 from enum import Enum
 
 from ..rules.states import Status
-from ..store.queries import Wanted, Worded
+from ..store.outbox.ledger import Worded
+from ..store.queries import Wanted
 from .words import REASON_WORDS, STATUS_WORDS
 
 
@@ -110,6 +111,13 @@ def narrowed(wanted: Wanted, cause: Why) -> Wanted:
     return replace(wanted, statuses=statuses, worded=tuple(worded))
 
 
+def worded(code: str) -> tuple[Worded, ...]:
+    """Return what the last words of those with a cause have, by its code."""
+    return narrowed(Wanted(), CAUSES[code]).worded
+
+
+#: Causes whose words name another delivery: such words are told together, each is of one delivery alone.
+ALIKE = {one.value: worded(one.value) for one in (Why.WAITS, Why.ANOTHERS, Why.PARENT)}
 _STATUS = "|".join(STATUS_WORDS)
 _REASON = "|".join(REASON_WORDS)
 _CODE = re.compile(

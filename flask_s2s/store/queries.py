@@ -6,7 +6,7 @@ Each question is answered by an index, and each answer is a value. Times are UTC
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -21,7 +21,6 @@ from sqlalchemy import (
     case,
     distinct,
     func,
-    not_,
     or_,
     select,
     union_all,
@@ -29,10 +28,10 @@ from sqlalchemy import (
 
 from ..conversion import Action, Reversal, Signup, Transaction
 from ..rules.delivery import Delivery
-from ..rules.states import OPEN, TROUBLED, Status
+from ..rules.states import OPEN, TROUBLED
 from .dialects.servers import whole
-from .dialects.statements import has, reading_by
-from .outbox.ledger import Attempt, attempt_of
+from .dialects.statements import reading_by
+from .outbox.ledger import Attempt, Worded, attempt_of, cause_of
 from .outbox.rows import delivery_of
 from .schema import REPORT_INDEX, Tables
 
@@ -48,17 +47,6 @@ GROUPS = tuple(_COLUMNS)
 _INDEXED = ("kinds", "statuses", "partner", "reason", "customer", "detail", "key")
 _UNINDEXED = ("network", "lane", "sub_id")
 _WITH_KEYS = (Transaction.kind, Action.kind, Reversal.kind)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Worded:
-    """A status, and what stands in the last word of those that are meant."""
-
-    status: str
-    #: One of these does; None: whatever the word is.
-    has: tuple[str, ...] | None
-    #: And none of these.
-    lacks: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +79,8 @@ class Grouped:
     """A count of deliveries of one status that are alike; `name` None: of those that have none."""
 
     name: str | None
+    #: Why their last words are alike, which name another delivery each; None: `name` is their word.
+    cause: str | None
     status: str
     number: int
     customers: int
@@ -185,29 +175,31 @@ class Queries:
         with self._engine().connect() as connection:
             return _pairs(connection.execute(found.group_by(rows.c.status)))
 
-    def grouped(self, wanted: Wanted, by: str) -> list[Grouped]:
-        """Count what a list would show by `by` and status, the most first."""
+    def grouped(
+        self, wanted: Wanted, by: str, alike: Mapping[str, Sequence[Worded]] = {}
+    ) -> list[Grouped]:
+        """Count what a list would show by `by` and status, the most first.
+
+        By last word, `alike` are the causes by whose words there would be a group for each delivery.
+        """
         rows = self._rows
-        name: ColumnElement[str] = rows.c[_COLUMNS[by]]
         conditions = list(self._matching(wanted))
-        if by == "error":
-            # The word of what waits for another names that other one: it is no group.
-            name = case((rows.c.status != Status.WAITING.value, name))
-            if not wanted.statuses:
-                conditions.append(rows.c.status.in_(TROUBLED))
-        named = name.label("name")
-        found = (
-            select(
-                named,
-                rows.c.status,
-                func.count().label("number"),
-                func.count(distinct(rows.c.customer_key)).label("customers"),
-                func.min(rows.c.created_at).label("first"),
-                func.max(rows.c.created_at).label("last"),
-            )
-            .where(*conditions)
-            .group_by(named, rows.c.status)
-        )
+        if by == "error" and not wanted.statuses:
+            conditions.append(rows.c.status.in_(TROUBLED))
+        cause = cause_of(rows, alike).label("cause")
+        named = rows.c[_COLUMNS[by]].label("name")
+        of_each = (rows.c.status, rows.c.customer_key, rows.c.created_at)
+        these = select(named, cause, *of_each).where(*conditions).subquery()
+        name = case((these.c.cause.is_(None), these.c.name)).label("name")
+        found = select(
+            name,
+            these.c.cause,
+            these.c.status,
+            func.count().label("number"),
+            func.count(distinct(these.c.customer_key)).label("customers"),
+            func.min(these.c.created_at).label("first"),
+            func.max(these.c.created_at).label("last"),
+        ).group_by(name, these.c.cause, these.c.status)
         with self._engine().connect() as connection:
             groups = [Grouped(**row) for row in connection.execute(found).mappings()]
         return sorted(groups, key=lambda one: (-one.number, one.name or "", one.status))
@@ -338,19 +330,11 @@ class Queries:
         if wanted.most is not None:
             found.append(rows.c.amount <= wanted.most)
         if wanted.worded:
-            found.append(or_(*(and_(*self._worded(one)) for one in wanted.worded)))
+            found.append(or_(*(one.met_by(rows) for one in wanted.worded)))
         if wanted.key is not None:
             with self._engine().connect() as connection:
                 found.append(rows.c.dedupe.in_(self._keyed(connection, wanted.key)))
         return found
-
-    def _worded(self, meant: Worded) -> Iterator[ColumnElement[bool]]:
-        rows = self._rows
-        yield rows.c.status == meant.status
-        if meant.has is not None:
-            yield or_(*(has(rows.c.detail, word) for word in meant.has))
-        for word in meant.lacks:
-            yield or_(rows.c.detail.is_(None), not_(has(rows.c.detail, word)))
 
     def _keyed(self, connection: Connection, key: str) -> list[str]:
         """Return what the conversions with a key of the site's own are known by."""

@@ -8,7 +8,7 @@ that are too good to be true are asked about too: how fast their customers came,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -28,8 +28,11 @@ from sqlalchemy import (
 
 from ..conversion import Signup, Transaction
 from ..rules.states import ALARMING, CREDITED, Status
+from .outbox.ledger import Worded, cause_of
 from .schema import Tables, microseconds
 
+#: What failures are grouped by.
+_SPLIT = ("status", "kind", "detail", "cause")
 #: How many rows are read at once, where each is looked into.
 _AT_ONCE = 1000
 
@@ -78,6 +81,8 @@ class Cause:
     status: str
     kind: str
     detail: str | None
+    #: Why their last words are alike, which name another delivery each; None: `detail` is their word.
+    cause: str | None
     number: int
     #: Of how many nobody has said that they know.
     unknown: int
@@ -312,36 +317,42 @@ class Sums:
         with self._engine().connect() as connection:
             return _pairs(connection.execute(found.group_by(customer.c.name)))
 
-    def causes(self, since: datetime, until: datetime) -> list[Cause]:
-        """Group what was given up on by its cause, most customers first."""
+    def causes(
+        self, since: datetime, until: datetime, alike: Mapping[str, Sequence[Worded]]
+    ) -> list[Cause]:
+        """Group what was given up on by its last word, most customers first.
+
+        `alike` are the causes by whose words there would be a group for each delivery.
+        """
         rows = self._rows
-        split = (rows.c.status, rows.c.kind, rows.c.detail)
-        failed = (rows.c.status.in_(ALARMING), *_within(rows.c.created_at, since, until))
         unknown = or_(rows.c.acked_at.is_(None), rows.c.acked_at < rows.c.settled_at)
-        found = (
-            select(
-                *split,
-                func.count().label("number"),
-                func.sum(case((unknown, 1), else_=0)).label("unknown"),
-                func.count(distinct(rows.c.customer_key)).label("customers"),
-                func.min(rows.c.created_at).label("first"),
-                func.max(rows.c.created_at).label("last"),
-            )
-            .where(*failed)
-            .group_by(*split)
+        failed = (
+            select(rows, cause_of(rows, alike).label("cause"), unknown.label("unknown"))
+            .where(rows.c.status.in_(ALARMING), *_within(rows.c.created_at, since, until))
+            .subquery()
         )
-        amount = func.sum(rows.c.amount).label("amount")
-        money = select(*split, rows.c.currency, amount).where(*failed, rows.c.amount.is_not(None))
+        word = case((failed.c.cause.is_(None), failed.c.detail)).label("detail")
+        split = (failed.c.status, failed.c.kind, word, failed.c.cause)
+        found = select(
+            *split,
+            func.count().label("number"),
+            func.sum(case((failed.c.unknown, 1), else_=0)).label("unknown"),
+            func.count(distinct(failed.c.customer_key)).label("customers"),
+            func.min(failed.c.created_at).label("first"),
+            func.max(failed.c.created_at).label("last"),
+        ).group_by(*split)
+        amount = func.sum(failed.c.amount).label("amount")
+        money = select(*split, failed.c.currency, amount).where(failed.c.amount.is_not(None))
         with self._engine().connect() as connection:
             amounts: dict[Any, dict[str, int]] = {}
-            for *alike, currency, total in connection.execute(
-                money.group_by(*split, rows.c.currency)
+            for *one, currency, total in connection.execute(
+                money.group_by(*split, failed.c.currency)
             ):
-                amounts.setdefault(tuple(alike), {})[currency] = int(total)
+                amounts.setdefault(tuple(one), {})[currency] = int(total)
             causes = [
                 Cause(
                     **{**row, "unknown": int(row["unknown"])},
-                    amounts=amounts.get((row["status"], row["kind"], row["detail"]), {}),
+                    amounts=amounts.get(tuple(row[name] for name in _SPLIT), {}),
                 )
                 for row in connection.execute(found).mappings()
             ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections import Counter
@@ -16,7 +17,7 @@ from flask_s2s.operations.words import GROUP_OF, STATUS_WORDS
 from flask_s2s.store.queries import Wanted
 from flask_s2s.testing import answered
 from tests.cli.runner import cli_runner
-from tests.dashboard.programme import Programme
+from tests.dashboard.programme import Programme, token_in, words_of
 from tests.dashboard.test_numbers import fill
 
 
@@ -120,9 +121,54 @@ def test_what_waits_for_another_is_one_group(any_programme: Programme) -> None:
     assert (group["name"], group["number"]) == (None, waiting)
     assert waiting >= 2
     shown = cli_runner(any_programme.app).invoke(s2s, ["list", "--group", "error"]).stdout
-    assert "waits for another" in shown
+    assert "It goes out by itself once what it belongs to is there." in shown
     by_partner = cli_runner(any_programme.app).invoke(s2s, ["list", "--group", "partner"]).stdout
     assert re.search(r"^- +waiting +1 ", by_partner, re.M)
+
+
+def test_what_fails_with_others_is_one_cause_and_sent_again_as_one(
+    any_programme: Programme,
+) -> None:
+    """Each last word names its own sign-up: there was a line on the page for each of hundreds."""
+    programme, client = any_programme, any_programme.client()
+    programme.line.instead = lambda _: answered(400, '{"message": "meta does not match"}')
+    for number in range(4):
+        programme.signs_up(f"p{number}", "ada")
+        programme.pays(f"p{number}", 100, f"in_{number}")
+    programme.services.drain()
+    programme.line.mend()
+    said = programme.read("/failed")
+    meaning = "What it belongs to did not get through, so it cannot either."
+    assert f"{meaning} Refused Payment 4 4 4.00 USD" in said
+    assert "its sign-up (number" not in said
+    groups = told(programme, "list", "--group", "error", "--status", "refused")
+    assert {(one["name"], one["cause"], one["number"], one["customers"]) for one in groups} == {
+        ("meta does not match", None, 4, 4),
+        (None, "parent", 4, 4),
+    }
+    assert meaning in cli_runner(programme.app).invoke(s2s, ["list", "--group", "error"]).stdout
+    page = client.get("/partners/failed").text
+    links = {html.unescape(one) for one in re.findall(r'href="([^"]*cause=parent[^"]*)"', page)}
+    listed, acked, sent = sorted(links)
+    assert "4 shown of 4." in words_of(client.get(listed).text)
+    for path, heading in ((acked, "Acknowledge 4?"), (sent, "Send 4 again?")):
+        asked = client.get(path).text
+        assert (heading in asked, meaning in asked) == (True, True)
+        line = "--status refused --kind transaction --cause parent"
+        assert line in words_of(asked)
+        # Made for what has this cause, a form does nothing to the rest.
+        form = {"token": token_in(asked, path.split("?")[0]), "why": "known"}
+        wider = client.post(path.replace("&cause=parent", ""), data=form)
+        assert wider.status_code == 409
+        assert client.post(path, data=form).status_code == 303
+    assert [(one.act, one.told["cause"]) for one in programme.services.audit.newest(2)] == [
+        ("retry", "parent"),
+        ("ack", "parent"),
+    ]
+    assert f"Refused, payments: {meaning}" in programme.read("/failed")
+    programme.services.drain()
+    run = cli_runner(programme.app).invoke(s2s, ["retry", "--cause", "parent", "--yes"])
+    assert run.stdout.strip() == "4 are due now."
 
 
 def test_a_cause_is_filtered_by_letter_by_letter(any_programme: Programme) -> None:

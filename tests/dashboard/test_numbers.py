@@ -11,6 +11,7 @@ from sqlalchemy import update
 
 from flask_s2s import Click, Signup
 from flask_s2s.cli import s2s
+from flask_s2s.operations.causes import ALIKE
 from flask_s2s.operations.lanes import queries_of, sums_of
 from flask_s2s.operations.period import Period
 from flask_s2s.operations.report import overview, partners, sub_ids, total
@@ -213,7 +214,7 @@ def test_failures_are_summed_by_cause_with_their_money(any_programme: Programme)
     with storage.engine().begin() as connection:
         these = update(rows).where(rows.c.kind.in_(("transaction", "signup")))
         connection.execute(these.values({**ended, **gone}))
-    found = sums(programme).causes(now - timedelta(days=1), now)
+    found = sums(programme).causes(now - timedelta(days=1), now, ALIKE)
     by_kind = {one.kind: one for one in found if one.detail == "offer is closed"}
     paid, signups = by_kind["transaction"], by_kind["signup"]
     assert (paid.number, paid.customers) == (5, 4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -11,12 +11,14 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    FromClause,
     RowMapping,
     and_,
     case,
     exists,
     func,
     literal,
+    not_,
     null,
     or_,
     select,
@@ -27,7 +29,7 @@ from ...click import Click, dump_click, load_click
 from ...rules.attribution import Reason
 from ...rules.delivery import Delivery
 from ...rules.states import ALARMING, DISCARDABLE, OPEN, RETRIABLE, Status
-from ..dialects.statements import in_order
+from ..dialects.statements import has, in_order
 from ..schema import Tables
 from ..transactions import take_free, update_many, write
 from .dependents import call_dependents, credited_again
@@ -58,6 +60,32 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Worded:
+    """A status, and what stands in the last word of those that are meant."""
+
+    status: str
+    #: One of these does; None: whatever the word is.
+    has: tuple[str, ...] | None
+    #: And none of these.
+    lacks: tuple[str, ...]
+
+    def met_by(self, rows: FromClause) -> ColumnElement[bool]:
+        """Return what a row meets that is meant."""
+        found = [rows.c.status == self.status]
+        if self.has is not None:
+            found.append(or_(*(has(rows.c.detail, word) for word in self.has)))
+        for word in self.lacks:
+            found.append(or_(rows.c.detail.is_(None), not_(has(rows.c.detail, word))))
+        return and_(*found)
+
+
+def cause_of(rows: FromClause, alike: Mapping[str, Sequence[Worded]]) -> ColumnElement[Any]:
+    """Return the first of some causes that a row's last word is of; NULL: of none."""
+    told = [(or_(*(one.met_by(rows) for one in these)), code) for code, these in alike.items()]
+    return case(*told) if told else null()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """An operator's choice of deliveries: each meets all that is set."""
 
@@ -73,6 +101,8 @@ class Wanted:
     until: datetime | None = None
     #: None that was recorded after this one.
     before_id: int | None = None
+    #: One of these fits, where there are any.
+    worded: tuple[Worded, ...] = ()
 
 
 class Ledger:
@@ -299,6 +329,8 @@ class Ledger:
         ):
             if value is not None:
                 found.append(column == value)
+        if wanted.worded:
+            found.append(or_(*(one.met_by(rows) for one in wanted.worded)))
         if wanted.until is not None:
             found.append(rows.c.created_at < wanted.until)
         if wanted.before_id is not None:
