@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Literal
 
 from blinker import Signal
@@ -20,9 +19,7 @@ from .blueprint import CaptureBlueprint, from_state, hand_over, state, template_
 from .cli import s2s as commands
 from .click import Click
 from .clock import Clock
-from .config.settings import Settings
-from .conversion import Action, Conversion, Key, Reversal, Signup, Transaction
-from .conversion.money import paid_back
+from .conversion import Action, Conversion, Key, Signup, Transaction, refund_of
 from .errors import ConfigError, UsageError
 from .middleware import S2SMiddleware, expiring
 from .networks.network import Network
@@ -30,7 +27,6 @@ from .networks.transport import Transport
 from .recording.joining import LEFT_OUT, Given
 from .rules.delivery import Tracked
 from .services import Services
-from .signals import signup_completed
 from .store.privacy.erasing import Erased
 from .views import ConversionView, Lazily, ViewT, called, tell_of_unused
 
@@ -82,7 +78,13 @@ class S2S:
                 "Call init_app once for each app: S2S(app) has done it.",
             )
         try:
-            services = self._build(app)
+            services = host.services_for(
+                app,
+                networks=self._networks,
+                transport=self._transport,
+                clock=self._clock,
+                at_first_request=lambda: tell_of_unused(self._views, app.view_functions.values()),
+            )
         except ConfigError as error:
             # Services that collect errors keep the variables of each frame: below are the secrets.
             raise error.with_traceback(None) from None
@@ -93,22 +95,7 @@ class S2S:
         # Bound, as the app's own is: an ordinary request pays less for that than for an instance's call.
         middleware = S2SMiddleware(app.wsgi_app, services, expose=False)
         app.wsgi_app = middleware.__call__  # type: ignore[method-assign]
-        # The same function each time: Blinker connects it once, for however many apps.
-        signup_completed.connect(host.on_signup_completed)
-
-    def _build(self, app: Flask) -> Services:
-        return Services.build(
-            Settings.from_mapping(app.config, self._networks),
-            folder=Path(app.instance_path),
-            host_engine=lambda: host.engine_of(app),
-            transport=self._transport,
-            clock=self._clock,
-            sender=app,
-            static_path=app.static_url_path,
-            session_in_use=lambda: host.session_of(app),
-            at_first_request=lambda: tell_of_unused(self._views, app.view_functions.values()),
-            networks=self._networks,
-        )
+        host.listen_for_signups()
 
     @property
     def services(self) -> Services:
@@ -245,19 +232,13 @@ class S2S:
         """
 
         def refund() -> Conversion:
-            if amount is None:
-                return Reversal(
-                    customer_key=customer_key,  # type: ignore[arg-type]
-                    transaction_key=transaction_key,  # type: ignore[arg-type]
-                    created_at=created_at,  # type: ignore[arg-type]
-                )
-            return Transaction(
-                customer_key=customer_key,  # type: ignore[arg-type]
-                amount=paid_back(amount),
-                currency=currency,  # type: ignore[arg-type]
-                key=key,  # type: ignore[arg-type]
-                created_at=created_at,  # type: ignore[arg-type]
-                refunds=transaction_key,  # type: ignore[arg-type]
+            return refund_of(
+                customer_key=customer_key,
+                transaction_key=transaction_key,
+                amount=amount,
+                currency=currency,
+                key=key,
+                created_at=created_at,
             )
 
         return self._track(refund, session)

@@ -3,23 +3,52 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from flask import Flask, current_app, g, has_app_context, has_request_context, request
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, scoped_session
 
+from .clock import Clock
+from .config.settings import Settings
 from .conversion import Conversion, Signup
 from .errors import UsageError
+from .networks.network import Network
+from .networks.transport import Transport
 from .recording.joining import LEFT_OUT
 from .rules.attribution import Attribution
 from .services import Services
+from .signals import signup_completed
 
 log = logging.getLogger("flask_s2s")
 
 #: Where an app keeps its `Services`, in `app.extensions`.
 NAME = "s2s"
+
+
+def services_for(
+    app: Flask,
+    *,
+    networks: Sequence[type[Network]],
+    transport: Transport | None,
+    clock: Clock | None,
+    at_first_request: Callable[[], None],
+) -> Services:
+    """Build an app's `Services` from its config, with its own engine, session and signals."""
+    return Services.build(
+        Settings.from_mapping(app.config, networks),
+        folder=Path(app.instance_path),
+        host_engine=lambda: _engine_of(app),
+        transport=transport,
+        clock=clock,
+        sender=app,
+        static_path=app.static_url_path,
+        session_in_use=lambda: _session_of(app),
+        at_first_request=at_first_request,
+        networks=networks,
+    )
 
 
 def current_services() -> Services:
@@ -65,14 +94,18 @@ def record_fact(app: Flask, make: Callable[[], Conversion | None], session: Any)
         services.recorder.fact(make, services.visitors.crediting(current_environ()), session)
 
 
-def on_signup_completed(sender: Any, *, session: Any = LEFT_OUT, **fields: Any) -> None:
-    """Receive our own signal, for all apps of the process."""
+def listen_for_signups() -> None:
+    """Hear our own signal: the same function each time, so it is connected once for however many apps."""
+    signup_completed.connect(_on_signup_completed)
+
+
+def _on_signup_completed(sender: Any, *, session: Any = LEFT_OUT, **fields: Any) -> None:
     app = app_of(sender)
     if app is not None:
         record_fact(app, lambda: Signup(**fields), session)
 
 
-def engine_of(app: Flask) -> Engine | None:
+def _engine_of(app: Flask) -> Engine | None:
     """Return the engine of Flask-SQLAlchemy (or -Lite) that our tables are, or would be, on."""
     database = app.extensions.get("sqlalchemy")
     if database is None:
@@ -88,7 +121,7 @@ def engine_of(app: Flask) -> Engine | None:
     return engines.get(None) or engines.get("default")
 
 
-def session_of(app: Flask) -> Session | None:
+def _session_of(app: Flask) -> Session | None:
     """Return the session that the app's extension has open in this context; it makes none."""
     database = app.extensions.get("sqlalchemy")
     if database is None or not has_app_context() or app_of(app) is not app:

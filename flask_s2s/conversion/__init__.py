@@ -18,7 +18,7 @@ from uuid import UUID
 
 from ..errors import InvalidConversion
 from .fields import MAX_KEY, Cleaning, checked_text, customer_key_of, own_key
-from .money import currency_code, minor_units
+from .money import currency_code, minor_units, paid_back
 
 #: A customer's or a thing's key, as calls take it: `42` and `"42"` are one.
 Key: TypeAlias = str | int | UUID
@@ -293,3 +293,27 @@ def dump_conversion(conversion: Conversion) -> dict[str, Any]:
 def load_conversion(kind: str, values: Mapping[str, Any]) -> Conversion:
     """Rebuild what `dump_conversion` wrote."""
     return _KINDS[kind](**values)
+
+
+def refund_of(
+    *,
+    customer_key: Any,
+    transaction_key: Any,
+    amount: object,
+    currency: Any,
+    key: Any,
+    created_at: Any,
+) -> Reversal | Transaction:
+    """Return a refund: of the whole transaction (no amount), or of a part, which is a negative one."""
+    if amount is None:
+        return Reversal(
+            customer_key=customer_key, transaction_key=transaction_key, created_at=created_at
+        )
+    return Transaction(
+        customer_key=customer_key,
+        amount=paid_back(amount),
+        currency=currency,
+        key=key,
+        created_at=created_at,
+        refunds=transaction_key,
+    )
