@@ -62,13 +62,17 @@ def story_of(services: Services, customer: str) -> CustomerStory | None:
         steps += [Step(touch.at, click=touch) for touch in touches]
     return CustomerStory(
         key=customer,
-        steps=_with_gaps(sorted(steps, key=lambda step: (step.at, step.click is None))),
+        steps=_with_gaps(sorted(steps, key=_in_order)),
         signup=signup,
         touches=touches,
         money=_money(found),
         bound=bound_to(services, customer, found),
         acts=services.audit.of(customer),
     )
+
+
+def _in_order(step: Step) -> tuple[datetime, int]:
+    return step.at, 0 if step.delivery is None else step.delivery.id
 
 
 def _with_gaps(steps: list[Step]) -> list[Step]:

@@ -63,6 +63,17 @@ def test_a_lane_that_was_mended_is_no_trouble_and_what_its_tries_came_to_is_told
     assert f"Of 12 tries of {LANE} in the last 15 minutes 6 were accepted." in said
 
 
+def test_a_lane_of_which_nothing_is_accepted_is_not_said_to_move(programme: Programme) -> None:
+    """Also before that is long enough for an alarm: it was told that nothing had been sent."""
+    programme.line.instead = lambda _: answered(404, "<h1>Not Found</h1>")
+    programme.signs_up("1", "ada")
+    programme.services.drain()
+    said = programme.read("/")
+    assert "No alarm so far. Nothing was accepted yet; nothing is due, 1 has a later time." in said
+    assert f"Of 1 try of {LANE} in the last 15 minutes none was accepted." in said
+    assert "Everything moves" not in said
+
+
 def test_the_rows_of_a_day_that_are_used_up_are_on_the_overview(
     tmp_path: Path, sqlite_url: str
 ) -> None:
