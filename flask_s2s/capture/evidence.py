@@ -15,12 +15,11 @@ from typing import Any
 
 from ..click import Click, Kept
 from ..click.formats import Clicks
-from ..click.record import RecordSigner
 from ..clock import Clock
 from ..config.settings import Settings
 from ..rules.attribution import Attribution, Reason, earlier, newest_click, winner
 from .chain import came, has_token, is_of_a_page, query_before, token_in
-from .cookie import read_cookies
+from .cookie import RecordSigner, read_cookies
 from .landing import ignored_because
 from .token import Carried, TokenSigner
 

@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 from itsdangerous import BadData, URLSafeSerializer
 
 from ..click import Click, unpack_click
-from ..click.record import AHEAD
+from .cookie import AHEAD
 
 #: The parameter in which a token travels. It has "xid" in it, which every request is searched for.
 PARAMETER = "s2s_xid"

@@ -19,7 +19,6 @@ from typing import Any
 
 from ..click import MAX_TOUCHES, Click
 from ..click.formats import ClickFormat, Clicks
-from ..click.record import RecordSigner
 from ..clock import Clock
 from ..config.settings import Settings
 from ..rules.attribution import Attribution, Reason, earlier, winner
@@ -29,6 +28,7 @@ from ..store.database.clock import Times
 from ..store.stores import Stores
 from .chain import LoopGuard, came, may_be_redirected, token_in, with_token
 from .consent import WITHDRAWN, Consent, Permission
+from .cookie import RecordSigner
 from .evidence import Environ, Evidence, page_of, path_of
 from .landing import ignored_because, kept_of, told_of
 from .redirects import PARAMETER as HOPS

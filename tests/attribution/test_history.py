@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from flask_s2s import Click
+from flask_s2s.capture.cookie import MAX_RECORD, RecordSigner
 from flask_s2s.cli import s2s as commands
 from flask_s2s.click import Kept
-from flask_s2s.click.record import MAX_RECORD, RecordSigner
 from tests.attribution.conftest import MakeSite
 from tests.attribution.site import Browser, Site
 

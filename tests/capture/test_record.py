@@ -13,8 +13,8 @@ import pytest
 from itsdangerous import Signer, URLSafeSerializer
 
 from flask_s2s import Click, ConfigError, Settings
+from flask_s2s.capture.cookie import RecordSigner
 from flask_s2s.click import Unreadable
-from flask_s2s.click.record import RecordSigner
 from tests.capture.sites import MakeSite, Site, cookie_of
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)

@@ -6,8 +6,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flask_s2s import Click
+from flask_s2s.capture.cookie import RecordSigner
 from flask_s2s.capture.token import HAND_OVER_LIFE, LIFE, NONCE, PAGE_LIFE, TokenSigner
-from flask_s2s.click.record import RecordSigner
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=timezone.utc)
 WINDOW = timedelta(days=90)
