@@ -73,7 +73,7 @@ class Services:
         self.sender: Any = sender or self
         self._at_first_request = at_first_request
         notify = partial(tell, self.sender)
-        times = times_of(storage.engine, clock)
+        times = times_of(storage, clock)
         stores = stores_of(settings, storage, times, notify)
         self.clock = times.clock
         self.storage = storage
@@ -238,7 +238,7 @@ class Services:
     @property
     def ledger(self) -> deferred.Ledger:
         """The deliveries."""
-        return deferred.Ledger(self.storage.engine, self.storage.tables)
+        return deferred.Ledger(self.storage)
 
     # -- the process --------------------------------------------------------------------------
 

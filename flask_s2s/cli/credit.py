@@ -142,8 +142,7 @@ def rename(
     if old == new:
         raise click.UsageError("OLD and NEW are the same key.")
     renaming = Renaming(
-        services.storage.engine,
-        services.storage.tables,
+        services.storage,
         services.bindings,
         services.outbox,
         services.audit,

@@ -87,8 +87,8 @@ def restored(
     \b
     flask s2s restored --since 2026-11-01T03:00
     """
-    where = (services.storage.engine(), services.storage.tables)
-    waiting, sent = count_open(*where), count_sent(*where, since)
+    storage = services.storage
+    waiting, sent = count_open(storage), count_sent(storage, since)
     if sent:
         click.echo(
             f"{sent} payments and actions were tried from here after that time already, without a "
@@ -97,7 +97,7 @@ def restored(
         )
     if not yes and waiting.looked_for:
         confirm(f"Look for {waiting.looked_for} before they are sent again?")
-    marked = mark_open(*where, services.clock.now())
+    marked = mark_open(storage, services.clock.now())
     services.supervisor.wake()
     note(services, "restored", why, since=since.isoformat(), looked_for=marked.looked_for)
     if as_json:

@@ -96,7 +96,7 @@ def _as_json(told: _Told) -> dict[str, Any]:
 
 def _personal_records(services: Services) -> PersonalRecords:
     storage = services.storage
-    return PersonalRecords(storage.engine, storage.tables, services.bindings, services.outbox)
+    return PersonalRecords(storage, services.bindings, services.outbox)
 
 
 def _binding(bound: Bound) -> dict[str, Any]:

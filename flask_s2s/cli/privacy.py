@@ -89,7 +89,7 @@ def export(services: Services, customer: str, why: str | None) -> None:
 
 def _personal_records(services: Services) -> PersonalRecords:
     storage = services.storage
-    return PersonalRecords(storage.engine, storage.tables, services.bindings, services.outbox)
+    return PersonalRecords(storage, services.bindings, services.outbox)
 
 
 def _nothing(services: Services) -> str:

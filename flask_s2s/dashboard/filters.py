@@ -12,9 +12,9 @@ from ..errors import InvalidConversion, UsageError
 from ..operations.causes import CAUSES, narrowed, worded
 from ..operations.period import NAMED, Period
 from ..operations.words import STATUS_WORDS, Group
+from ..store.dialects.statements import EPOCH
 from ..store.outbox.ledger import Wanted as Meant
 from ..store.queries import Wanted
-from ..store.schema import EPOCH
 from .formats import shell
 
 #: What can be chosen as a kind: its word, and what it stands for in the rows.

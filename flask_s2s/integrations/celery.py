@@ -243,9 +243,7 @@ class Site:
         with self._app.app_context(), _turn(self._turn) as waker:
             self._services.supervisor.prepare()
             if self._worker is None:
-                breakers = _BreakersOfTurns(
-                    self._services.storage.engine, self._services.storage.tables
-                )
+                breakers = _BreakersOfTurns(self._services.storage)
                 self._worker = self._services.supervisor.worker(breakers=breakers)
             self._worker.run(waker, until_idle=True)
             return waker.stopped

@@ -238,10 +238,7 @@ class Outbox:
         yield _moment(
             "s2s_worker_seen_timestamp_seconds", "When a worker said that it lives.", seen
         )
-        closed = {
-            breaker.lane: breaker
-            for breaker in CircuitBreakers(storage.engine, storage.tables).closed()
-        }
+        closed = {breaker.lane: breaker for breaker in CircuitBreakers(storage).closed()}
         shut = GaugeMetricFamily("s2s_lane_closed", "1 while a lane is closed.", labels=["lane"])
         since = GaugeMetricFamily(
             "s2s_lane_closed_timestamp_seconds", "Since when it is closed.", labels=["lane"]
@@ -262,7 +259,7 @@ class Outbox:
             "When the oldest was recorded that was tried and still waits.",
             labels=["lane"],
         )
-        for lane, at in trying_since(storage.engine(), storage.tables).items():
+        for lane, at in trying_since(storage).items():
             tried.add_metric([lane], at.timestamp())
         yield tried
         yield from self._workers()

@@ -158,7 +158,7 @@ def lanes(services: Services) -> list[Lane]:
     """Return the lanes of an app, and all that something is recorded for."""
     attempts, now = attempts_of(services), services.clock.now()
     closed = {breaker.lane: breaker for breaker in services.supervisor.breakers.closed()}
-    since = trying_since(services.storage.engine(), services.storage.tables)
+    since = trying_since(services.storage)
     rests: dict[str, datetime] = {}
     for worker in services.supervisor.workers.all():
         for lane, until in worker.rests.items():

@@ -22,7 +22,6 @@ from ..signals import conversion_recorded
 from ..store.background import Background, Write, why_lost
 from ..store.database.storage import Storage
 from ..store.losses import Losses
-from ..store.transactions import write
 
 log = logging.getLogger("flask_s2s.conversion")
 
@@ -72,11 +71,11 @@ class Alone:
 
     def _write(self, record: Record) -> Delivery:
         try:
-            return write(self._storage.engine(), record)
+            return self._storage.write(record)
         except (SQLAlchemyError, StorageError):
             if not self._storage.create_ours():
                 raise
-            return write(self._storage.engine(), record)
+            return self._storage.write(record)
 
     def _tell(self, delivery: Delivery) -> None:
         self._signal(conversion_recorded, delivery=delivery)

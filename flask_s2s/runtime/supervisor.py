@@ -77,10 +77,10 @@ class Supervisor:
         self._clock = clock = times.clock
         self.witness = witness = times.witness
         self._tell = tell
-        self.heartbeat = Heartbeat(storage.engine, storage.tables)
-        self.workers = Workers(storage.engine, storage.tables)
+        self.heartbeat = Heartbeat(storage)
+        self.workers = Workers(storage)
         self._heard = Heard(transport, witness.hear)
-        self._common_time = CommonTime(witness, storage.engine, storage.tables.meta)
+        self._common_time = CommonTime(witness, storage)
         self._verifies = any(map(verifies, networks.values()))
         self._production = not (settings.debug or settings.testing)
         self._seconds = settings.attempt.total_seconds()
@@ -88,8 +88,8 @@ class Supervisor:
             name: Exchange(network, self._heard, transport.credentials, seconds=self._seconds)
             for name, network in networks.items()
         }
-        self._inherited = Inherited(clock.now(), storage.engine, storage.tables)
-        self.memory = Memory(storage.engine, storage.tables, storage.is_lent)
+        self._inherited = Inherited(clock.now(), storage)
+        self.memory = Memory(storage)
         self._readers: Mapping[str, Reader] | None = None
         self._longest_pause = longest_pause(settings.lease)
         self.embedded = EmbeddedWorker(self._work_embedded, self._longest_pause)
@@ -117,23 +117,23 @@ class Supervisor:
     @_built
     def breakers(self) -> deferred.CircuitBreakers:
         """The closed lanes, as this process has seen them last."""
-        return deferred.CircuitBreakers(self._storage.engine, self._storage.tables, self._tell)
+        return deferred.CircuitBreakers(self._storage, self._tell)
 
     @_built
     def claims(self) -> deferred.Claims:
         """Leases what is due."""
-        return deferred.Claims(self._storage.engine, self._storage.tables, self.memory.meet)
+        return deferred.Claims(self._storage, self.memory.meet)
 
     @_built
     def settling(self) -> deferred.Settling:
         """Ends the leases."""
         add, memory = self._stores.outbox.add, self.memory
-        return deferred.Settling(self._storage.engine, self._storage.tables, add, memory)
+        return deferred.Settling(self._storage, add, memory)
 
     @_built
     def overdue(self) -> deferred.Overdue:
         """Finds what is overdue, or was put off by a clock that was ahead."""
-        return deferred.Overdue(self._storage.engine, self._storage.tables.delivery)
+        return deferred.Overdue(self._storage)
 
     @_built
     def _housekeeping(self) -> deferred.Housekeeping:
@@ -171,7 +171,7 @@ class Supervisor:
     def verification_queue(self) -> deferred.VerificationQueue:
         """The accepted deliveries that are still to be confirmed."""
         read_back = [(name, read_back_kinds(one)) for name, one in self._networks.items()]
-        return deferred.VerificationQueue(self._storage.engine, self._storage.tables, read_back)
+        return deferred.VerificationQueue(self._storage, read_back)
 
     def worker(
         self, *, poll: float = POLL, breakers: deferred.CircuitBreakers | None = None
@@ -354,7 +354,7 @@ class Supervisor:
         """Return what deletes what is past its time."""
         storage, bindings = self._storage, self._stores.bindings
         longest = self._settings.longest_window
-        return deferred.Retention(storage.engine, storage.tables, bindings, now, longest)
+        return deferred.Retention(storage, bindings, now, longest)
 
     def _alive(self, now: datetime, throttle: deferred.Throttle) -> None:
         self.heartbeat.seen(now)

@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import BigInteger, Connection, Engine, case, func, select, type_coerce
 
 from ..networks.messages import SUCCESSES, RetryLater
-from .schema import EPOCH, Tables
+from .dialects.statements import EPOCH
+from .schema import Tables
 
 _MINUTE = 60_000_000
 #: The answer to a click ID that the network does not know, or to a path that is wrong.

@@ -10,18 +10,17 @@ sign-up with a click: a process remembers them for `_FRESH`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Engine, delete, exists, func, or_, select, update
+from sqlalchemy import Connection, delete, exists, func, or_, select, update
 
+from .database.storage import Storage
 from .dialects.servers import begin_writing
 from .dialects.statements import inserting_once
 from .privacy.keyring import Keyring
-from .schema import Tables
-from .transactions import write
 
 #: Of whom an act was; none: of nobody in particular.
 NOBODY = ""
@@ -61,9 +60,9 @@ class Entry:
 class Audit:
     """The audit log of one database."""
 
-    def __init__(self, engine: Callable[[], Engine], tables: Tables, keyring: Keyring) -> None:
-        self._engine = engine
-        self._rows = tables.audit
+    def __init__(self, storage: Storage, keyring: Keyring) -> None:
+        self._storage = storage
+        self._rows = storage.tables.audit
         self._keyring = keyring
 
     def write(self, entry: Entry, customers: Iterable[str] = ()) -> int:
@@ -90,11 +89,11 @@ class Audit:
             same = (rows.c.at == entry.at, rows.c.act == entry.act, rows.c.subject == min(each))
             return connection.scalar(select(rows.c.id).where(*same)) or 0
 
-        return write(self._engine(), add)
+        return self._storage.write(add)
 
     def of(self, customer: str) -> list[Entry]:
         """Return what was done about a customer, the newest first."""
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             subject = self._subject(connection, customer)
             if subject == NOBODY:
                 return []
@@ -123,13 +122,13 @@ class Audit:
         listed = self._listed().where(or_(rows.c.subject == NOBODY, ~exists().where(*same)))
         if act is not None:
             listed = listed.where(rows.c.act == act)
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             return [_entry(row) for row in connection.execute(listed.limit(limit)).mappings()]
 
     def get(self, number: int) -> Entry | None:
         """Return one act; None: there is none, or it was pruned."""
         this = select(self._rows).where(self._rows.c.id == number)
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             row = connection.execute(this).mappings().first()
         return None if row is None else _entry(row)
 
@@ -137,19 +136,19 @@ class Audit:
         """Return what all acts of a sort have under one name of their detail."""
         rows = self._rows
         listed = select(rows.c.detail).where(rows.c.act == act)
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             return {detail.get(name) for detail in connection.scalars(listed)}
 
     def count(self, before: datetime) -> int:
         """Return how many entries are older."""
         counted = select(func.count()).select_from(self._rows).where(self._rows.c.at < before)
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             return connection.scalar(counted) or 0
 
     def prune(self, before: datetime) -> None:
         """Delete the entries that are older."""
         old = delete(self._rows).where(self._rows.c.at < before)
-        write(self._engine(), lambda connection: connection.execute(old))
+        self._storage.write(lambda connection: connection.execute(old))
 
     def _listed(self) -> Any:
         return select(self._rows).order_by(self._rows.c.at.desc(), self._rows.c.id.desc())
@@ -182,9 +181,9 @@ class Block:
 class Blocks:
     """The blocks of one database."""
 
-    def __init__(self, engine: Callable[[], Engine], tables: Tables) -> None:
-        self._engine = engine
-        self._rows = tables.block
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._rows = storage.tables.block
         self._known: set[Named] = set()
         self._read_at: datetime | None = None
 
@@ -209,7 +208,7 @@ class Blocks:
             connection.execute(inserting_once(connection, rows), row)
             return not there
 
-        return write(self._engine(), block)
+        return self._storage.write(block)
 
     def remove(self, network: str, kind: Kind, name: str) -> bool:
         """Unblock; say whether it was blocked."""
@@ -217,12 +216,12 @@ class Blocks:
         this = (rows.c.network == network, rows.c.kind == kind, rows.c.name == name)
         gone = delete(rows).where(*this)
         self._read_at = None
-        return write(self._engine(), lambda connection: connection.execute(gone).rowcount == 1)
+        return self._storage.write(lambda connection: connection.execute(gone).rowcount == 1)
 
     def all(self) -> list[Block]:
         """Return all, the newest first."""
         listed = select(self._rows).order_by(self._rows.c.id.desc())
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             return [
                 Block(**{name: row[name] for name in Block.__slots__})
                 for row in connection.execute(listed).mappings()

@@ -23,7 +23,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Engine,
     RowMapping,
     and_,
     case,
@@ -41,11 +40,10 @@ from ..config.settings import Settings
 from ..errors import StorageError
 from ..rules.attribution import UNPROVED, Attribution, Reason
 from ..rules.identity import Identity, identities
+from .database.storage import Storage
 from .dialects.servers import begin_writing
-from .dialects.statements import upsert
+from .dialects.statements import EPOCH, upsert
 from .privacy.keyring import Keyring
-from .schema import EPOCH, Tables
-from .transactions import write
 
 log = logging.getLogger("flask_s2s.capture")
 
@@ -90,11 +88,9 @@ class Collector:
 class Bindings:
     """The bindings of one database."""
 
-    def __init__(
-        self, engine: Callable[[], Engine], tables: Tables, settings: Settings, keyring: Keyring
-    ) -> None:
-        self._engine = engine
-        self._rows = tables.binding
+    def __init__(self, storage: Storage, settings: Settings, keyring: Keyring) -> None:
+        self._storage = storage
+        self._rows = storage.tables.binding
         self._settings = settings
         self._keyring = keyring
 
@@ -227,14 +223,14 @@ class Bindings:
         clicks = lately.add_columns(*named).group_by(*named).having(number > A_CLICK)
         daily = (rows.c.network, rows.c.partner)
         partners = lately.add_columns(*daily).group_by(*daily, rows.c.day).having(number > A_DAY)
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             found = [_collector("click", row) for row in connection.execute(clicks)]
             return found + [_collector("partner", row) for row in connection.execute(partners)]
 
     def count_outdated(self, now: datetime) -> int:
         """Return how many bindings are past their click's window."""
         counted = select(func.count()).select_from(self._rows).where(self._outdated(now))
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             return connection.scalar(counted) or 0
 
     def sweep(self, connection: Connection, now: datetime, limit: int | None = None) -> int:
@@ -256,7 +252,7 @@ class Bindings:
         def bind(connection: Connection) -> bool:
             return self.bind(connection, who, found, now, proved=proved)
 
-        return write(self._engine(), bind)
+        return self._storage.write(bind)
 
     def _row(self, found: Attribution, now: datetime, proved: bool) -> dict[str, Any]:
         click = found.click

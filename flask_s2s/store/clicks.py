@@ -33,13 +33,12 @@ from ..threads import WAIT, Late, Written
 from ..throttle import Bucket
 from .background import Background
 from .background import Write as Again
-from .database.storage import Storage
+from .database.storage import Storage, write
 from .dialects.engines import is_local, make_impatient_engine
 from .dialects.servers import as_committed
-from .dialects.statements import inserting_once
+from .dialects.statements import inserting_once, microseconds
 from .losses import Losses
-from .schema import FORGOTTEN, microseconds
-from .transactions import write
+from .schema import FORGOTTEN
 
 log = logging.getLogger("flask_s2s.capture")
 

@@ -15,16 +15,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, func, select
 
 from .. import threads
 from ..clock import Clock
 from ..signals import click_not_stored, conversion_lost
 from .background import Write
-from .dialects.statements import upsert
+from .database.storage import Storage
+from .dialects.statements import EPOCH, upsert
 from .outbox.heartbeat import LATELY
-from .schema import EPOCH, Tables
-from .transactions import write
 
 log = logging.getLogger("flask_s2s")
 
@@ -49,15 +48,14 @@ class Losses:
 
     def __init__(
         self,
-        engine: Callable[[], Engine],
-        tables: Tables,
+        storage: Storage,
         clock: Clock,
         later: Callable[[Write[None]], bool],
         tell: Callable[..., None],
     ) -> None:
         """`later` has something tried until it is done, if it can, and says so; `tell` sends a signal."""
-        self._engine = engine
-        self._rows = tables.loss
+        self._storage = storage
+        self._rows = storage.tables.loss
         self._clock = clock
         self._later = later
         self._tell = tell
@@ -103,7 +101,7 @@ class Losses:
         if not taken:
             return
         try:
-            write(self._engine(), lambda connection: self._add(connection, taken))
+            self._storage.write(lambda connection: self._add(connection, taken))
         except BaseException:
             with self._lock:
                 taken.update(self._counted)
@@ -147,7 +145,7 @@ class Losses:
             .where(rows.c.day > _day(now - LATELY))
             .group_by(rows.c.kind, rows.c.reason)
         )
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             losses = [
                 Loss(kind=row.kind, reason=row.reason, number=int(row.number))
                 for row in connection.execute(found)

@@ -21,7 +21,6 @@ from typing import Any
 
 from sqlalchemy import (
     Connection,
-    Engine,
     Select,
     Table,
     and_,
@@ -36,10 +35,10 @@ from sqlalchemy import (
 from ..networks.reading import Reading, Unknown
 from ..rules.delivery import Delivery
 from ..rules.states import OPEN, Status
+from .database.storage import Storage
 from .dialects.statements import in_order
 from .outbox.rows import delivery_of
-from .schema import Tables
-from .transactions import read, update_many, write
+from .row_locks import update_many
 
 _EVERY = timedelta(seconds=20)
 #: What is older may have been pruned.
@@ -63,14 +62,9 @@ class Marked:
 class Memory:
     """The attempt that was closed last, as this process knows."""
 
-    def __init__(
-        self, engine: Callable[[], Engine], tables: Tables, lent: Callable[[], bool] = lambda: False
-    ) -> None:
-        """`lent` says whether a test's transaction is worked in: what it rolls back was not forgotten."""
-        self._engine = engine
-        self._lent = lent
-        self._tables = tables
-        self._rows, self._attempts = tables.delivery, tables.attempt
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._rows, self._attempts = storage.tables.delivery, storage.tables.attempt
         self._last: tuple[int, int, str | None] | None = None
         self._at: datetime | None = None
         self._closed = True
@@ -81,7 +75,8 @@ class Memory:
 
     def keep(self, delivery_id: int, number: int, token: str | None, now: datetime) -> None:
         """Remember an attempt that was closed."""
-        if self._lent():
+        # What a test rolls back was not forgotten.
+        if self._storage.is_lent():
             return
         self._last, self._at, self._closed = (delivery_id, number, token), now, True
 
@@ -104,7 +99,7 @@ class Memory:
         rested = self._looked is not None and abs(now - self._looked) < _EVERY
         if rested and not self._doubtful:
             return False
-        if self._lent():
+        if self._storage.is_lent():
             return False
         known = self._last if self._at is not None and now - self._at < _KEPT else None
 
@@ -112,7 +107,7 @@ class Memory:
             there = known is None or self._is_there(connection, known)
             return there, connection.execute(_newest(self._attempts)).one_or_none()
 
-        there, newest = read(self._engine(), look)
+        there, newest = self._storage.read(look)
         if not there:
             return True
         if newest is not None:
@@ -123,7 +118,7 @@ class Memory:
 
     def mark(self, now: datetime) -> Marked:
         """It has: mark what is open."""
-        marked = mark_open(self._engine(), self._tables, now)
+        marked = mark_open(self._storage, now)
         self._last = None
         return marked
 
@@ -195,10 +190,10 @@ class Inherited:
     for moments only is not: then each start of a site would ask for whatever it begins with.
     """
 
-    def __init__(self, began: datetime, engine: Callable[[], Engine], tables: Tables) -> None:
+    def __init__(self, began: datetime, storage: Storage) -> None:
         self._began = began
-        self._engine = engine
-        self._rows = tables.delivery
+        self._storage = storage
+        self._rows = storage.tables.delivery
         #: None: it was looked for.
         self._looks: dict[int, Look | None] = {}
 
@@ -240,37 +235,37 @@ class Inherited:
         def look(connection: Connection) -> list[Delivery]:
             return [delivery_of(row) for row in connection.execute(alike).mappings()]
 
-        return read(self._engine(), look)
+        return self._storage.read(look)
 
 
-def count_open(engine: Engine, tables: Tables) -> Marked:
+def count_open(storage: Storage) -> Marked:
     """Count what `mark_open` would mark, and the sign-ups that would be repeated."""
-    rows = tables.delivery
+    rows = storage.tables.delivery
     opened = rows.c.status.in_(OPEN)
     counted = select(func.count()).select_from(rows).where(opened)
-    with engine.connect() as connection:
+    with storage.connect() as connection:
         looked_for = connection.scalar(counted.where(rows.c.kind.in_(_LOOKED_FOR))) or 0
         return Marked(
             looked_for=looked_for, repeated=(connection.scalar(counted) or 0) - looked_for
         )
 
 
-def count_sent(engine: Engine, tables: Tables, since: datetime) -> int:
+def count_sent(storage: Storage, since: datetime) -> int:
     """Count the payments and actions that were tried since then, as this database knows."""
-    rows, tried = tables.delivery, tables.attempt
+    rows, tried = storage.tables.delivery, storage.tables.attempt
     joined = select(func.count(func.distinct(rows.c.id))).join_from(rows, tried)
     these = joined.where(rows.c.kind.in_(_LOOKED_FOR), tried.c.opened_at >= since)
-    with engine.connect() as connection:
+    with storage.connect() as connection:
         return connection.scalar(these) or 0
 
 
-def mark_open(engine: Engine, tables: Tables, now: datetime) -> Marked:
+def mark_open(storage: Storage, now: datetime) -> Marked:
     """Mark all that is open and not harmless to repeat as what may have arrived, by now.
 
     Whoever held it lost it with the database: such a lease ends here.
     """
-    rows = tables.delivery
-    marked = count_open(engine, tables)
+    rows = storage.tables.delivery
+    marked = count_open(storage)
     held = rows.c.status == Status.SENDING.value
     open_ = and_(rows.c.status.in_(OPEN), rows.c.kind.in_(_LOOKED_FOR))
     marking = in_order(
@@ -282,10 +277,10 @@ def mark_open(engine: Engine, tables: Tables, now: datetime) -> Marked:
         (rows.c.status, case((held, Status.PENDING.value), else_=rows.c.status)),
     )
     unmarked = and_(open_, rows.c.ambiguous_at.is_distinct_from(now))
-    update_many(engine, rows, marking, unmarked)
+    update_many(storage, rows, marking, unmarked)
     left = select(rows.c.id).where(unmarked)
     # What a host holds is waited for, one by one: meanwhile nothing else is held.
-    for one in read(engine, lambda connection: connection.scalars(left).all()):
+    for one in storage.read(lambda connection: connection.scalars(left).all()):
         this = marking.where(rows.c.id == one, unmarked)
-        write(engine, partial(Connection.execute, statement=this))
+        storage.write(partial(Connection.execute, statement=this))
     return marked

@@ -14,7 +14,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Any, TypeAlias
 
 from sqlalchemy import (
@@ -29,15 +29,13 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    TypeDecorator,
     UniqueConstraint,
     event,
 )
-from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import SchemaItem
 
 from ..rules.states import LEASED, OPEN, STATUSES
-from .dialects.statements import exact, index_of_the_set, inserting_once, key, words
+from .dialects.statements import Instant, exact, index_of_the_set, inserting_once, key, words
 
 Parts: TypeAlias = tuple[SchemaItem, ...]
 
@@ -90,9 +88,6 @@ def is_filled(names: Iterable[str]) -> bool:
 #: The longest key of a network's record that is remembered.
 READ_TO = 255
 
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_MICROSECOND = timedelta(microseconds=1)
-
 REPORT_INDEX = "ix_s2s_delivery_report"
 #: All that a report of a period reads of each delivery, in the order of a list: it never visits the
 #: rows themselves.
@@ -100,30 +95,6 @@ _REPORTED = (
     *("created_at", "id", "kind", "status", "reason", "partner_key", "currency", "amount"),
     "customer_key",
 )
-
-
-def microseconds(value: datetime) -> int:
-    """Return a time as it is stored."""
-    return (value - EPOCH) // _MICROSECOND
-
-
-class Instant(TypeDecorator[datetime]):
-    """An aware datetime, stored as whole microseconds since 1970 (UTC)."""
-
-    impl = BigInteger
-    cache_ok = True
-    # Alembic writes a type into a migration by its module and its repr, and imports nothing for it:
-    # it is to read sa.BigInteger(), which needs nothing of ours.
-    __module__ = "sqlalchemy.types"
-
-    def __repr__(self) -> str:
-        return "BigInteger()"
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        return None if value is None else microseconds(value)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        return None if value is None else EPOCH + timedelta(microseconds=value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

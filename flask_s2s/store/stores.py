@@ -50,15 +50,14 @@ def stores_of(
     settings: Settings, storage: Storage, times: Times, tell: Callable[..., None]
 ) -> Stores:
     """Return them; `tell` sends a signal."""
-    engine, tables = storage.engine, storage.tables
     wait = settings.record_wait.total_seconds()
     background = Background(
         wait=wait,
         inline=lambda: _is_inline(settings, storage),
         longest_pause=longest_pause(settings.lease),
     )
-    losses = Losses(engine, tables, times.clock, background.later, tell)
-    keyring = Keyring(engine, tables.meta, settings.secret_keys)
+    losses = Losses(storage, times.clock, background.later, tell)
+    keyring = Keyring(storage, settings.secret_keys)
     touches = Touches(
         storage,
         background,
@@ -72,13 +71,13 @@ def stores_of(
         storage=storage,
         background=background,
         keyring=keyring,
-        outbox=Outbox(engine, tables, keyring),
-        bindings=Bindings(engine, tables, settings, keyring),
-        blocks=Blocks(engine, tables),
-        audit=Audit(engine, tables, keyring),
+        outbox=Outbox(storage, keyring),
+        bindings=Bindings(storage, settings, keyring),
+        blocks=Blocks(storage),
+        audit=Audit(storage, keyring),
         losses=losses,
         touches=touches,
-        withdrawals=Withdrawals(storage, Erasing(tables), times.clock, background),
+        withdrawals=Withdrawals(storage, Erasing(storage.tables), times.clock, background),
     )
 
 

@@ -28,8 +28,9 @@ from sqlalchemy import (
 
 from ..conversion import Signup, Transaction
 from ..rules.states import ALARMING, CREDITED, Status
+from .dialects.statements import microseconds
 from .outbox.ledger import Worded, cause_of
-from .schema import Tables, microseconds
+from .schema import Tables
 
 #: What failures are grouped by.
 _SPLIT = ("status", "kind", "detail", "cause")

@@ -21,7 +21,7 @@ from sqlalchemy import Engine, Table, select, text
 from flask_s2s import Services
 from flask_s2s.networks.network import lane_of
 from flask_s2s.rules.identity import keyed_hash
-from flask_s2s.store.schema import microseconds
+from flask_s2s.store.dialects.statements import microseconds
 
 SPAN = timedelta(days=180)
 PARTNERS = 300

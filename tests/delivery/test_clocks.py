@@ -21,7 +21,7 @@ from sqlalchemy.exc import OperationalError
 from flask_s2s import Click, Services, Settings, Status
 from flask_s2s.networks.messages import Response
 from flask_s2s.store.database.clock import DatabaseClock, Witness
-from flask_s2s.store.schema import EPOCH
+from flask_s2s.store.dialects.statements import EPOCH
 from flask_s2s.testing import ManualClock, ScriptedTransport, answered
 from tests.delivery.shop import CONFIG, Shop
 from tests.delivery.steps import arm, claim

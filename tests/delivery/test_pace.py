@@ -8,7 +8,7 @@ import pytest
 
 from flask_s2s import Status
 from flask_s2s.networks.messages import Request, Response
-from flask_s2s.store.schema import EPOCH
+from flask_s2s.store.dialects.statements import EPOCH
 from flask_s2s.testing import ScriptedTransport, accepted, answered
 from flask_s2s.threads import Waker
 from flask_s2s.throttle import Throttle

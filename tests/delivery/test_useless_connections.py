@@ -26,9 +26,9 @@ from sqlalchemy.pool import NullPool
 
 from flask_s2s import Click
 from flask_s2s.conversion import Action
+from flask_s2s.store.database.storage import write
 from flask_s2s.store.dialects.engines import RESTED
 from flask_s2s.store.dialects.errors import is_transient, is_useless
-from flask_s2s.store.transactions import write
 from flask_s2s.testing import ManualClock, ScriptedTransport
 from flask_s2s.threads import Waker
 from tests.delivery.shop import Shop, open_services_on

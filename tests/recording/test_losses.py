@@ -96,7 +96,7 @@ def test_what_could_not_be_added_is_kept_for_the_next_try_and_told_where_there_i
         return True
 
     storage = services.storage
-    losses = Losses(storage.engine, storage.tables, services.clock, keep, lambda *_, **__: None)
+    losses = Losses(storage, services.clock, keep, lambda *_, **__: None)
     losses.count("click", "rate", 2)
     (adding,) = later
     with locked(sqlite_url):

@@ -64,9 +64,7 @@ def test_forgetting_a_customer_leaves_no_key_of_theirs_and_the_sums(any_site: Si
     any_site.track(PAID)
     services = any_site.services
     storage = services.storage
-    personal_records = PersonalRecords(
-        storage.engine, storage.tables, services.bindings, services.outbox
-    )
+    personal_records = PersonalRecords(storage, services.bindings, services.outbox)
     personal_records.forget("42", any_site.clock.now())
     listed = any_site.services.ledger.find(limit=100)
     assert {one.key for one in listed} == {None}

@@ -49,9 +49,7 @@ def test_after_forget_too(any_site: Site, caplog: pytest.LogCaptureFixture) -> N
     first = sign_up(site, "ann@example.com", "first")
     site.services.drain()
     services, storage = site.services, site.services.storage
-    personal_records = PersonalRecords(
-        storage.engine, storage.tables, services.bindings, services.outbox
-    )
+    personal_records = PersonalRecords(storage, services.bindings, services.outbox)
     personal_records.forget("1", site.clock.now())
     assert sign_up(site, "bob@example.com", "second").id == first.id
     [said] = told(caplog)

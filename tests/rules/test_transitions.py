@@ -123,7 +123,7 @@ class Walk:
         """Let the customer ask to be forgotten."""
         services = self.services
         storage = services.storage
-        found = PersonalRecords(storage.engine, storage.tables, services.bindings, services.outbox)
+        found = PersonalRecords(storage, services.bindings, services.outbox)
         assert found.forget("42", self.shop.clock.now())["withdrawn"]
 
     def withdraw_consent(self) -> None:

@@ -171,9 +171,9 @@ class Database:
         self.storage = Storage(uri=None, host=lambda: self.engine, folder=folder)
         self.metadata = self.storage.metadata
         self.tables: Tables = self.storage.tables
-        self.keyring = Keyring(lambda: self.engine, self.tables.meta, ["a-key-for-tests-only"])
-        self._outbox = Outbox(lambda: self.engine, self.tables, self.keyring)
-        self._claims = Claims(lambda: self.engine, self.tables, lambda _: None)
+        self.keyring = Keyring(self.storage, ["a-key-for-tests-only"])
+        self._outbox = Outbox(self.storage, self.keyring)
+        self._claims = Claims(self.storage, lambda _: None)
         #: What a caller's own transaction wrote: the customers that really exist.
         self.truth = Table(
             "sim_truth",
@@ -220,8 +220,8 @@ class Database:
 
     def deliveries(self) -> tuple[Claims, Settling, Memory]:
         """Return a worker's view of the deliveries, as `outbox` does."""
-        memory = Memory(lambda: self.engine, self.tables)
-        settling = Settling(lambda: self.engine, self.tables, self._outbox.add, memory)
+        memory = Memory(self.storage)
+        settling = Settling(self.storage, self._outbox.add, memory)
         return copy(self._claims), settling, memory
 
     def outbox(self) -> Outbox:

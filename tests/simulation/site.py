@@ -33,12 +33,12 @@ from flask_s2s.store.audit import Blocks
 from flask_s2s.store.background import Background
 from flask_s2s.store.bindings import Bindings
 from flask_s2s.store.database.clock import DatabaseClock, Times, Witness
+from flask_s2s.store.dialects.statements import EPOCH
 from flask_s2s.store.losses import Losses
 from flask_s2s.store.outbox.lanes import CircuitBreakers
 from flask_s2s.store.outbox.overdue import Overdue
 from flask_s2s.store.outbox.verification_queue import VerificationQueue
 from flask_s2s.store.restores import Inherited
-from flask_s2s.store.schema import EPOCH
 from tests.simulation.database import Database
 from tests.simulation.events import Record
 from tests.simulation.network import ModelNetwork
@@ -74,13 +74,16 @@ class _Machine:
 
 
 class _TimeServer:
-    """As much of an engine as `DatabaseClock` needs to ask a server for its time."""
+    """As much of a storage and its engine as `DatabaseClock` needs to ask a server for its time."""
 
     class dialect:
         name = "postgresql"
 
     def __init__(self, world: World) -> None:
         self._world = world
+
+    def engine(self) -> _TimeServer:
+        return self
 
     def connect(self) -> _TimeServer:
         return self
@@ -99,7 +102,7 @@ class _TimeServer:
 
 
 def _clock(world: World, process: Process, server: Any) -> DatabaseClock:
-    return DatabaseClock(_Machine(world, process), lambda: server)
+    return DatabaseClock(_Machine(world, process), server)
 
 
 def _tell_nobody(signal: object, **facts: object) -> None:
@@ -112,7 +115,7 @@ class WorkerProcess:
     def __init__(
         self, world: World, process: Process, database: Database, network: ModelNetwork
     ) -> None:
-        engine = database.engine
+        storage = database.storage
         clock = _clock(world, process, _TimeServer(world))
         witness = Witness(world.monotonic)
         witness.look(clock.now())
@@ -124,7 +127,7 @@ class WorkerProcess:
         exchange = Exchange(NETWORK, heard, credentials, **timed)
         readers = {NETWORK.name: ReadBack(Records(NETWORK), API, heard, credentials, **timed)}
         claims, settling, memory = database.deliveries()
-        breakers = CircuitBreakers(lambda: engine, database.tables)
+        breakers = CircuitBreakers(storage)
 
         def jitter() -> float:
             world.seam("jitter")
@@ -137,7 +140,7 @@ class WorkerProcess:
             times=times,
             attempt=LEASE / 4,
             production=True,
-            inherited=Inherited(clock.now(), lambda: engine, database.tables),
+            inherited=Inherited(clock.now(), storage),
         )
         completer = Completer(
             settling=settling,
@@ -152,10 +155,8 @@ class WorkerProcess:
         )
         self.process = process
         self.waker = SimulatedWaker(world)
-        verification_queue = VerificationQueue(
-            lambda: engine, database.tables, [(NETWORK.name, read_back_kinds(NETWORK))]
-        )
-        overdue = Overdue(lambda: engine, database.tables.delivery)
+        verification_queue = VerificationQueue(storage, [(NETWORK.name, read_back_kinds(NETWORK))])
+        overdue = Overdue(storage)
         housekeeping = Housekeeping(
             overdue=overdue,
             memory=memory,
@@ -220,11 +221,11 @@ class WebProcess:
         self.process = process
         self._world = world
         self._database = database
-        outbox, tables = database.outbox(), database.tables
-        engine = database.storage.engine
-        bindings = Bindings(engine, tables, SETTINGS, database.keyring)
+        outbox = database.outbox()
+        storage = database.storage
+        bindings = Bindings(storage, SETTINGS, database.keyring)
         background = Background(wait=0.0, inline=lambda: True)
-        losses = Losses(engine, tables, clock, background.later, _tell_nobody)
+        losses = Losses(storage, clock, background.later, _tell_nobody)
         self._recorder = Recorder(
             settings=SETTINGS,
             storage=database.storage,
@@ -233,10 +234,10 @@ class WebProcess:
             clock=clock,
             background=background,
             resolve=Decision(
-                tables,
+                storage.tables,
                 outbox.hashed,
                 bindings,
-                Blocks(engine, tables),
+                Blocks(storage),
                 SETTINGS,
                 Witness(clock.monotonic).shut,
             ),

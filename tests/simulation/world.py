@@ -22,7 +22,7 @@ from random import Random
 
 from greenlet import getcurrent, greenlet  # type: ignore[import-untyped]
 
-from flask_s2s.store.schema import EPOCH
+from flask_s2s.store.dialects.statements import EPOCH
 
 SECOND = 1_000_000
 #: The first moment of every history: 1 January 2026, in microseconds since 1970.

@@ -20,14 +20,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Protocol
 
-from sqlalchemy import Connection, Engine, Table, select, update
+from sqlalchemy import Connection, Engine, select, update
 
 from ...clock import Clock, counting
 from ..dialects.servers import has_a_clock, microseconds, whole
-from ..dialects.statements import inserting_once
-from ..schema import EPOCH
-from ..schema import microseconds as as_microseconds
-from ..transactions import write
+from ..dialects.statements import EPOCH, inserting_once
+from ..dialects.statements import microseconds as as_microseconds
+from .storage import Storage
 
 #: How long an answer of the server's is good, in seconds.
 _GOOD_FOR = 60.0
@@ -58,11 +57,11 @@ class SystemClock:
 class DatabaseClock:
     """The database server's time, as far as it has been measured."""
 
-    def __init__(self, machine: Machine, engine: Callable[[], Engine]) -> None:
+    def __init__(self, machine: Machine, storage: Storage) -> None:
         self._machine = machine
         #: The seconds that the machine has counted, whatever its clock was set to.
         self.monotonic = machine.monotonic
-        self._engine = engine
+        self._storage = storage
         #: Whether the database has a clock of its own; None: nobody has looked.
         self._own: bool | None = None
         #: What the server said, and what the machine's two clocks said then.
@@ -77,7 +76,7 @@ class DatabaseClock:
 
     def measure(self) -> None:
         """Ask the database for its time. Raises what the database raises."""
-        if self._own is not False and self._is_asked(engine := self._engine()):
+        if self._own is not False and self._is_asked(engine := self._storage.engine()):
             with engine.connect() as connection:
                 self._ask(connection)
 
@@ -199,9 +198,9 @@ class Times:
             self.database.refresh(connection)
 
 
-def times_of(engine: Callable[[], Engine], clock: Clock | None) -> Times:
+def times_of(storage: Storage, clock: Clock | None) -> Times:
     """Return an app's: by the database's clock, where it has no other."""
-    database = DatabaseClock(SystemClock(), engine)
+    database = DatabaseClock(SystemClock(), storage)
     clock = clock or database
     witness = Witness(counting(clock))
     witness.look(clock.now())
@@ -221,15 +220,15 @@ class CommonTime:
     answer comes: alone, it would never find a window closed, and never delete anything.
     """
 
-    def __init__(self, witness: Witness, engine: Callable[[], Engine], meta: Table) -> None:
+    def __init__(self, witness: Witness, storage: Storage) -> None:
         self._witness = witness
-        self._engine = engine
-        self._meta = meta
+        self._storage = storage
+        self._meta = storage.tables.meta
 
     def learn(self) -> None:
         """Ask what others told. Raises what the database raises."""
         named = select(self._meta.c.value).where(self._meta.c.name == _PASSED)
-        with whole(self._engine()) as connection:
+        with whole(self._storage.engine()) as connection:
             told = connection.scalar(named)
         if told is not None:
             self._witness.told = EPOCH + timedelta(microseconds=int(told))
@@ -246,5 +245,5 @@ class CommonTime:
             if not connection.execute(again).rowcount:
                 connection.execute(inserting_once(connection, meta), {"name": _PASSED, **told})
 
-        write(self._engine(), note)
+        self._storage.write(note)
         self._witness.told = heard

@@ -1,4 +1,6 @@
-"""The database of one app: found at first use, prepared once a process, never carried over a fork.
+"""The database of one app, and transactions of our own in it.
+
+It is found at first use, prepared once a process, and never carried over a fork.
 
 Our own SQLite file (the default) is made here. A database that belongs to the host keeps its settings, and its tables are made by the host's migration or `flask s2s init-db`.
 
@@ -7,6 +9,14 @@ no lock of its own, and whoever else closes the file last then deletes the WAL t
 on committing to. So no idle connection to a file is open while the process forks, and a child that
 was forked behind Python's back (uWSGI) closes what it inherited before it opens anything. A
 server's connections are only let go of: closing one would end the parent's.
+
+A failover. A pool may then hold connections to a server that answers, and refuses to write: asked
+whether they live, they do. So a connection of an engine of `ours` that is refused in that way counts
+as lost: SQLAlchemy closes it, and the others that the pool made before it when they are next asked
+for; the write is tried once more. A caller's own statements on the same engine are left alone.
+
+A host's engine may commit each statement (`isolation_level="AUTOCOMMIT"`): a lock would end with the
+statement that takes it, and a claim be another worker's as well. So ours ask for the usual level.
 """
 
 from __future__ import annotations
@@ -16,30 +26,30 @@ import os
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from threading import Lock, get_ident
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, MetaData, Table, inspect, select, text, update
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, Engine, MetaData, Table, event, inspect, select, text, update
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from ... import threads
-from ...errors import ConfigError, StorageError
+from ...errors import StorageError
 from ..dialects import engines
 from ..dialects.engines import in_memory, is_file, is_local
-from ..dialects.servers import defining, is_cut_off
+from ..dialects.errors import is_transient, is_useless
+from ..dialects.servers import defining, is_cut_off, level_asked_for, usual_level, whole
 from ..schema import SCHEMA_VERSION, Tables, define_tables, fill_meta, is_filled
-from ..transactions import ours, write
-from .address import read_address, why_unusable
-from .files import OpenFile, fleeting_folder, lend
+from .opening import OpenFile, Opening, lend
+
+T = TypeVar("T")
 
 log = logging.getLogger("flask_s2s")
-
-FILE_NAME = "flask_s2s.sqlite3"
 
 
 def tables_missing() -> StorageError:
@@ -68,16 +78,12 @@ class Storage:
 
         While `testing`, the file that nobody named is in a folder that goes with this object.
         """
-        self._url = None if uri is None else read_address(uri, "S2S_DATABASE_URI")
-        self._options = options
-        self._host = host
-        self._folder = folder
-        self._fleeting = testing and uri is None
+        self._opening = Opening(uri=uri, host=host, folder=folder, options=options, testing=testing)
         # A lock for each process: one that is held while another thread forks is never given back.
         self._locks: dict[int, Lock] = {}
         self._apart: dict[int, Engine] = {}
         self._engine: Engine | None = None
-        self._made: Engine | None = None
+        self._made = False
         self._file: OpenFile | None = None
         # The host may have used its engine before it is asked for, and the process may fork between.
         self._pid = os.getpid()
@@ -122,12 +128,33 @@ class Storage:
             if self._engine is not None and self._pid == pid and self._is_replaced():
                 self._start_anew(self._engine)
             if self._engine is None:
-                self._engine = ours(self._find())
+                self._engine = self._find()
             if self._pid != pid:
                 self._let_go(self._engine)
                 self._apart.clear()
             self._pid = pid
             return self._engine
+
+    def _find(self) -> Engine:
+        found = self._opening.find()
+        self._made, self._file, self.ours = found.made, found.file, found.file is not None
+        return ours(found.engine)
+
+    def read(self, look: Callable[[Connection], T]) -> T:
+        """Return what `look` reads, each statement in a transaction by itself; see `write`."""
+        return write(self.engine(), look, whole)
+
+    def write(
+        self,
+        work: Callable[[Connection], T],
+        opened: Callable[[Engine], AbstractContextManager[Connection]] = Engine.begin,
+    ) -> T:
+        """Return what `work` does in a transaction of our own: see the function `write`."""
+        return write(self.engine(), work, opened)
+
+    def connect(self) -> Connection:
+        """Open a connection, for statements that are not tried again."""
+        return self.engine().connect()
 
     def borrow(self, connection: Connection) -> None:
         """Work within the transaction of a test's connection, in this thread and while it is open."""
@@ -162,8 +189,8 @@ class Storage:
         )
         self.at_fork()
         engine.dispose()
-        self._engine = self._made = None
-        found = ours(self._find())
+        self._engine = None
+        found = self._find()
         self.metadata.create_all(found)
         self._engine = found
 
@@ -207,6 +234,10 @@ class Storage:
                 "Pass session=, or record after its commit.",
             )
 
+    def tell_of_unusable_folder(self) -> None:
+        """Log what will keep the outbox's file from being written; nothing is made here."""
+        self._opening.tell_of_unusable_folder()
+
     def is_local(self) -> bool:
         """Whether the database is a file or memory of this machine: no server can be dead."""
         return is_local(self.engine())
@@ -234,7 +265,7 @@ class Storage:
 
     def hosts_engine(self) -> Engine:
         """Return the engine of the app's own tables: where it has none that is known, ours."""
-        return self._host() or self.engine()
+        return self._opening.host() or self.engine()
 
     def prepare(self) -> None:
         """Make sure that the tables are there. Raises `StorageError` with what to do."""
@@ -263,9 +294,9 @@ class Storage:
         for own in list(self._apart.values()):
             own.dispose()
         self._apart.clear()
-        if self._engine is not None and self._made is not None:
+        if self._engine is not None and self._made:
             self._engine.dispose()
-            self._engine = self._made = self._file = None
+            self._engine = self._file = None
 
     def create(self) -> list[str]:
         """Make the tables that are missing; return their names."""
@@ -316,82 +347,6 @@ class Storage:
     def _there(self, bind: Engine | Connection, table: Table) -> bool:
         return inspect(bind).has_table(table.name, schema=table.schema)
 
-    def _find(self) -> Engine:
-        if self._url is None:
-            host = self._host()
-            if host is not None:
-                return host
-            if self._fleeting:
-                self._folder, self._fleeting = fleeting_folder(self), False
-            self._refuse_unusable_folder()
-            return self._own_file(URL.create("sqlite", database=str(self._folder / FILE_NAME)))
-        self._refuse_unusable_folder()
-        self._made = _engine_of(self._url, "S2S_DATABASE_URI", self._options)
-        self.ours = is_local(self._made)
-        if self.ours:
-            self._file = OpenFile(self._made.url.database or "")
-        return self._made
-
-    def tell_of_unusable_folder(self) -> None:
-        """Log what will keep the outbox's file from being written; nothing is made here."""
-        if why := why_unusable(self._folder_of_file(), make=False):
-            log.critical(
-                "s2s.storage.unusable: %s",
-                self._unusable(why),
-                extra={"action": "storage.unusable"},
-            )
-
-    def _refuse_unusable_folder(self) -> None:
-        if why := why_unusable(self._folder_of_file(), make=True):
-            raise self._unusable(why)
-
-    def _unusable(self, why: str) -> StorageError:
-        return StorageError(
-            f"The folder of the outbox, {self._folder_of_file()}, {why}",
-            "Set S2S_DATABASE_URI to a database that is kept, or mount a volume there (Flask's own "
-            "is the instance folder).",
-        )
-
-    def _folder_of_file(self) -> Path | None:
-        """Return the folder of the outbox, if it is a file of ours."""
-        if self._url is None:
-            return self._folder
-        name = self._url.database or ""
-        if not is_local(self._url) or name.startswith("file:"):
-            return None
-        return Path(name).parent
-
-    def _own_file(self, url: URL) -> Engine:
-        self.ours = True
-        self._made = engines.make_engine(url, {})
-        self._file = OpenFile(url.database or "")
-        return self._made
-
-
-def make_engine(uri: str, key: str, options: Mapping[str, Any] = MappingProxyType({})) -> Engine:
-    """Make an engine whose rows outlive the process. Raises `ConfigError`, which names `key`.
-
-    `options` go before what we choose ourselves.
-    """
-    return _engine_of(read_address(uri, key), key, options)
-
-
-def _engine_of(url: URL, key: str, options: Mapping[str, Any]) -> Engine:
-    try:
-        return engines.make_engine(url, options)
-    except (TypeError, AttributeError) as error:
-        raise ConfigError(
-            "S2S_DATABASE_OPTIONS",
-            f"does not suit create_engine and this database ({type(error).__name__})",
-            "Its names are create_engine's, such as pool_size, pool_recycle and connect_args.",
-        ) from None
-    except SQLAlchemyError as error:
-        raise ConfigError(
-            key,
-            f"cannot be used ({type(error).__name__})",
-            "It is a SQLAlchemy URL, such as postgresql+psycopg://user@host/name.",
-        ) from None
-
 
 def _refuse_others(version: int) -> None:
     if version > SCHEMA_VERSION:
@@ -418,3 +373,50 @@ def _close_before_forks(storage: Storage) -> None:
 
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(before=before)
+
+
+_OURS = "flask_s2s"
+
+
+def ours(engine: Engine) -> Engine:
+    """Return an engine for statements of our own, with the pool of `engine`.
+
+    At the usual level where the host's own would not do: at a stricter one two settles fail to serialize
+    for nothing, and where each statement is committed by itself none is whole.
+    """
+    if not event.contains(engine, "handle_error", _judge):
+        event.listen(engine, "handle_error", _judge)
+    usual = usual_level(engine)
+    suits = level_asked_for(engine) in (None, "READ COMMITTED", usual)
+    level = {} if suits else {"isolation_level": usual}
+    return engine.execution_options(**{_OURS: True, **level})
+
+
+def write(
+    engine: Engine,
+    work: Callable[[Connection], T],
+    opened: Callable[[Engine], AbstractContextManager[Connection]] = Engine.begin,
+) -> T:
+    """Return what `work` does in a transaction of our own; `opened=whole`: in one statement.
+
+    Where the connection was lost or useless it is done once more, on a new one; after a deadlock or
+    a serialization failure, too. A connection that is lost at the commit does not tell whether it
+    was made: `work` must do no harm when it was, so it inserts under an identity that it is given,
+    and updates behind a fence. Raises what the database raises the second time.
+    """
+    try:
+        with opened(engine) as connection:
+            return work(connection)
+    except DBAPIError as error:
+        if not (error.connection_invalidated or is_transient(error.orig)):
+            raise
+    with opened(engine) as connection:
+        return work(connection)
+
+
+def _judge(context: ExceptionContext) -> None:
+    connection = context.connection
+    if connection is None or not connection.get_execution_options().get(_OURS):
+        return
+    if is_useless(context.original_exception):
+        context.is_disconnect = True

@@ -7,6 +7,7 @@ text (`CompiledOnce`): SQLAlchemy does much anew for each execution of a compile
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
 from importlib import import_module
 from operator import itemgetter
 from typing import Any
@@ -24,6 +25,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
     Update,
     func,
     select,
@@ -33,6 +35,9 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 
 from .names import MARIADB, POSTGRESQL, SQLITE, Bind
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def inserting_once(bind: Bind, table: Table) -> Any:
@@ -272,7 +277,7 @@ def index_of_the_set(name: str, column: str, *more: str) -> Index:
 class _Utf8(String):
     """MariaDB's text of ours, which reaches it whatever character set the host's connection has."""
 
-    # As `tables.Instant`: for Alembic it is what it is made of.
+    # As `Instant`: for Alembic it is what it is made of.
     __module__ = "sqlalchemy.types"
 
     def __init__(self, length: int | None = None) -> None:
@@ -297,3 +302,27 @@ class _Utf8Text(_Utf8):
 def _as_bytes(value: str | None) -> str | bytes | None:
     """Return what no connection's character set has a say in."""
     return value if value is None or value.isascii() else value.encode()
+
+
+def microseconds(value: datetime) -> int:
+    """Return a time as it is stored."""
+    return (value - EPOCH) // _MICROSECOND
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware datetime, stored as whole microseconds since 1970 (UTC)."""
+
+    impl = BigInteger
+    cache_ok = True
+    # Alembic writes a type into a migration by its module and its repr, and imports nothing for it:
+    # it is to read sa.BigInteger(), which needs nothing of ours.
+    __module__ = "sqlalchemy.types"
+
+    def __repr__(self) -> str:
+        return "BigInteger()"
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        return None if value is None else microseconds(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        return None if value is None else EPOCH + timedelta(microseconds=value)

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from sqlalchemy import (
     BigInteger,
@@ -32,10 +31,9 @@ from sqlalchemy import (
 
 from ...rules.delivery import Delivery
 from ...rules.states import LEASED, Status
+from ..database.storage import Storage
 from ..dialects.servers import by_key, has_one_writer, skip_locked, whole
 from ..dialects.statements import CompiledOnce, by_index, chains_writes, in_order, least
-from ..schema import Tables
-from ..transactions import read, write
 from .lanes import Lanes
 from .rows import delivery_of, new_token
 
@@ -54,14 +52,12 @@ _LATEST, _CANDIDATES = 200, 3
 class Claims:
     """Leases the due deliveries of one database."""
 
-    def __init__(
-        self, engine: Callable[[], Engine], tables: Tables, meet: Callable[[Connection], None]
-    ) -> None:
+    def __init__(self, storage: Storage, meet: Callable[[Connection], None]) -> None:
         """`meet` is told each connection that claims: a new one may lead to another server."""
-        self._engine = engine
+        self._storage = storage
         self._meet = meet
-        rows = self._rows = tables.delivery
-        self._attempts = tables.attempt
+        rows = self._rows = storage.tables.delivery
+        self._attempts = storage.tables.attempt
         self._lanes = Lanes(rows)
         self._next = least(rows.c.due_at)
         self._parents = select(rows).where(
@@ -69,11 +65,11 @@ class Claims:
             rows.c.network.in_(bindparam("networks", expanding=True)),
             rows.c.dedupe.in_(bindparam("wanted", expanding=True)),
         )
-        opening = insert(tables.attempt).inline()
-        self._opening = CompiledOnce(tables.attempt, lambda *_: opening, _OPENED)
-        self._left_open, self._abandoning = _abandoned(tables.attempt)
+        opening = insert(storage.tables.attempt).inline()
+        self._opening = CompiledOnce(storage.tables.attempt, lambda *_: opening, _OPENED)
+        self._left_open, self._abandoning = _abandoned(storage.tables.attempt)
         self._orphans = [_orphans(rows, status) for status in LEASED]
-        self._ways: WeakKeyDictionary[Engine, _Way] = WeakKeyDictionary()
+        self._known: _Way | None = None
 
     def claim(
         self, *, limit: int, now: datetime, lease: timedelta, closed: Sequence[str] = ()
@@ -83,16 +79,13 @@ class Claims:
         They are the oldest ones, as they are then. Lanes in `closed` are left alone; then what is
         claimed is all of one lane, that whose oldest is the oldest.
         """
-        engine = self._engine()
         found = {"its_now": now, "its_limit": limit}
         if not closed:
-            return self._claim(engine, "any", found, lease)
-        soonest = read(engine, lambda connection: self._lanes.soonest(connection, closed))
+            return self._claim("any", found, lease)
+        soonest = self._storage.read(lambda connection: self._lanes.soonest(connection, closed))
         for due, lane in soonest:
             # Of the first lane others may hold all that is due.
-            if due <= now and (
-                claimed := self._claim(engine, "lane", {**found, "its_only": lane}, lease)
-            ):
+            if due <= now and (claimed := self._claim("lane", {**found, "its_only": lane}, lease)):
                 return claimed
         return []
 
@@ -103,7 +96,6 @@ class Claims:
 
         An ordinary claim takes that as well, but in its turn.
         """
-        engine = self._engine()
         found = {"its_now": now, "its_limit": limit}
         of_these = {**found, "its_closed": list(closed)}
 
@@ -111,21 +103,20 @@ class Claims:
             # Without locks (see `skip_locked`): they would be of the place where others' claims go.
             return [id for look in self._orphans for id in connection.scalars(look, of_these)]
 
-        ids = read(engine, orphans)
-        return self._claim(engine, "orphans", {**found, "its_ids": ids}, lease) if ids else []
+        ids = self._storage.read(orphans)
+        return self._claim("orphans", {**found, "its_ids": ids}, lease) if ids else []
 
     def probe(self, lane: str, *, now: datetime, lease: timedelta) -> list[Delivery]:
         """Claim one delivery of a closed lane: of what came due last, the newest tried least.
 
         It tells most of the network; what failed before may do so wherever it is sent.
         """
-        engine = self._engine()
-        latest = self._way(engine).latest
+        latest = self._way.latest
         these = {"its_only": lane, "its_now": now}
-        found = read(engine, lambda connection: connection.execute(latest, these).all())
+        found = self._storage.read(lambda connection: connection.execute(latest, these).all())
         for one in sorted(found, key=lambda one: (one.attempts, -one.id))[:_CANDIDATES]:
             this = {"its_now": now, "its_limit": 1, "its_ids": [one.id]}
-            if claimed := self._claim(engine, "these", this, lease):
+            if claimed := self._claim("these", this, lease):
                 return claimed
         return []
 
@@ -139,7 +130,7 @@ class Claims:
             first: datetime | None = connection.scalar(self._next)
             return first
 
-        return read(self._engine(), due)
+        return self._storage.read(due)
 
     def parents(self, deliveries: Sequence[Delivery]) -> dict[str, Delivery]:
         """Return the deliveries that these wait for, by their `dedupe`, as far as they are here."""
@@ -152,13 +143,11 @@ class Claims:
             found = connection.execute(self._parents, theirs).mappings()
             return {row["dedupe"]: delivery_of(row) for row in found}
 
-        return read(self._engine(), parents)
+        return self._storage.read(parents)
 
-    def _claim(
-        self, engine: Engine, which: str, found: dict[str, Any], lease: timedelta
-    ) -> list[Delivery]:
+    def _claim(self, which: str, found: dict[str, Any], lease: timedelta) -> list[Delivery]:
         """Lease some and open their attempts; each transaction has a token of its own."""
-        now, way = found["its_now"], self._way(engine)
+        now, way = found["its_now"], self._way
         statements, token = way.statements(which), new_token()
         stamp = {"its_token": token, "its_until": now + lease}
 
@@ -188,13 +177,14 @@ class Claims:
             return claimed
 
         if way.chained:
-            return write(engine, at_once, opened=whole)
-        return write(engine, in_steps)
+            return self._storage.write(at_once, opened=whole)
+        return self._storage.write(in_steps)
 
-    def _way(self, engine: Engine) -> _Way:
-        if (way := self._ways.get(engine)) is None:
-            way = self._ways[engine] = _Way(engine, self._rows, self._attempts)
-        return way
+    @property
+    def _way(self) -> _Way:
+        if self._known is None:
+            self._known = _Way(self._storage.engine(), self._rows, self._attempts)
+        return self._known
 
     def _close_abandoned(
         self, connection: Connection, claimed: Sequence[Delivery], now: datetime
@@ -225,7 +215,7 @@ class Claims:
 
 
 class _Way:
-    """The statements of one engine's database, each built when it is first asked for."""
+    """The statements of one database, each built when it is first asked for."""
 
     def __init__(self, engine: Engine, rows: Table, attempts: Table) -> None:
         self.one_writer = has_one_writer(engine)

@@ -51,7 +51,7 @@ from ...rules.delivery import Delivery, is_same_customer
 from ...rules.states import ACCEPTED, DROPPED, LISTENING, Status
 from ..dialects.servers import begin_writing, skip_locked
 from ..dialects.statements import CompiledOnce, in_order
-from ..transactions import AT_ONCE, take_free
+from ..row_locks import AT_ONCE, take_free
 from .rows import delivery_of
 
 #: Kinds that others wait for.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -17,7 +17,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Engine,
     and_,
     delete,
     func,
@@ -30,9 +29,8 @@ from ...conversion import Signup
 from ...rules.attribution import Reason
 from ...rules.states import ACCEPTED, ALARMING, OPEN, QUEUED, Status
 from ..attempts import NOT_FOUND
+from ..database.storage import Storage
 from ..dialects.statements import least, unindexed, upsert
-from ..schema import Tables
-from ..transactions import write
 from .overdue import looked_at_too_late, sent_too_late
 
 #: How long before its deadline an undelivered conversion raises the alarm.
@@ -80,19 +78,19 @@ class Summary:
 class Heartbeat:
     """The signs of life of one database's deliveries."""
 
-    def __init__(self, engine: Callable[[], Engine], tables: Tables) -> None:
-        self._engine = engine
-        self._rows = tables.delivery
-        self._attempts = tables.attempt
-        meta = tables.meta
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._rows = storage.tables.delivery
+        self._attempts = storage.tables.attempt
+        meta = storage.tables.meta
         self._meta = meta
-        due = tables.delivery.c.due_at
+        due = storage.tables.delivery.c.due_at
         self._oldest_due = least(due)
         self._alive = select(meta.c.value).where(meta.c.name == "worker_seen")
 
     def pulse(self) -> tuple[datetime | None, datetime | None]:
         """Return since when work waits, and when a worker was seen last: two look-ups."""
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             return self._pulse(connection)
 
     def _pulse(self, connection: Connection) -> tuple[datetime | None, datetime | None]:
@@ -121,7 +119,7 @@ class Heartbeat:
             select(func.count()).select_from(rows).where(far(rows, now))
             for far in (sent_too_late, looked_at_too_late)
         ]
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             oldest_due, worker_seen = self._pulse(connection)
             stuck, last_word = self._stuck(connection, now)
             strangers = {
@@ -219,7 +217,7 @@ class Heartbeat:
         """A worker lives. Its row is made with the table: two workers must not race to insert it."""
         meta = self._meta
         mine = update(meta).where(meta.c.name == "worker_seen").values(value=now.isoformat())
-        write(self._engine(), lambda connection: connection.execute(mine))
+        self._storage.write(lambda connection: connection.execute(mine))
 
 
 def _pairs(found: Iterable[Any]) -> dict[str, int]:
@@ -253,9 +251,9 @@ class WorkerSeen:
 class Workers:
     """The signs of life in one database."""
 
-    def __init__(self, engine: Callable[[], Engine], tables: Tables) -> None:
-        self._engine = engine
-        self._rows = tables.worker
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._rows = storage.tables.worker
         #: What this process is called there, once it has a row.
         self._told: str | None = None
 
@@ -291,13 +289,13 @@ class Workers:
             for one in connection.scalars(gone).all():
                 connection.execute(delete(rows).where(rows.c.name == one))
 
-        write(self._engine(), tell)
+        self._storage.write(tell)
         self._told = name
 
     def all(self) -> list[WorkerSeen]:
         """Return the processes, the one that was seen last first."""
         rows = self._rows
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             found = connection.execute(select(rows).order_by(rows.c.seen_at.desc())).mappings()
             return [WorkerSeen(**{**row, "rests": _times(row["rests"])}) for row in found]
 

@@ -22,7 +22,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Engine,
     Select,
     Table,
     Update,
@@ -42,10 +41,10 @@ from sqlalchemy.exc import IntegrityError
 
 from ...rules.states import QUEUED, Status
 from ...signals import lane_closed, lane_opened
+from ..database.storage import Storage
 from ..dialects.servers import any_key
 from ..dialects.statements import has_lateral, least, unindexed
-from ..schema import Tables
-from ..transactions import read, update_free, write
+from ..row_locks import update_free
 
 
 class Lanes:
@@ -148,16 +147,15 @@ class CircuitBreakers:
 
     def __init__(
         self,
-        engine: Callable[[], Engine],
-        tables: Tables,
+        storage: Storage,
         tell: Callable[..., None] = lambda signal, **facts: None,
     ) -> None:
         """`tell` sends a signal: of each lane that is closed or opened here."""
         self._signal = tell
-        self._engine = engine
-        self._breakers = tables.breaker
-        self._rows = tables.delivery
-        self._closed = select(tables.breaker).order_by(tables.breaker.c.since)
+        self._storage = storage
+        self._breakers = storage.tables.breaker
+        self._rows = storage.tables.delivery
+        self._closed = select(storage.tables.breaker).order_by(storage.tables.breaker.c.since)
         self._seen_closed: dict[str, str] = {}
         #: When all lanes were seen open.
         self._all_open_at: datetime | None = None
@@ -168,7 +166,7 @@ class CircuitBreakers:
         def look(connection: Connection) -> list[Closed]:
             return [Closed(**row) for row in connection.execute(self._closed).mappings()]
 
-        closed = read(self._engine(), look)
+        closed = self._storage.read(look)
         self._seen_closed = {one.lane: one.reason for one in closed} if closed else {}
         self._all_open_at = None if closed else now
         return closed
@@ -189,9 +187,7 @@ class CircuitBreakers:
         probe_at = now + _pause(reason, now, now)
         try:
             row = {"lane": lane, "reason": reason[:64], "since": now, "probe_at": probe_at}
-            write(
-                self._engine(), lambda connection: connection.execute(insert(self._breakers), row)
-            )
+            self._storage.write(lambda connection: connection.execute(insert(self._breakers), row))
         except IntegrityError:
             return False
         self._signal(lane_closed, lane=lane, reason=reason)
@@ -227,8 +223,7 @@ class CircuitBreakers:
         changed = update(self._breakers).where(self._breakers.c.lane == lane).values(row)
         while not self._update(changed):
             try:
-                write(
-                    self._engine(),
+                self._storage.write(
                     lambda connection: connection.execute(insert(self._breakers), row),
                 )
                 return
@@ -266,7 +261,7 @@ class CircuitBreakers:
             update_free(connection, rows, freeing, *held)
             return True
 
-        was_closed = write(self._engine(), opening)
+        was_closed = self._storage.write(opening)
         if was_closed:
             self._signal(lane_opened, lane=lane)
         return was_closed
@@ -278,7 +273,7 @@ class CircuitBreakers:
         return update(breakers).where(any_key(breakers.c.lane), others)
 
     def _update(self, statement: Update) -> int:
-        return write(self._engine(), lambda connection: connection.execute(statement).rowcount)
+        return self._storage.write(lambda connection: connection.execute(statement).rowcount)
 
 
 def _pause(reason: str, since: datetime, now: datetime) -> timedelta:
@@ -286,14 +281,14 @@ def _pause(reason: str, since: datetime, now: datetime) -> timedelta:
     return min(max(now - since, _SOON), PROBE_EVERY) if reason.startswith(PAUSED) else PROBE_EVERY
 
 
-def trying_since(engine: Engine, tables: Tables) -> dict[str, datetime]:
+def trying_since(storage: Storage) -> dict[str, datetime]:
     """Return since when what is open in each lane, and was tried, is tried in vain."""
-    rows = tables.delivery
+    rows = storage.tables.delivery
     lane = unindexed(rows.c.lane)
     found = (
         select(lane.label("lane"), func.min(rows.c.created_at).label("since"))
         .where(rows.c.due_at.is_not(None), rows.c.status.in_(QUEUED), rows.c.attempts > 0)
         .group_by(lane)
     )
-    with engine.connect() as connection:
+    with storage.connect() as connection:
         return {row.lane: row.since for row in connection.execute(found)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -10,7 +10,6 @@ from typing import Any, Literal
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Engine,
     FromClause,
     RowMapping,
     and_,
@@ -29,9 +28,9 @@ from ...click import Click, dump_click, load_click
 from ...rules.attribution import Reason
 from ...rules.delivery import Delivery
 from ...rules.states import ALARMING, DISCARDABLE, OPEN, RETRIABLE, Status
+from ..database.storage import Storage
 from ..dialects.statements import has, in_order
-from ..schema import Tables
-from ..transactions import take_free, update_many, write
+from ..row_locks import take_free, update_many
 from .dependents import call_dependents, credited_again
 from .rows import delivery_of
 
@@ -108,10 +107,10 @@ class Wanted:
 class Ledger:
     """The deliveries of one database, for people."""
 
-    def __init__(self, engine: Callable[[], Engine], tables: Tables) -> None:
-        self._engine = engine
-        self._rows = tables.delivery
-        self._attempts = tables.attempt
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._rows = storage.tables.delivery
+        self._attempts = storage.tables.attempt
 
     def find(
         self,
@@ -125,7 +124,7 @@ class Ledger:
         rows = self._rows
         found = select(rows).order_by(rows.c.id.desc()).limit(limit)
         found = found.where(*self._matching(status=status, customer=customer, since=since))
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             return [delivery_of(row) for row in connection.execute(found).mappings()]
 
     def of_customer(
@@ -140,7 +139,7 @@ class Ledger:
         theirs = and_(rows.c.network.in_(networks), rows.c.dedupe.in_(signup))
         emptied = and_(rows.c.customer_key.is_(None), or_(theirs, rows.c.parent.in_(signup)))
         found = select(rows).where(or_(rows.c.customer_key == customer, emptied))
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             listed = connection.execute(found.order_by(rows.c.id.desc())).mappings()
             return [delivery_of(row) for row in listed]
 
@@ -149,7 +148,7 @@ class Ledger:
         rows = self._rows
         theirs = (rows.c.customer_key == customer, rows.c.touches.is_not(None))
         kept = select(rows.c.id, rows.c.touches).where(*theirs)
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             return {
                 row.id: [load_click(touch) for touch in row.touches]
                 for row in connection.execute(kept)
@@ -159,7 +158,7 @@ class Ledger:
         """Return one delivery and its attempts."""
         attempts = self._attempts
         tried = select(attempts).where(attempts.c.delivery_id == delivery_id)
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             row = connection.execute(select(self._rows).where(self._rows.c.id == delivery_id))
             found = row.mappings().first()
             if found is None:
@@ -177,21 +176,21 @@ class Ledger:
         sorts = (rows.c.status, rows.c.kind, rows.c.network)
         these = self._open_to(act, wanted)
         counted = select(*sorts, func.count()).where(*these).group_by(*sorts)
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             return {(s, k, n): number for s, k, n, number in connection.execute(counted)}
 
     def first(self, wanted: Wanted, limit: int, act: Act = "retry") -> list[Delivery]:
         """Return the oldest of what an act would change."""
         rows = self._rows
         found = select(rows).where(*self._open_to(act, wanted)).order_by(rows.c.id).limit(limit)
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             return [delivery_of(row) for row in connection.execute(found).mappings()]
 
     def acknowledge(self, wanted: Wanted, now: datetime) -> int:
         """Say of failures that somebody knows of them; return how many."""
         rows = self._rows
         known = update(rows).values(acked_at=now)
-        return update_many(self._engine(), rows, known, *self._open_to("ack", wanted))
+        return update_many(self._storage, rows, known, *self._open_to("ack", wanted))
 
     def discard_all(self, wanted: Wanted, now: datetime) -> int:
         """Keep back for good what nobody is sending; return how many. `retry` still sends it.
@@ -203,7 +202,7 @@ class Ledger:
         while True:
             these = (*self._open_to("discard", wanted), rows.c.id > after)
             found = select(rows).where(*these).order_by(rows.c.id).limit(_AT_ONCE)
-            with self._engine().connect() as connection:
+            with self._storage.connect() as connection:
                 batch = [delivery_of(row) for row in connection.execute(found).mappings()]
             if not batch:
                 return done
@@ -217,7 +216,7 @@ class Ledger:
                 call_dependents(connection, rows, [one for one in batch if one.id in free], now)
                 return number
 
-            done += write(self._engine(), discard)
+            done += self._storage.write(discard)
 
     def retry(self, wanted: Wanted, now: datetime, give_up: timedelta) -> int:
         """Make deliveries due now, with a deadline of at least `give_up`; return how many.
@@ -241,7 +240,7 @@ class Ledger:
             (rows.c.acked_at, null()),
             (rows.c.deadline_at, later),
         )
-        return update_many(self._engine(), rows, again, *self._open_to("retry", wanted))
+        return update_many(self._storage, rows, again, *self._open_to("retry", wanted))
 
     # -- what a failed rule has left to somebody --------------------------------------------------
 
@@ -251,7 +250,7 @@ class Ledger:
         found = select(rows).where(*_reviewed(rows)).order_by(rows.c.id)
         if customer is not None:
             found = found.where(rows.c.customer_key == customer)
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             return [delivery_of(row) for row in connection.execute(found).mappings()]
 
     def credit(
@@ -285,7 +284,7 @@ class Ledger:
         rows = self._rows
         this = update(rows).where(rows.c.id == delivery.id, *_reviewed(rows))
         decided = this.values(**values)
-        return write(self._engine(), lambda connection: connection.execute(decided).rowcount == 1)
+        return self._storage.write(lambda connection: connection.execute(decided).rowcount == 1)
 
     def _matching(
         self, *, status: str | None, customer: str | None, since: datetime | None

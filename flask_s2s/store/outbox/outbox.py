@@ -15,7 +15,7 @@ double what recording costs in the caller's own request.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -23,7 +23,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Engine,
     Table,
     and_,
     bindparam,
@@ -40,12 +39,11 @@ from ...rules.delivery import Delivery
 from ...rules.identity import email_of, keyed_hash
 from ...rules.states import REPLACEABLE, SENDABLE, Status
 from ..database.listener import notification
+from ..database.storage import Storage
 from ..dialects.servers import as_committed, can_notify, may_notify
 from ..dialects.statements import CompiledOnce, returned, returning, upsert
 from ..privacy.keyring import Installation, Keyring
 from ..privacy.seals import Seals
-from ..schema import Tables
-from ..transactions import write
 from .dependents import happened_at, has_reversal, undone_at
 from .rows import delivery_of, row_of
 
@@ -62,19 +60,19 @@ _UNKNOWN = ("ambiguous_at", "verify_at", "checks", "resent", "read_to", "acked_a
 class Outbox:
     """The deliveries of one database."""
 
-    def __init__(self, engine: Callable[[], Engine], tables: Tables, keyring: Keyring) -> None:
-        self._engine = engine
+    def __init__(self, storage: Storage, keyring: Keyring) -> None:
+        self._storage = storage
         self.keyring = keyring
-        self.seals = Seals(tables, keyring)
-        self._rows = tables.delivery
-        rows = tables.delivery
+        self.seals = Seals(storage.tables, keyring)
+        self._rows = storage.tables.delivery
+        rows = storage.tables.delivery
         self._told = select(rows).where(
             # By the unique index, which begins with the network.
             rows.c.network.in_(bindparam("networks", expanding=True)),
             rows.c.dedupe == bindparam("its_dedupe"),
         )
-        self._installation = Installation(engine, tables.meta)
-        self._upserts = CompiledOnce(tables.delivery, self._upsert)
+        self._installation = Installation(storage)
+        self._upserts = CompiledOnce(storage.tables.delivery, self._upsert)
 
     # -- adding -------------------------------------------------------------------------------
 
@@ -168,7 +166,7 @@ class Outbox:
                 connection.execute(select(notification()))
             return left
 
-        return write(self._engine(), leave)
+        return self._storage.write(leave)
 
     def person(self, connection: Connection, email: str) -> str | None:
         """Return the hash by which a delivery is found when its person asks to be forgotten."""

@@ -6,13 +6,11 @@ of those that nobody has brought near yet.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Engine,
     Table,
     and_,
     case,
@@ -29,8 +27,9 @@ from ...config.parsing import LONGEST_LEASE
 from ...networks.reading import GRACE
 from ...rules.retry import LONGEST_WAIT, RetryPolicy
 from ...rules.states import LEASED, OPEN, Status
+from ..database.storage import Storage
 from ..dialects.servers import whole
-from ..transactions import update_many
+from ..row_locks import update_many
 
 #: The longest waits that are ever set: between two tries, for another delivery, and of a lease.
 _LONGEST_RETRY = max(RetryPolicy().maximum, RetryPolicy().longest_asked)
@@ -63,9 +62,9 @@ def looked_at_too_late(rows: Table, now: datetime) -> ColumnElement[bool]:
 class Overdue:
     """The overdue and the misdated deliveries of one database."""
 
-    def __init__(self, engine: Callable[[], Engine], rows: Table) -> None:
-        self._engine = engine
-        self._rows = rows
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._rows = storage.tables.delivery
 
     def expire(self, now: datetime, passed: datetime) -> int:
         """Expire what nobody holds and whose deadline is not after `passed`; return how many."""
@@ -74,11 +73,11 @@ class Overdue:
             rows.c.due_at.is_not(None), rows.c.deadline_at <= passed, rows.c.status.not_in(LEASED)
         )
         expired = update(rows).values(status=Status.EXPIRED.value, due_at=None, settled_at=now)
-        with whole(self._engine()) as connection:
+        with whole(self._storage.engine()) as connection:
             # Ordinarily there is none, and looking with locks meets those of a claim (`skip_locked`).
             if connection.scalar(select(rows.c.id).where(overdue).limit(1)) is None:
                 return 0
-        return update_many(self._engine(), rows, expired, overdue)
+        return update_many(self._storage, rows, expired, overdue)
 
     def pull_in(self, now: datetime, lease: timedelta) -> int:
         """Bring near what lies further ahead than any wait of ours; return how many.
@@ -88,13 +87,13 @@ class Overdue:
         """
         rows = self._rows
         put_off = sent_too_late(rows, now)
-        with whole(self._engine()) as connection:
+        with whole(self._storage.engine()) as connection:
             if connection.scalar(select(rows.c.id).where(put_off).limit(1)) is None:
                 return 0
         soon, at_once = (literal(at, rows.c.due_at.type) for at in (now + lease, now))
         held = rows.c.status.in_(LEASED)
         near = update(rows).values(due_at=case((held, soon), else_=at_once))
-        return update_many(self._engine(), rows, near, put_off)
+        return update_many(self._storage, rows, near, put_off)
 
     def extend(self, until: datetime, now: datetime, passed: datetime) -> None:
         """Let leases that a clock which jumped has ended last until then, once, but for those that ended
@@ -106,11 +105,11 @@ class Overdue:
         ended = and_(rows.c.due_at <= now, rows.c.due_at > passed, rows.c.status.in_(LEASED))
         once = type_coerce(rows.c.due_at, BigInteger) % 1_000_000 != _EXTENDED
         longer = update(rows).values(due_at=until.replace(microsecond=_EXTENDED))
-        update_many(self._engine(), rows, longer, ended, once)
+        update_many(self._storage, rows, longer, ended, once)
 
     def count_expiring(self, before: datetime) -> int:
         """Count what is not delivered and whose deadline passes before `before`."""
         rows = self._rows
         soon = and_(rows.c.status.in_(OPEN), rows.c.deadline_at <= before)
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             return connection.scalar(select(func.count()).select_from(rows).where(soon)) or 0

@@ -8,16 +8,16 @@ confirmed; refused, expired and missing ones stay until they are named.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, case, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, case, delete, func, select, update
 
 from ...rules.states import DONE, FAILED
 from ..bindings import Bindings
-from ..schema import Tables
-from ..transactions import take_free, write
+from ..database.storage import Storage
+from ..row_locks import take_free
 
 _BATCH = 500
 _EMPTIED = ("conversion", "click", "click_id", "touches", "customer_key", "detail", "person")
@@ -38,28 +38,27 @@ class Retention:
 
     def __init__(
         self,
-        engine: Callable[[], Engine],
-        tables: Tables,
+        storage: Storage,
         bindings: Bindings,
         now: datetime,
         longest: timedelta,
     ) -> None:
         """`longest` is how long a click of any network counts."""
-        self._engine = engine
+        self._storage = storage
         self._bindings = bindings
         self._now = now
         self._longest = longest
-        self._tokens = tables.click_token
-        self._rows = tables.delivery
-        self._attempts = tables.attempt
-        self._clicks = tables.click
+        self._tokens = storage.tables.click_token
+        self._rows = storage.tables.delivery
+        self._attempts = storage.tables.attempt
+        self._clicks = storage.tables.click
 
     def count(self, before: datetime, *, dead_letters: bool = False) -> tuple[int, int, int]:
         """Return how many deliveries would be emptied, and how many clicks and bindings deleted."""
         rows, clicks = self._rows, self._clicks
         old = select(func.count()).select_from(rows).where(*self._old(before, dead_letters))
         seen = select(func.count()).select_from(clicks).where(clicks.c.at < before)
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             counts = connection.scalar(old) or 0, connection.scalar(seen) or 0
         return (*counts, self._bindings.count_outdated(self._now))
 
@@ -69,7 +68,7 @@ class Retention:
         last = 0
         while ids := self._some(before, dead_letters, last):
             last = ids[-1]
-            with self._engine().begin() as connection:
+            with self._storage.engine().begin() as connection:
                 # Asked again: a customer who came meanwhile may have taken a row over.
                 free = take_free(connection, rows, ids)
                 still = (rows.c.id.in_(free), *self._old(before, dead_letters))
@@ -84,7 +83,7 @@ class Retention:
                 theirs = attempts.c.delivery_id.in_(empty.all())
                 connection.execute(delete(attempts).where(theirs))
             yield emptied
-        with self._engine().begin() as connection:
+        with self._storage.engine().begin() as connection:
             connection.execute(delete(self._clicks).where(self._clicks.c.at < before))
             spent = self._tokens.c.at < self._now - _SPENT
             connection.execute(delete(self._tokens).where(spent))
@@ -101,14 +100,14 @@ class Retention:
             ),
             lambda connection: self._bindings.sweep(connection, self._now, _BATCH),
         ]
-        return max(write(self._engine(), one) for one in work) == _BATCH
+        return max(self._storage.write(one) for one in work) == _BATCH
 
     def _some(self, before: datetime, dead_letters: bool, after: int) -> list[int]:
         # On from the last batch: from the beginning each would walk past all that is emptied.
         key = self._rows.c.id
         old = select(key).where(key > after, *self._old(before, dead_letters))
         ids = old.order_by(key).limit(_BATCH)
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             return list(connection.scalars(ids))
 
     def _old(self, before: datetime, dead_letters: bool) -> tuple[ColumnElement[bool], ...]:

@@ -19,7 +19,6 @@ from functools import partial
 from itertools import compress
 from types import SimpleNamespace
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from sqlalchemy import (
     JSON,
@@ -46,11 +45,11 @@ from ...networks.messages import Exchanged
 from ...rules.attribution import Reason
 from ...rules.delivery import Delivery, Settlement, told
 from ...rules.states import Status
+from ..database.storage import Storage
 from ..dialects.servers import has_one_writer, skip_locked
-from ..dialects.statements import CompiledOnce, chains_writes, counts_batches
+from ..dialects.statements import CompiledOnce, chains_writes, counts_batches, microseconds
 from ..restores import Memory
-from ..schema import Tables, microseconds
-from ..transactions import take_free, write
+from ..row_locks import take_free
 from .dependents import Add, look_again, tell_dependents, undo_parts
 
 #: A delivery, what becomes of it, and how its attempt went.
@@ -86,14 +85,12 @@ class _Held:
 class Settling:
     """Ends the leases of one database."""
 
-    def __init__(
-        self, engine: Callable[[], Engine], tables: Tables, add: Add, memory: Memory
-    ) -> None:
+    def __init__(self, storage: Storage, add: Add, memory: Memory) -> None:
         """`add` records what is to be undone with what the network has taken."""
-        self._engine = engine
+        self._storage = storage
         self._add = add
         self._memory = memory
-        rows, attempts = tables.delivery, tables.attempt
+        rows, attempts = storage.tables.delivery, storage.tables.attempt
         self._rows = rows
         self._moving = update(rows).where(*_fence(rows, _Held))
         closing = update(attempts).where(*_unclosed(attempts, _Held))
@@ -103,7 +100,7 @@ class Settling:
             attempts.c.delivery_id == _Held.id, attempts.c.lease_token == _Held.lease_token
         )
         self._at_once = _at_once(rows, attempts)
-        self._ways: WeakKeyDictionary[Engine, _Way] = WeakKeyDictionary()
+        self._known: _Way | None = None
 
     def settle(self, settled: Sequence[Settled], now: datetime) -> list[bool | None]:
         """Write what became of claimed deliveries, in one transaction.
@@ -112,13 +109,12 @@ class Settling:
         somebody else holds its row (a host that reports it again); it is to be settled later. What
         takes others along has a transaction of its own.
         """
-        engine = self._engine()
         apart = [one for one in settled if _undoes_parts(*one)]
         together = [one for one in settled if one not in apart] if apart else settled
         ended: dict[int, bool | None] = {}
         for batch in (together, *([one] for one in apart)):
             if batch:
-                kept = zip(batch, self._settle_batch(engine, batch, now), strict=True)
+                kept = zip(batch, self._settle_batch(batch, now), strict=True)
                 ended |= {delivery.id: mine for (delivery, _, _), mine in kept}
         ours = [ended[delivery.id] for delivery, _, _ in settled]
         if closed := list(compress(settled, ours)):
@@ -130,13 +126,11 @@ class Settling:
             self._memory.miss(lost.id, lost.attempts, lost.lease_token, now)
         return ours
 
-    def _settle_batch(
-        self, engine: Engine, settled: Sequence[Settled], now: datetime
-    ) -> Sequence[bool | None]:
-        if (way := self._ways.get(engine)) is None:
-            way = self._ways[engine] = self._way(engine)
-        settle, opened = way
-        return write(engine, lambda connection: settle(connection, settled, now), opened)
+    def _settle_batch(self, settled: Sequence[Settled], now: datetime) -> Sequence[bool | None]:
+        if self._known is None:
+            self._known = self._way(self._storage.engine())
+        settle, opened = self._known
+        return self._storage.write(lambda connection: settle(connection, settled, now), opened)
 
     def _way(self, engine: Engine) -> _Way:
         """Return how a batch is settled there, and how a connection is opened for that."""
@@ -225,7 +219,7 @@ class Settling:
         """Return claimed deliveries that were not sent, without having used an attempt."""
         back: dict[str, Any] = {"status": Status.PENDING.value, "due_at": now}
         for one in deliveries:
-            write(self._engine(), partial(self._return, delivery=one, **back))
+            self._storage.write(partial(self._return, delivery=one, **back))
 
     def put_back(
         self, delivery: Delivery, next_: Settlement, now: datetime, parent: Delivery | None
@@ -261,7 +255,7 @@ class Settling:
                 tell_dependents(connection, self._rows, [delivery], now)
             return ours
 
-        return write(self._engine(), putting)
+        return self._storage.write(putting)
 
     def _return(self, connection: Connection, delivery: Delivery, **values: Any) -> bool:
         this = {"its_id": delivery.id, "its_token": delivery.lease_token}

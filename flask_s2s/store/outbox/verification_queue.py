@@ -8,7 +8,7 @@ verifier that dies loses its lease by the clock; one that comes late changes not
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +16,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Engine,
     Select,
     Table,
     and_,
@@ -42,9 +41,9 @@ from ...rules.verification import (
     Unproven,
     Verdict,
 )
+from ..database.storage import Storage
 from ..dialects.statements import inserting_once
-from ..schema import Tables
-from ..transactions import take_free, update_many, write
+from ..row_locks import take_free, update_many
 from .dependents import call_dependents
 from .overdue import looked_at_too_late
 from .rows import delivery_of
@@ -79,15 +78,14 @@ class VerificationQueue:
 
     def __init__(
         self,
-        engine: Callable[[], Engine],
-        tables: Tables,
+        storage: Storage,
         read_back: Sequence[tuple[str, Sequence[str]]],
     ) -> None:
         """`read_back` are the kinds whose records are read, of each network."""
-        self._engine = engine
+        self._storage = storage
         self._read_back = read_back
-        self._rows = tables.delivery
-        self._meta = tables.meta
+        self._rows = storage.tables.delivery
+        self._meta = storage.tables.meta
 
     def claim(
         self, *, limit: int, now: datetime, lease: timedelta, like: Delivery | None = None
@@ -99,7 +97,7 @@ class VerificationQueue:
             due = and_(due, rows.c.network == like.network, rows.c.kind == like.kind)
         oldest = select(rows.c.id).where(due).order_by(rows.c.verify_at).limit(limit)
         # Apart from the claim: one that has read may not be let write (`begin_writing`).
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             ids = list(connection.scalars(oldest))
         if not ids:
             return []
@@ -113,22 +111,22 @@ class VerificationQueue:
             mine = select(rows).where(rows.c.id.in_(free), rows.c.verify_at == until)
             return [delivery_of(row) for row in connection.execute(mine).mappings()]
 
-        return write(self._engine(), take)
+        return self._storage.write(take)
 
     def pull_in(self, now: datetime) -> int:
         """Look in a while at what a wrong clock has put off; return how many."""
         rows = self._rows
         far = looked_at_too_late(rows, now)
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             if connection.scalar(select(rows.c.id).where(far).limit(1)) is None:
                 return 0
-        return update_many(self._engine(), rows, update(rows).values(verify_at=now + GRACE), far)
+        return update_many(self._storage, rows, update(rows).values(verify_at=now + GRACE), far)
 
     def next_at(self) -> datetime | None:
         """Return when the next row is to be looked at."""
         rows = self._rows
         soonest = select(func.min(rows.c.verify_at)).where(rows.c.verify_at.is_not(None))
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             moment: datetime | None = connection.scalar(soonest)
         return moment
 
@@ -145,7 +143,7 @@ class VerificationQueue:
             call_dependents(connection, self._rows, moved, now)
             return ours
 
-        ours = write(self._engine(), judge)
+        ours = self._storage.write(judge)
         if any(isinstance(verdict, Confirmed) and verdict.test for _, verdict in judged):
             self.note_test(now)
         return ours
@@ -155,14 +153,14 @@ class VerificationQueue:
     def count(self, chosen: Chosen) -> int:
         """Count what `page` goes through."""
         counted = select(func.count()).select_from(self._rows).where(*self._choosing(chosen))
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             return connection.scalar(counted) or 0
 
     def page(self, chosen: Chosen, *, after: int, limit: int) -> list[Delivery]:
         """Return the chosen deliveries behind delivery number `after`, without taking them."""
         rows = self._rows
         found: Select[Any] = select(rows).where(rows.c.id > after, *self._choosing(chosen))
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             listed = connection.execute(found.order_by(rows.c.id).limit(limit)).mappings()
             return [delivery_of(row) for row in listed]
 
@@ -171,7 +169,7 @@ class VerificationQueue:
         rows = self._rows
         theirs = (rows.c.network == delivery.network, rows.c.parent == delivery.dedupe)
         found = select(rows.c.status, rows.c.ambiguous_at).where(*theirs, rows.c.kind == "reversal")
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             reversals = connection.execute(found).all()
         if any(one.status in ACCEPTED for one in reversals):
             return Undoing.DONE
@@ -202,7 +200,7 @@ class VerificationQueue:
             rows.c.kind.in_(("action", "transaction")),
             doubtful,
         )
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             read = [_counted(connection, rows, these) for these in (accepted, waiting)]
         words = [word for count, word in read if count]
         return Unread(
@@ -213,7 +211,7 @@ class VerificationQueue:
         """Return when a record last came back as a test that should not be one."""
         meta = self._meta
         named = select(meta.c.value).where(meta.c.name == _TEST_SEEN)
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             seen = connection.scalar(named)
         return None if seen is None else datetime.fromisoformat(seen)
 
@@ -227,7 +225,7 @@ class VerificationQueue:
             if not connection.execute(again).rowcount:
                 connection.execute(inserting_once(connection, meta), {"name": _TEST_SEEN, **seen})
 
-        write(self._engine(), note)
+        self._storage.write(note)
 
     # -----------------------------------------------------------------------------------------
 

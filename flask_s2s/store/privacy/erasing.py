@@ -49,9 +49,8 @@ from ..background import Background, Write, is_passing
 from ..database.storage import Storage
 from ..dialects.engines import is_local, truncate_log
 from ..dialects.servers import how_to_erase
-from ..dialects.statements import in_order, upsert
-from ..schema import EPOCH, FORGOTTEN, Tables, microseconds
-from ..transactions import write
+from ..dialects.statements import EPOCH, in_order, microseconds, upsert
+from ..schema import FORGOTTEN, Tables
 
 log = logging.getLogger("flask_s2s.capture")
 
@@ -213,11 +212,13 @@ class Withdrawals:
             self._background.later(write, _AGAIN)
 
     def _once(self, clicks: Sequence[Click]) -> Erased:
-        engine, now = self._storage.engine(), self._clock.now()
+        now = self._clock.now()
         if clicks:
             # By itself: erasing may wait for a row of a host's, and nobody is to wait for that here.
-            write(engine, lambda connection: self._erasing.note(connection, now))
-        return write(engine, lambda connection: self._erasing.withdraw(connection, clicks, now))
+            self._storage.write(lambda connection: self._erasing.note(connection, now))
+        return self._storage.write(
+            lambda connection: self._erasing.withdraw(connection, clicks, now)
+        )
 
     def soon(self, clicks: Sequence[Click]) -> bool:
         """Erase, and say whether it is done; what was only late will be by the next time."""

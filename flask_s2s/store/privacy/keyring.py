@@ -26,18 +26,18 @@ from __future__ import annotations
 import hmac
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, Pool, Table, select, update
+from sqlalchemy import Connection, Pool, select, update
 
 from ...errors import StorageError
 from ...rules.identity import keyed_hash
+from ..database.storage import Storage
 from ..dialects.servers import begin_writing, has_one_writer
 from ..dialects.statements import inserting_once
 from ..schema import IDENTITY_KEY, PERSON_KEY, fill_meta
-from ..transactions import write
 
 _NAMES = (IDENTITY_KEY, PERSON_KEY)
 
@@ -59,12 +59,10 @@ class Key:
 class Keyring:
     """The keys of one database."""
 
-    def __init__(
-        self, engine: Callable[[], Engine], meta: Table, site: Sequence[str | bytes]
-    ) -> None:
+    def __init__(self, storage: Storage, site: Sequence[str | bytes]) -> None:
         """`site` are the site's secrets, oldest first: the last one wraps."""
-        self._engine = engine
-        self._meta = meta
+        self._storage = storage
+        self._meta = storage.tables.meta
         self._site = [one.encode() if isinstance(one, str) else one for one in site]
         self._opened: dict[str, Key] = {}
         #: The person key, once it is known to be committed.
@@ -72,11 +70,11 @@ class Keyring:
 
     def prepare(self) -> None:
         """Make what is missing, and wrap anew what an older secret has wrapped."""
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             stored = self._stored(connection)
         if not all(name in stored and self._is_current(name, stored[name]) for name in _NAMES):
-            write(self._engine(), self._complete)
-            with self._engine().connect() as connection:
+            self._storage.write(self._complete)
+            with self._storage.connect() as connection:
                 stored = self._stored(connection)
         self._people = self._open(PERSON_KEY, stored[PERSON_KEY])
 
@@ -117,13 +115,13 @@ class Keyring:
             self._add(connection, name)
             return self._stored(connection)[name]
         # In a transaction of our own: the caller's may be rolled back.
-        write(self._engine(), lambda apart: self._add(apart, name))
-        with self._engine().connect() as apart:
+        self._storage.write(lambda apart: self._add(apart, name))
+        with self._storage.connect() as apart:
             return self._stored(apart)[name]
 
     def count(self) -> tuple[int, int]:
         """Return how many keys there are, and how many of them no secret of the site's opens."""
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             stored = self._stored(connection)
         shut = sum(self._open(name, value) is None for name, value in stored.items())
         return len(stored), shut
@@ -216,9 +214,9 @@ def _xor(one: bytes, other: bytes) -> bytes:
 class Installation:
     """Reads the key once, and writes it where it is missing."""
 
-    def __init__(self, engine: Callable[[], Engine], meta: Table) -> None:
-        self._engine = engine
-        self._meta = meta
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._meta = meta = storage.tables.meta
         self._named = select(meta.c.value).where(meta.c.name == "installation")
         #: By pool: a file that was deleted under us makes way for one with another key.
         self._keys: WeakKeyDictionary[Pool, str] = WeakKeyDictionary()
@@ -237,8 +235,8 @@ class Installation:
         return key
 
     def _write(self) -> str:
-        write(self._engine(), lambda connection: fill_meta(self._meta, connection))
-        with self._engine().connect() as connection:
+        self._storage.write(lambda connection: fill_meta(self._meta, connection))
+        with self._storage.connect() as connection:
             return _there(connection.scalar(self._named))
 
 

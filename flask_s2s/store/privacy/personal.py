@@ -7,14 +7,13 @@ emptied before is nobody's any more, and sealed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     Connection,
-    Engine,
     Select,
     Table,
     and_,
@@ -28,10 +27,9 @@ from ...conversion import Signup
 from ...rules.identity import Identity, email_of, identities
 from ...rules.states import Status
 from ..bindings import Bindings
+from ..database.storage import Storage
 from ..dialects.servers import any_key
 from ..outbox.outbox import Outbox
-from ..schema import Tables
-from ..transactions import write
 from .erasing import PERSONAL, Erasing, visit_of
 
 #: What ties a row to its customer.
@@ -75,30 +73,29 @@ class PersonalRecords:
 
     def __init__(
         self,
-        engine: Callable[[], Engine],
-        tables: Tables,
+        storage: Storage,
         bindings: Bindings,
         outbox: Outbox,
     ) -> None:
-        self._engine = engine
-        self._tables = tables
+        self._storage = storage
+        self._tables = storage.tables
         self._bindings = bindings
         self._outbox = outbox
-        self._erasing = Erasing(tables)
+        self._erasing = Erasing(storage.tables)
 
     def read(self, who: str) -> PersonalData:
         """Return what is kept about the customer with this key or e-mail address."""
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             return self._read(connection, who, self._customers(connection, who))
 
     def customers(self, who: str) -> list[str]:
         """Return the keys of the customers with this key or e-mail address."""
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             return self._customers(connection, who)
 
     def forget(self, who: str, now: datetime) -> dict[str, int]:
         """Forget it, in one transaction; return what `PersonalData.counts` says of what was there."""
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             customers = self._customers(connection, who)
             hashed = self._hashed(connection, customers)
         tables = self._tables
@@ -114,7 +111,7 @@ class PersonalRecords:
             self._empty(connection, personal, now)
             return {**personal.counts(), "click_tokens": tokens}
 
-        return write(self._engine(), erase)
+        return self._storage.write(erase)
 
     def _empty(self, connection: Connection, personal: PersonalData, now: datetime) -> None:
         rows, attempts = self._tables.delivery, self._tables.attempt

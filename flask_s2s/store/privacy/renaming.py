@@ -15,19 +15,18 @@ settles one has nothing to do with these columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, Table, bindparam, or_, select, update
+from sqlalchemy import Connection, RowMapping, Table, bindparam, or_, select, update
 
 from ...conversion import Action, Signup
 from ..audit import Audit
 from ..bindings import Bindings
+from ..database.storage import Storage
 from ..dialects.servers import any_key, begin_writing
 from ..outbox.outbox import Outbox
-from ..schema import Tables
-from ..transactions import write
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,21 +61,20 @@ class Renaming:
 
     def __init__(
         self,
-        engine: Callable[[], Engine],
-        tables: Tables,
+        storage: Storage,
         bindings: Bindings,
         outbox: Outbox,
         audit: Audit,
     ) -> None:
-        self._engine = engine
-        self._tables = tables
+        self._storage = storage
+        self._tables = storage.tables
         self._bindings = bindings
         self._outbox = outbox
         self._audit = audit
 
     def preview(self, old: str, new: str) -> Renamed:
         """Return what `rename` would change now."""
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             signups = self._signups(connection, old, new)
             changes = self._changes(connection, old, new)
             tokens = self._tables.click_token
@@ -109,7 +107,7 @@ class Renaming:
             self._audit.rename(connection, old, new)
             return done
 
-        return write(self._engine(), rename)
+        return self._storage.write(rename)
 
     # -----------------------------------------------------------------------------------------
 
