@@ -22,8 +22,8 @@ from .clock import Clock
 from .conversion import Action, Conversion, Key, Signup, Transaction, refund_of
 from .errors import ConfigError, UsageError
 from .middleware import S2SMiddleware, expiring
+from .networks.messages import Transport
 from .networks.network import Network
-from .networks.transport import Transport
 from .recording.joining import LEFT_OUT, Given
 from .rules.delivery import Tracked
 from .services import Services

@@ -24,8 +24,8 @@ from .config.settings import Settings
 from .conversion import Conversion, Key, Signup
 from .networks.credentials import OwnHostOnly
 from .networks.http import transport_of
+from .networks.messages import Transport
 from .networks.network import Network, networks_of
-from .networks.transport import Transport
 from .recording.identifying import Identifying
 from .recording.joining import LEFT_OUT, Given
 from .recording.recorder import recorder_of

@@ -15,10 +15,9 @@ from urllib.parse import quote, urlsplit
 
 from ..config.parsing import is_loopback, tokens_of
 from ..errors import ConfigError
-from .messages import Request, Response, Secret
+from .messages import Request, Response, Secret, Transport
 from .network import Lane, Network
 from .redaction import forms_of
-from .transport import Transport
 
 _LONGEST_FILE = 65536
 #: What is shorter is no credential: it may stand in any request by itself.

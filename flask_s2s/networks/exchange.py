@@ -11,6 +11,7 @@ import logging
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from time import monotonic
 from typing import Any
 
@@ -18,10 +19,18 @@ from ..click import Click
 from ..conversion import Conversion
 from ..errors import ConfigError, TransportError
 from .credentials import Credentials
-from .messages import Ambiguous, Exchanged, Request, Response, RetryLater, Secret, Unauthorised
+from .messages import (
+    Ambiguous,
+    Exchanged,
+    Request,
+    Response,
+    RetryLater,
+    Secret,
+    Transport,
+    Unauthorised,
+)
 from .network import Network, lane_of, report_of
 from .redaction import LONGEST_LINE, Redaction, of_request
-from .transport import Transport
 
 log = logging.getLogger("flask_s2s.worker")
 
@@ -106,6 +115,20 @@ class Exchange:
             request=_shown(request, redacted),
             duration_ms=duration_ms,
         )
+
+
+class Heard:
+    """Any transport, whose answers tell the network's time to whoever hears it."""
+
+    def __init__(self, transport: Transport, hear: Callable[[datetime], None]) -> None:
+        self._transport = transport
+        self._hear = hear
+
+    def send(self, request: Request, *, seconds: float) -> Response:
+        response = self._transport.send(request, seconds=seconds)
+        if (date := response.date) is not None:
+            self._hear(date)
+        return response
 
 
 def _shown(request: Request, redacted: Redaction) -> dict[str, Any]:

@@ -55,9 +55,8 @@ from ..config.parsing import is_loopback
 from ..config.settings import Settings
 from ..errors import ConfigError, TransportError
 from .credentials import Credentials, LoopbackOnly, OwnHostOnly
-from .messages import Request, Response
+from .messages import MAX_ANSWER, Request, Response, Transport
 from .network import Network
-from .transport import MAX_ANSWER, Transport
 
 _READ_AT_ONCE = 4096
 #: All addresses of a name together, once it is known, unless there is less left.

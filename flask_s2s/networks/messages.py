@@ -1,6 +1,8 @@
 """Messages between us and a network: a request, its answer, the meaning of that, and the end of a try.
 
-Values alone: every room that sends, settles or shows an attempt speaks of these.
+Values alone: every room that sends, settles or shows an attempt speaks of these. They leave through a
+`Transport`: `http` sends in earnest, `flask_s2s.testing` has doubles, and `credentials.OwnHostOnly` looks
+at each request last of all.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 from urllib.parse import urlencode
 
 JSON = "application/json"
@@ -54,6 +56,18 @@ class Response:
     def date(self) -> datetime | None:
         """The time by the network's clock (`Date`); None where no readable one came."""
         return _moment(self.headers.get("date", ""))
+
+
+#: Bytes of an answer that are read at most.
+MAX_ANSWER = 64 * 1024
+
+
+class Transport(Protocol):
+    """Anything that turns a request into a response."""
+
+    def send(self, request: Request, *, seconds: float) -> Response:
+        """Send and wait at most `seconds`. Raises `TransportError`."""
+        ...
 
 
 @lru_cache(maxsize=8)

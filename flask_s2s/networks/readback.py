@@ -19,9 +19,8 @@ from time import monotonic
 from ..conversion import Conversion
 from ..errors import S2SError
 from .credentials import Credentials
-from .messages import Request, Response, Secret
+from .messages import MAX_ANSWER, Request, Response, Secret, Transport
 from .reading import Absent, Listed, More, Page, Readable, Reading, Record, Unknown
-from .transport import MAX_ANSWER, Transport
 
 #: Requests for one look through a list.
 MOST_PAGES = 40

@@ -19,10 +19,9 @@ from .. import threads
 from ..config.settings import Settings
 from ..errors import S2SError
 from ..networks.credentials import LoopbackOnly, OwnHostOnly
-from ..networks.exchange import Exchange
+from ..networks.exchange import Exchange, Heard
 from ..networks.network import Network, Traits, read_back_kinds, verifies
 from ..networks.reading import NoReader, Reader
-from ..networks.transport import Heard
 from ..rules.delivery import Delivery
 from ..rules.retry import RetryPolicy, longest_pause
 from ..store.database.clock import CommonTime, Times

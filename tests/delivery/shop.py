@@ -10,7 +10,7 @@ from sqlalchemy import Engine, delete, select
 
 from flask_s2s import Click, Delivery, Services, Settings, Status
 from flask_s2s.clock import Clock
-from flask_s2s.networks.transport import Transport
+from flask_s2s.networks.messages import Transport
 from flask_s2s.store.outbox.ledger import Attempt
 from flask_s2s.testing import ManualClock, ScriptedTransport
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, create_engine, delete, event, make_ur
 
 from flask_s2s import Click, Delivery, Services, Status
 from flask_s2s.errors import StorageError
-from flask_s2s.networks.transport import Transport
+from flask_s2s.networks.messages import Transport
 from flask_s2s.testing import ManualClock, ScriptedTransport, accepted
 from flask_s2s.threads import Waker
 from tests.delivery.shop import Shop, open_services_on

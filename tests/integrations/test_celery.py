@@ -17,8 +17,7 @@ from flask import Flask, current_app
 
 from flask_s2s import S2S, Click, ConfigError, Services
 from flask_s2s.integrations.celery import DELIVER, SWEEP, CeleryEngine, Site
-from flask_s2s.networks.messages import Request, Response
-from flask_s2s.networks.transport import Transport
+from flask_s2s.networks.messages import Request, Response, Transport
 from flask_s2s.sandbox import create_sandbox
 from flask_s2s.signals import delivery_settled
 from flask_s2s.testing import ManualClock, ScriptedTransport, accepted, answered

@@ -17,8 +17,7 @@ import urllib3
 from flask_s2s.config.parsing import is_loopback
 from flask_s2s.errors import TransportError
 from flask_s2s.networks.http import HttpTransport
-from flask_s2s.networks.messages import Request, Response
-from flask_s2s.networks.transport import MAX_ANSWER
+from flask_s2s.networks.messages import MAX_ANSWER, Request, Response
 
 Speak = Callable[[socket.socket], None]
 

@@ -18,12 +18,11 @@ from flask_s2s.delivery.housekeeping import Housekeeping
 from flask_s2s.delivery.verifier import Verifier
 from flask_s2s.delivery.worker import Worker
 from flask_s2s.networks.credentials import Credentials
-from flask_s2s.networks.exchange import Exchange
+from flask_s2s.networks.exchange import Exchange, Heard
 from flask_s2s.networks.network import read_back_kinds
 from flask_s2s.networks.partnerstack.conversions import API, PartnerStack
 from flask_s2s.networks.partnerstack.records import Records
 from flask_s2s.networks.readback import ReadBack
-from flask_s2s.networks.transport import Heard
 from flask_s2s.recording.decision import Decision
 from flask_s2s.recording.recorder import Recorder
 from flask_s2s.recording.tentative import ArmedView

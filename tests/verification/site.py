@@ -14,8 +14,7 @@ from flask_s2s import Click, Delivery, Services, Settings, Status
 from flask_s2s.clock import Clock
 from flask_s2s.conversion import Conversion
 from flask_s2s.errors import TransportError
-from flask_s2s.networks.messages import Request, Response
-from flask_s2s.networks.transport import Transport
+from flask_s2s.networks.messages import Request, Response, Transport
 from flask_s2s.sandbox import create_sandbox
 from flask_s2s.store.outbox.ledger import Attempt
 from flask_s2s.testing import ManualClock

@@ -19,12 +19,11 @@ from flask_s2s.conversion import Action, Conversion, Reversal, Transaction
 from flask_s2s.errors import TransportError
 from flask_s2s.networks.credentials import Credentials
 from flask_s2s.networks.http import HttpTransport
-from flask_s2s.networks.messages import Request, Response
+from flask_s2s.networks.messages import MAX_ANSWER, Request, Response, Transport
 from flask_s2s.networks.partnerstack.conversions import API, PartnerStack
 from flask_s2s.networks.partnerstack.records import Records, read_customer, read_records
 from flask_s2s.networks.readback import MOST_PAGES, ReadBack
 from flask_s2s.networks.reading import Absent, More, Present, Reading, Unknown
-from flask_s2s.networks.transport import MAX_ANSWER, Transport
 from flask_s2s.sandbox import create_sandbox
 from flask_s2s.sandbox.server import SandboxServer, serve
 from tests.verification.site import CONFIG, KEYS
