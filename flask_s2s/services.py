@@ -85,7 +85,8 @@ class Services:
         self.visitors = visitors_of(
             settings,
             (network.clicks for network in networks.values()),
-            stores=stores,
+            touches=stores.touches,
+            erase=stores.withdrawals.soon,
             times=times,
             chance=secrets.token_bytes,
             tell=notify,

@@ -25,7 +25,6 @@ from ..rules.attribution import Attribution, Reason, earlier, winner
 from ..signals import click_captured, click_ignored
 from ..store.clicks import Touches
 from ..store.database.clock import Times
-from ..store.stores import Stores
 from .chain import LoopGuard, came, may_be_redirected, token_in, with_token
 from .consent import WITHDRAWN, Consent, Permission
 from .cookie import RecordSigner
@@ -427,13 +426,17 @@ def visitors_of(
     settings: Settings,
     forms: Iterable[ClickFormat],
     *,
-    stores: Stores,
+    touches: Touches,
+    erase: Callable[[Sequence[Click]], bool],
     times: Times,
     chance: Callable[[int], bytes],
     tell: Callable[..., None],
     static: str | None,
 ) -> Visitors:
-    """Return one app's: such as ask, where its settings want that. `forms` are its networks' clicks."""
+    """Return one app's: such as ask, where its settings want that.
+
+    `forms` are its networks' clicks; `erase` is as of `AskingVisitors`.
+    """
     signing = (settings.secret_keys, settings.window, settings.windows)
     signer, tokens, formats = RecordSigner(*signing), TokenSigner(*signing), Clicks(forms)
     evidence = Evidence(
@@ -451,7 +454,7 @@ def visitors_of(
         "signer": signer,
         "tokens": tokens,
         "states": TokenSigner(*signing, purpose="state"),
-        "touches": stores.touches,
+        "touches": touches,
         "clock": times.clock,
         "chance": chance,
         "tell": tell,
@@ -460,4 +463,4 @@ def visitors_of(
     consent = Consent(settings.consent, gpc_denies=settings.gpc == "deny")
     if not consent.asks:
         return Visitors(**parts)
-    return AskingVisitors(consent=consent, erase=stores.withdrawals.soon, **parts)
+    return AskingVisitors(consent=consent, erase=erase, **parts)

@@ -19,11 +19,11 @@ from sqlalchemy import Connection, func, select
 
 from .. import threads
 from ..clock import Clock
+from ..rules.states import LATELY
 from ..signals import click_not_stored, conversion_lost
 from .background import Write
 from .database.storage import Storage
 from .dialects.statements import EPOCH, upsert
-from .outbox.heartbeat import LATELY
 
 log = logging.getLogger("flask_s2s")
 

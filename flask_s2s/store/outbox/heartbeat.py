@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from ...conversion import Signup
 from ...rules.attribution import Reason
-from ...rules.states import ACCEPTED, ALARMING, OPEN, QUEUED, Status
+from ...rules.states import ACCEPTED, ALARMING, LATELY, OPEN, QUEUED, Status
 from ..attempts import NOT_FOUND
 from ..database.storage import Storage
 from ..dialects.statements import least, unindexed, upsert
@@ -42,8 +42,6 @@ _PATIENCE = timedelta(hours=1)
 _HANDFUL = 100
 #: From so many missing sign-ups on, where no more are on record, it is more than somebody's links.
 FEW = 3
-#: For how long a failure is news.
-LATELY = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
