@@ -210,6 +210,11 @@ def registrable_domain(host: str) -> str | None:
     return domain if isinstance(domain, str) else None
 
 
+def without_www(host: str) -> str:
+    """Return the host's name, the same for a site with and without its www."""
+    return host.partition(":")[0].removeprefix("www.")
+
+
 def read_suffixes() -> None:
     """Read the list now (about 50 ms), so that no visitor waits for it."""
     _suffixes()

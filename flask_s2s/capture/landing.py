@@ -28,8 +28,7 @@ from typing import Any
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from ..click import MAX_QUERY, valid_host
-from .cookie import registrable_domain
-from .redirects import without_www
+from .cookie import registrable_domain, without_www
 
 log = logging.getLogger("flask_s2s.capture")
 

@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, quote, unquote_plus, unquote_to_bytes, url
 
 from ..click import MAX_QUERY
 from ..click.formats import Clicks
-from .cookie import registrable_domain
+from .cookie import registrable_domain, without_www
 from .headers import Headers
 from .token import PARAMETER as TOKEN
 
@@ -162,11 +162,6 @@ def _shares(url: SplitResult, host: str, whole_domain: bool) -> bool:
     if domain is None or registrable_domain(there) != domain:
         return False
     return whole_domain or without_www(there) == without_www(here)
-
-
-def without_www(host: str) -> str:
-    """Return the host's name, the same for a site with and without its www."""
-    return host.partition(":")[0].removeprefix("www.")
 
 
 def _begins_a_log_in(url: SplitResult) -> bool:
