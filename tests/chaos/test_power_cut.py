@@ -27,7 +27,7 @@ from pathlib import Path
 
 import pytest
 
-from flask_s2s.store.database.storage import FILE_NAME
+from flask_s2s.store.database.opening import FILE_NAME
 from tests.chaos import disk, signing
 
 ROOT = Path(__file__).parents[2]

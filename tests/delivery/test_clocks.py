@@ -21,6 +21,7 @@ from sqlalchemy.exc import OperationalError
 from flask_s2s import Click, Services, Settings, Status
 from flask_s2s.networks.messages import Response
 from flask_s2s.store.database.clock import DatabaseClock, Witness
+from flask_s2s.store.database.storage import Storage
 from flask_s2s.store.dialects.statements import EPOCH
 from flask_s2s.testing import ManualClock, ScriptedTransport, answered
 from tests.delivery.shop import CONFIG, Shop
@@ -288,7 +289,7 @@ def is_near(moment: datetime, other: datetime) -> bool:
 @pytest.mark.service
 def test_a_machines_clock_that_is_set_changes_nothing(postgresql_url: str) -> None:
     machine, engine = Machine(), create_engine(postgresql_url)
-    clock = DatabaseClock(machine, lambda: engine)
+    clock = DatabaseClock(machine, Storage(uri=None, host=lambda: engine, folder=Path()))
     clock.measure()
     machine.wrong = YEAR
     assert is_near(clock.now(), datetime.now(timezone.utc))
@@ -331,7 +332,7 @@ def test_whoever_writes_asks_the_server_for_its_time(services: Services) -> None
 @pytest.mark.service
 def test_a_server_whose_clock_was_corrected_is_asked_again(mariadb_url: str) -> None:
     machine, engine = Machine(), create_engine(mariadb_url)
-    clock = DatabaseClock(machine, lambda: engine)
+    clock = DatabaseClock(machine, Storage(uri=None, host=lambda: engine, folder=Path()))
     set_server(engine, timedelta(hours=1))
     clock.measure()
     assert is_near(clock.now(), datetime.now(timezone.utc) + timedelta(hours=1))
@@ -347,7 +348,7 @@ def test_a_server_whose_clock_was_corrected_is_asked_again(mariadb_url: str) -> 
 @pytest.mark.service
 def test_a_machine_that_slept_is_asked_again(mariadb_url: str) -> None:
     machine, engine = Machine(), create_engine(mariadb_url)
-    clock = DatabaseClock(machine, lambda: engine)
+    clock = DatabaseClock(machine, Storage(uri=None, host=lambda: engine, folder=Path()))
     clock.measure()
     set_server(engine, timedelta(hours=1))
     machine.wrong = timedelta(hours=1)
@@ -364,7 +365,7 @@ def test_in_the_hour_that_comes_twice_mariadb_tells_utc() -> None:
         for utc in ("2026-10-24 23:30", "2026-10-25 00:30", "2026-10-25 01:30", "2026-03-29 01:30"):
             moment = datetime.fromisoformat(utc).replace(tzinfo=timezone.utc)
             set_server(engine, moment - datetime.now(timezone.utc))
-            clock = DatabaseClock(Machine(), lambda: engine)
+            clock = DatabaseClock(Machine(), Storage(uri=None, host=lambda: engine, folder=Path()))
             clock.measure()
             assert is_near(clock.now(), moment), utc
         with engine.connect() as connection:

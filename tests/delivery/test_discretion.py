@@ -15,7 +15,7 @@ from flask_s2s import S2S, Services, Settings, Signup
 from flask_s2s.errors import S2SError, TransportError
 from flask_s2s.networks.http import HttpTransport
 from flask_s2s.networks.messages import Request, Response
-from flask_s2s.store.database.storage import make_engine
+from flask_s2s.store.database.opening import make_engine
 from flask_s2s.testing import answered, no_answer
 from tests.delivery.conftest import Opening
 

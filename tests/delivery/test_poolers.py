@@ -15,7 +15,7 @@ from flask_s2s import Click, ConfigError
 from flask_s2s.operations.check.findings import Level
 from flask_s2s.operations.check.installation import database
 from flask_s2s.store.database.listener import listen
-from flask_s2s.store.database.storage import make_engine
+from flask_s2s.store.database.opening import make_engine
 from flask_s2s.threads import Waker
 from tests.delivery.shop import Shop
 from tests.private import Pair
