@@ -651,14 +651,14 @@ FAILURES: dict[str, list[Protection]] = {
     "a test's rollback is taken for a database that forgot, and the next test's payments wait": [
         Protection(
             where="Memory.forgot",
-            code="if self._lent(): return False",
+            code="if self._storage.is_lent(): return False",
             without="pass",
             test="recording/test_binds.py"
             "::test_what_one_test_rolled_back_is_nothing_that_the_next_one_has_lost[sqlite]",
         ),
         Protection(
             where="Memory.keep",
-            code="if self._lent(): return",
+            code="if self._storage.is_lent(): return",
             without="pass",
             test="recording/test_binds.py"
             "::test_what_one_test_rolled_back_is_nothing_that_the_next_one_has_lost[sqlite]",

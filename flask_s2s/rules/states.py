@@ -19,7 +19,6 @@ and the sets that statements ask for are made from the properties.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from enum import Enum
 
 
@@ -204,9 +203,6 @@ def _those(wanted: Callable[[Status], bool]) -> tuple[str, ...]:
     """Return the statuses that are so, as they are stored."""
     return tuple(status.value for status in Status if wanted(status))
 
-
-#: For how long a failure is news.
-LATELY = timedelta(days=7)
 
 STATUSES = _those(lambda status: True)
 OPEN = _those(lambda status: status.open)

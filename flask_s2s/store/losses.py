@@ -13,13 +13,12 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, func, select
 
 from .. import threads
 from ..clock import Clock
-from ..rules.states import LATELY
 from ..signals import click_not_stored, conversion_lost
 from .background import Write
 from .database.storage import Storage
@@ -27,6 +26,8 @@ from .dialects.statements import EPOCH, upsert
 
 log = logging.getLogger("flask_s2s")
 
+#: For how long a loss, or a failure, is news.
+LATELY = timedelta(days=7)
 #: What is lost of a click; of a conversion it is its kind.
 CLICK = "click"
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import timedelta, tzinfo
 
 from ...rules.dependencies import PROOF
-from ...rules.states import ALARMING, GIVEN_UP, LATELY, Status
+from ...rules.states import ALARMING, GIVEN_UP, Status
 from ...runtime.embedded import SILENCE, nobody_drains
 from ...services import Services
-from ...store.losses import CLICK
+from ...store.losses import CLICK, LATELY
 from ...store.outbox.heartbeat import EXPIRING, STUBBORN, Summary
 from ...store.outbox.lanes import BY_HAND, PAUSED, Closed
 from ..lanes import Lane, could_go, lanes, read_with

@@ -27,10 +27,11 @@ from sqlalchemy import (
 
 from ...conversion import Signup
 from ...rules.attribution import Reason
-from ...rules.states import ACCEPTED, ALARMING, LATELY, OPEN, QUEUED, Status
+from ...rules.states import ACCEPTED, ALARMING, OPEN, QUEUED, Status
 from ..attempts import NOT_FOUND
 from ..database.storage import Storage
 from ..dialects.statements import least, unindexed, upsert
+from ..losses import LATELY
 from .overdue import looked_at_too_late, sent_too_late
 
 #: How long before its deadline an undelivered conversion raises the alarm.
