@@ -703,9 +703,9 @@ FAILURES: dict[str, list[Protection]] = {
             "::test_a_connection_that_the_server_ended_while_it_rested_is_replaced[postgresql]",
         ),
         Protection(
-            where="read",
-            code="return write(engine, look, whole)",
-            without="with whole(engine) as connection:\n        return look(connection)",
+            where="Storage.read",
+            code="return write(self.engine(), look, whole)",
+            without="with whole(self.engine()) as connection:\n            return look(connection)",
             test="delivery/test_useless_connections.py"
             "::test_what_was_claimed_is_left_with_nobody_when_its_connection_ends_right_then"
             "[postgresql-a drain]",
