@@ -15,8 +15,8 @@ from .clock import Clock
 from .config.settings import Settings
 from .conversion import Conversion, Signup
 from .errors import UsageError
+from .networks.messages import Transport
 from .networks.network import Network
-from .networks.transport import Transport
 from .recording.joining import LEFT_OUT
 from .rules.attribution import Attribution
 from .services import Services
