@@ -37,7 +37,6 @@ def _page(path: str) -> Act:
     def read(programme: Programme) -> None:
         answer = programme.client().get(f"/partners{path}")
         assert answer.status_code in (200, 302), (path, answer.text)
-        # A file is written as it is sent.
         answer.get_data()
 
     return read
