@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..click import Click
-from ..operations.causes import said, why
+from ..operations.causes import Why, said, why
 from ..operations.check.deliveries import correction
 from ..operations.story import bound_to, deliveries_of, standing
 from ..rules.attribution import Reason, sentence
@@ -213,6 +213,9 @@ def _story(services: Services, delivery: Delivery) -> str:
     if delivery.status is Status.HELD:
         remedy = correction(services, delivery.lane, delivery.detail or "")
         return f"{_STORY[delivery.status]} {remedy}".rstrip()
+    cause = why(delivery.status.value, delivery.detail)
+    if cause in (Why.PARENT, Why.ANOTHERS) and delivery.status is Status.REFUSED:
+        return f"it was not sent. {cause.meaning}"
     if delivery.reason == Reason.PARENT.value:
         return "it is sent once its customer is credited: `flask s2s credit`."
     if delivery.reason == Reason.REVIEW.value and delivery.conversion is not None:

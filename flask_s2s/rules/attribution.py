@@ -32,7 +32,7 @@ class Reason(str, Enum):
     )
     SCRIPT_COOKIE = "script_cookie", "The click was in a cookie of the network's own script."
     EXPLICIT = "explicit", "The caller named the click."
-    CREDITED = "credited", "Credited by hand with `flask s2s credit`."
+    CREDITED = "credited", "Credited by hand."
     BY_CUSTOMER = "by_customer", "Credited through the customer, whose sign-up has the click."
     PARENT = "parent", "The customer is not credited, so nothing that they do is."
     NO_CLICK = (
@@ -47,8 +47,8 @@ class Reason(str, Enum):
     )
     RULE = "rule", "The site's own rule (S2S_RULE) said that nobody is credited."
     REVIEW = "review", "The site's own rule failed, so somebody has to decide (S2S_RULE_ERROR)."
-    DISCARDED = "discarded", "Discarded by hand with `flask s2s discard`."
-    BLOCKED = "blocked", "The click, or its partner, is blocked (`flask s2s block`)."
+    DISCARDED = "discarded", "Discarded by hand."
+    BLOCKED = "blocked", "The click, or its partner, is blocked."
     CONSENT_DENIED = "consent_denied", "The visitor has denied or withdrawn consent."
     CONSENT_PENDING = (
         "consent_pending",

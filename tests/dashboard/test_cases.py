@@ -31,6 +31,19 @@ def test_a_refused_sign_up_says_with_which_words(programme: Programme) -> None:
     assert "refused in the last 7 days" in programme.read("/")
 
 
+def test_what_was_never_sent_is_not_said_to_be_refused_by_the_network(
+    programme: Programme,
+) -> None:
+    programme.line.instead = refuse
+    programme.signs_up("4", "ada")
+    programme.pays("4", 4900, "in_1")
+    programme.services.drain()
+    told = cli_runner(programme.app).invoke(s2s, ["explain", "4"]).stdout
+    payment, signup = told.split("signup  (delivery 1)")
+    assert "refused: it was not sent. What it belongs to did not get through" in payment
+    assert "refused: the network refused it for good." in signup
+
+
 def test_a_sign_up_that_is_held_says_for_which_credential(programme: Programme) -> None:
     programme.line.instead = lambda request: answered(401, '{"message": "token revoked"}')
     programme.signs_up("5", "ada")
@@ -56,7 +69,9 @@ def test_a_customer_is_credited_by_hand_and_goes_out(programme: Programme) -> No
     form |= {"click": "2tVWbJLMHbJS6P", "why": "the partner showed the mail"}
     assert client.post("/partners/customer/credit", data=form).status_code == 303
     programme.services.drain()
-    assert "Nobody is credited" not in programme.read("/customer?key=6")
+    credited = programme.read("/customer?key=6")
+    assert ("Nobody is credited" in credited, "`" in credited) == (False, False)
+    assert "Credited by hand." in credited
     assert "Credit Jo (dashboard) the partner showed the mail" in programme.read("/acts")
     by_hand = "By hand Act By Why To When Credit Jo (dashboard) the partner showed the mail click"
     assert by_hand in programme.read("/customer?key=6")
