@@ -13,11 +13,11 @@ from flask import current_app, has_app_context
 from ..conversion.money import amounts_between
 from ..errors import InvalidConversion
 from ..operations import sheets
+from ..operations.acts import would_send
 from ..operations.causes import ALIKE, CAUSES, narrowed, said, why
 from ..operations.check import Level
 from ..operations.check import check as check_everything
 from ..operations.lanes import queries_of
-from ..operations.sending import would_send
 from ..operations.words import Group
 from ..recording.draft import cleaned
 from ..rules.attribution import sentence

@@ -21,6 +21,7 @@ from .access import Act as Act
 from .access import View as View
 from .conversions import Conversions
 from .frame import Frame
+from .model import Model
 from .operation import Operation
 from .programme import Programme
 from .rendering import STATIC
@@ -38,8 +39,10 @@ def dashboard(
     name: str = "s2s_dashboard",
 ) -> Blueprint:
     """Return the blueprint; see `S2S.dashboard`."""
-    frame = Frame(services, access, title, partner_name)
-    conversions, programme, operation = Conversions(frame), Programme(frame), Operation(frame)
+    model = Model(services)
+    frame = Frame(services, access, title, partner_name, model.around)
+    conversions, programme = Conversions(frame, model), Programme(frame, model)
+    operation = Operation(frame, model)
     blueprint = Blueprint(name, __name__, static_folder=str(STATIC))
     blueprint.before_request(frame.let_in)
     blueprint.after_request(_protected)

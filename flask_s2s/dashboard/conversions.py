@@ -11,9 +11,8 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from ..click import Click, valid_click_id
 from ..operations import sheets
-from ..operations.acts import VERIFY, credit_by_hand
+from ..operations.acts import VERIFY, credit_by_hand, would_send
 from ..operations.lanes import lanes_of
-from ..operations.sending import would_send
 from ..operations.story import CustomerStory, story_of
 from ..operations.words import Group
 from ..rules.attribution import Reason, sentence
@@ -25,6 +24,7 @@ from ..store.queries import Wanted
 from . import formats
 from .filters import CAUSE_WORDS, KINDS, LARGEST, NAMES, Filters, period_args, place_after, place_of
 from .frame import Frame
+from .model import Model
 
 #: Rows of a list, and of a file.
 _ROWS = 50
@@ -36,8 +36,9 @@ _INDEXED = ("kinds", "statuses", "partner", "reason", "customer", "detail")
 class Conversions:
     """The pages for support."""
 
-    def __init__(self, frame: Frame) -> None:
+    def __init__(self, frame: Frame, model: Model) -> None:
         self._frame = frame
+        self._model = model
 
     def conversions(self) -> Response | BaseResponse:
         """Show the latest conversions: was this invoice reported?"""
@@ -45,11 +46,11 @@ class Conversions:
             return self._found(text)
         period = self._frame.period()
         filters, wrong = Filters.as_far_as(request.args, period)
-        counted = self._frame.model.by_status(filters.everywhere)
+        counted = self._model.by_status(filters.everywhere)
         numbers = counted or {}
         tabs = {group: sum(numbers.get(status, 0) for status in group.statuses) for group in Group}
         before = place_of(request.args.get("before"))
-        rows = self._frame.model.queries.page(filters.shown, _ROWS + 1, before)
+        rows = self._model.queries.page(filters.shown, _ROWS + 1, before)
         older = rows[_ROWS - 1] if len(rows) > _ROWS else None
         return self._frame.page(
             "conversions.html",
@@ -69,7 +70,7 @@ class Conversions:
             elsewhere=None if rows or before else self._elsewhere(filters.shown),
             kinds=KINDS,
             causes=CAUSE_WORDS,
-            partners=self._frame.model.partner_keys(period),
+            partners=self._model.partner_keys(period),
             networks=list(self._frame.services.networks),
             lanes=lanes_of(self._frame.services),
             text="",
@@ -82,10 +83,10 @@ class Conversions:
             return None
         if replace(whole, **{one: getattr(Wanted(), one) for one in _INDEXED}) != Wanted():
             return None
-        return next(iter(self._frame.model.queries.page(whole, 1)), None)
+        return next(iter(self._model.queries.page(whole, 1)), None)
 
     def _found(self, text: str) -> Response | BaseResponse:
-        found = self._frame.model.queries.find(text)
+        found = self._model.queries.find(text)
         if len(found) == 1:
             return redirect(self._frame.url("conversion", number=found[0].id))
         period = self._frame.period()
@@ -115,12 +116,12 @@ class Conversions:
     def conversions_csv(self) -> Response:
         """The same list as a file."""
         filters = Filters.read(request.args, self._frame.period())
-        rows = sheets.conversions(self._frame.model.queries, filters.shown, _FILE)
+        rows = sheets.conversions(self._model.queries, filters.shown, _FILE)
         return self._frame.file("conversions.csv", sheets.CONVERSIONS, rows)
 
     def conversion(self, number: int) -> Response:
         """Show one conversion: its request, its answer and its next step."""
-        story = self._frame.model.queries.story(number) if number <= LARGEST else None
+        story = self._model.queries.story(number) if number <= LARGEST else None
         if story is None:
             abort(404, f"There is no conversion {number}.")
         return self._frame.page(
@@ -150,12 +151,10 @@ class Conversions:
         if self._frame.forms.facts(request, self._frame.who.name, "retry") != [number]:
             return self._frame.stale("conversion", number=number)
         services = self._frame.services
-        services.ledger.retry(
-            Again(delivery_id=number), self._frame.model.now, services.settings.give_up
-        )
+        services.ledger.retry(Again(delivery_id=number), self._model.now, services.settings.give_up)
         self._frame.note("retry", id=number)
         services.supervisor.wake()
-        self._frame.model.renew()
+        self._model.renew()
         return self._frame.done(
             "It is due now, and goes out by itself.", "conversion", number=number
         )
@@ -170,7 +169,7 @@ class Conversions:
             self._frame.note(VERIFY, [] if customer is None else [customer], id=number)
             told = f"The network was asked: {looked.verdict.detail}."
         supervisor.wake()
-        self._frame.model.renew()
+        self._model.renew()
         return self._frame.done(told, "conversion", number=number)
 
     def _may_ask(self, number: int, status: Status) -> bool:
@@ -181,12 +180,12 @@ class Conversions:
         """Find a customer by whatever is known of them."""
         text = request.args.get("q", "").strip()
         if text:
-            found = self._frame.model.queries.find(text)
+            found = self._model.queries.find(text)
             keys = list(dict.fromkeys(one.customer_key for one in found if one.customer_key))
             if len(keys) == 1:
                 return redirect(self._frame.url("customer", key=keys[0]))
         else:
-            found = self._frame.model.queries.page(Wanted(kinds=("signup",)), _ROWS)
+            found = self._model.queries.page(Wanted(kinds=("signup",)), _ROWS)
         return self._frame.page("customers.html", rows=found, text=text)
 
     def customer(self) -> Response | BaseResponse:
@@ -234,9 +233,7 @@ class Conversions:
             error, wrong = "Say why: it is kept in the audit log.", "why"
         else:
             services = self._frame.services
-            click = services.touches.find(click_id) or Click(
-                click_id=click_id, at=self._frame.model.now
-            )
+            click = services.touches.find(click_id) or Click(click_id=click_id, at=self._model.now)
             if credit_by_hand(services, key, click) is None:
                 error = "This customer has a partner already."
             else:
@@ -244,7 +241,7 @@ class Conversions:
         if error:
             said = {"click": click_id, "why": request.form.get("why", "")}
             return self._customer(found, 422, error=error, wrong=wrong, said=said)
-        self._frame.model.renew()
+        self._model.renew()
         return self._frame.done("This customer is credited.", "customer", key=key)
 
     def _otherwise(self, story: CustomerStory) -> list[str]:
@@ -289,6 +286,6 @@ class Conversions:
         until = max((touch.at + window for touch in touches), default=None)
         # A window that was made longer since did not count then.
         if until is not None and until <= signup.created_at:
-            by, moment = signup.created_at - until, formats.clock(until, self._frame.model.local)
+            by, moment = signup.created_at - until, formats.clock(until, self._model.local)
             said.append(f"It counted until {moment}: the sign-up came {formats.span(by)} later.")
         return [*said, "A longer window would do it for the next customer."]

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import cache
-from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
+from typing import Any
 
 from flask import Response, abort, current_app, g, redirect, request, url_for
 from markupsafe import Markup
-from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
-from ..errors import S2SError, TooSlow, UsageError
+from ..errors import TooSlow, UsageError
 from ..operations import sheets
 from ..operations.period import Period
 from ..rules.delivery import Delivery
@@ -23,11 +22,9 @@ from ..store.outbox.heartbeat import version
 from . import formats
 from .access import Access, Act, View
 from .filters import BadFilter, page_args, period_of
-from .model import Model
 from .rendering import fingerprint, render
 from .safety import Forms
 
-T = TypeVar("T")
 #: What a notice is signed for: nobody's link has a page say what was not done.
 _TOLD = "told"
 #: A part of an address has at most so many characters: a page repeats it in its links.
@@ -43,12 +40,14 @@ class Frame:
         access: Access,
         title: str,
         partner_name: Callable[[str], str | None] | None,
+        around: Callable[[], Mapping[str, Any]],
     ) -> None:
+        """`around` gives what stands on each page besides its own contents."""
         self._current = services
         self._access = access
         self._title = title
         self._partner_name = partner_name
-        self._models: WeakKeyDictionary[Services, Model] = WeakKeyDictionary()
+        self._around = around
 
     @property
     def services(self) -> Services:
@@ -56,13 +55,9 @@ class Frame:
         return self._current()
 
     @property
-    def model(self) -> Model:
-        """The model of the current app's pages."""
-        services = self._current()
-        model = self._models.get(services)
-        if model is None:
-            model = self._models[services] = Model(services)
-        return model
+    def _local(self) -> datetime:
+        """The time, in the zone of the reports."""
+        return self.services.clock.now().astimezone(self.services.settings.report_zone)
 
     @property
     def who(self) -> View | Act:
@@ -106,33 +101,25 @@ class Frame:
             render(
                 template,
                 self.url,
-                now=self.model.local,
+                now=self._local,
                 zone=str(self.services.settings.report_zone),
                 who=self.who,
                 title=self._title,
                 here=request.endpoint,
                 partner_name=self.partner_name,
-                menu_failed=self._known(self.model.failed, 0),
                 told=self._told(),
-                unpaid=self._known(self.model.unpaid, ""),
                 network=", ".join(self.services.networks),
                 version=version(),
                 dry_run=self.services.settings.dry_run,
                 static=self.static,
                 clean_email=self.email,
                 signed=self._signed,
+                **self._around(),
                 **context,
             ),
             status,
             mimetype="text/html",
         )
-
-    def _known(self, ask: Callable[[], T], otherwise: T) -> T:
-        """Ask for a part of the frame, which stands around a page that says why it cannot be read."""
-        try:
-            return ask()
-        except (SQLAlchemyError, S2SError):
-            return otherwise
 
     def _signed(self, purpose: str, *facts: Any) -> Markup:
         """Return the hidden fields of a form: its token, and the one that Flask-WTF's protection asks for."""
@@ -182,12 +169,12 @@ class Frame:
 
     def period(self) -> Period:
         """Return the period that the address names."""
-        g.s2s_dashboard_period = period = period_of(request.args, self.model.local)
+        g.s2s_dashboard_period = period = period_of(request.args, self._local)
         return period
 
     def done(self, told: str, page: str, **parameters: Any) -> BaseResponse:
         """Go on to a page, which tells this person what was done."""
-        at = formats.clock(self.model.local, self.model.local, seconds=True)
+        at = formats.clock(self._local, self._local, seconds=True)
         token = self.forms.token(self.who.name, _TOLD, at, told)
         return redirect(self.url(page, **parameters, told=token), 303)
 

@@ -10,9 +10,12 @@ from contextlib import suppress
 from datetime import datetime, timedelta, tzinfo
 from threading import Lock
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
-from ..errors import TooSlow
+from sqlalchemy.exc import SQLAlchemyError
+
+from ..errors import S2SError, TooSlow
 from ..operations.acts import RETRY, Progress, progress
 from ..operations.causes import ALIKE
 from ..operations.check import TEST_ALARM, Level, check, outstanding
@@ -24,8 +27,8 @@ from ..operations.period import Period
 from ..operations.report import Line, Overview, overview, partners, sub_ids
 from ..rules.states import OPEN, Status
 from ..services import Services
-from ..store.queries import Grouped, Wanted
-from ..store.sums import Cause
+from ..store.queries import Grouped, Queries, Wanted
+from ..store.sums import Cause, Sums
 
 T = TypeVar("T")
 #: How long back what was sent again is shown, and how much of it.
@@ -39,15 +42,31 @@ MOST_PARTNERS = 200
 
 
 class Model:
-    """Reads the contents of one app's pages."""
+    """Reads the contents of the pages, of whichever app is asked."""
 
-    def __init__(self, services: Services) -> None:
-        self.services = services
-        self.queries = queries_of(services, LIMIT)
-        self.sums = sums_of(services, LIMIT)
-        self.attempts = attempts_of(services)
-        self._kept: dict[Hashable, tuple[float, object]] = {}
+    def __init__(self, services: Callable[[], Services]) -> None:
+        """`services` returns the current app's."""
+        self._current = services
+        #: What was answered, by app: when it is too old, and the answer.
+        self._kept: WeakKeyDictionary[Services, dict[Hashable, tuple[float, object]]] = (
+            WeakKeyDictionary()
+        )
         self._lock = Lock()
+
+    @property
+    def services(self) -> Services:
+        """The services of the current app."""
+        return self._current()
+
+    @property
+    def queries(self) -> Queries:
+        """The questions of lists, each answered in time or not at all (`TooSlow`)."""
+        return queries_of(self.services, LIMIT)
+
+    @property
+    def sums(self) -> Sums:
+        """The sums of reports, with the same limit."""
+        return sums_of(self.services, LIMIT)
 
     @property
     def now(self) -> datetime:
@@ -110,6 +129,15 @@ class Model:
             ("suspicion", period), _KEPT, lambda: suspicion(self.services, period, LIMIT)
         )
 
+    def around(self) -> dict[str, Any]:
+        """Return what stands on each page; without what cannot be read: a page that says so has it too."""
+        shown: dict[str, Any] = {"menu_failed": 0, "unpaid": ""}
+        with suppress(SQLAlchemyError, S2SError):
+            shown["menu_failed"] = self.failed()
+        with suppress(SQLAlchemyError, S2SError):
+            shown["unpaid"] = self.unpaid()
+        return shown
+
     def problems(self) -> list[Finding]:
         """Return what needs attention, with the sentences of `flask s2s check`."""
         return self._for_a_moment("problems", _KEPT, lambda: outstanding(self.services, self._zone))
@@ -132,7 +160,7 @@ class Model:
     def renew(self) -> None:
         """Keep no answer: something was changed, or is to be looked at again."""
         with self._lock:
-            self._kept.clear()
+            self._kept.pop(self.services, None)
 
     def failed(self) -> int:
         """Count what was given up on in the last 30 days, and nobody has acknowledged."""
@@ -169,16 +197,21 @@ class Model:
         """Return the lanes with what they hold."""
         return self._for_a_moment("lanes", _KEPT, lambda: lanes(self.services))
 
+    def tries(self, since: datetime) -> dict[tuple[datetime, str], int]:
+        """Count the tries since then, by minute and outcome."""
+        return attempts_of(self.services).by_minute(since)
+
     def _for_a_moment(self, name: Hashable, seconds: float, ask: Callable[[], T]) -> T:
         with self._lock:
-            at, value = self._kept.get(name, (0.0, None))
+            kept = self._kept.setdefault(self.services, {})
+            at, value = kept.get(name, (0.0, None))
             if at > monotonic():
                 return value  # type: ignore[return-value]
         value = ask()
         with self._lock:
-            if len(self._kept) > 200:
-                self._kept.clear()
-            self._kept[name] = (monotonic() + seconds, value)
+            if len(kept) > 200:
+                kept.clear()
+            kept[name] = (monotonic() + seconds, value)
         return value
 
 

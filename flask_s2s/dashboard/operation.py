@@ -18,7 +18,7 @@ from ..store.outbox.ledger import Wanted as Meant
 from ..store.queries import Wanted
 from .filters import LARGEST, command_of, meant_args, meant_by, period_args
 from .frame import Frame
-from .model import LATELY, worst_first
+from .model import LATELY, Model, worst_first
 
 #: From so many on, an act asks for the number to be written.
 _WRITE_IT = 10
@@ -52,15 +52,16 @@ _UNTIL: dict[str, Callable[[datetime], datetime | None]] = {
 class Operation:
     """The pages for the engineer on call."""
 
-    def __init__(self, frame: Frame) -> None:
+    def __init__(self, frame: Frame, model: Model) -> None:
         self._frame = frame
+        self._model = model
 
     def failed(self) -> Response:
         """Show the failures that a person must deal with."""
         period = self._frame.period()
-        causes, last = self._frame.model.causes(period), None
+        causes, last = self._model.causes(period), None
         if not causes:
-            queries = self._frame.model.queries
+            queries = self._model.queries
             last = next(iter(queries.page(Wanted(statuses=ALARMING), 1)), None)
         return self._frame.page(
             "failed.html",
@@ -70,7 +71,7 @@ class Operation:
             causes=causes,
             retriable=RETRIABLE,
             alarming=ALARMING,
-            again=self._frame.model.sent_again(),
+            again=self._model.sent_again(),
             unknown=sum(cause.unknown for cause in causes),
             total=sum(cause.number for cause in causes),
             amounts=_added(cause.amounts for cause in causes),
@@ -116,7 +117,7 @@ class Operation:
 
     def _done(self, act: Act, wanted: Meant) -> int:
         """Do it; return the number that it has in the audit log."""
-        services, now = self._frame.services, self._frame.model.now
+        services, now = self._frame.services, self._model.now
         customers, ids = meant(services, act, wanted)
         if act == "ack":
             number, customers, ids = services.ledger.acknowledge(wanted, now), set(), []
@@ -128,7 +129,7 @@ class Operation:
         given = {"status": wanted.status, "kind": wanted.kind, "error": wanted.detail}
         given["cause"] = request.args.get("cause") or None
         what = {name: value for name, value in given.items() if value is not None}
-        self._frame.model.renew()
+        self._model.renew()
         return self._frame.note(act, customers, **what, ids=ids, deliveries=number)
 
     def _preview(
@@ -159,21 +160,21 @@ class Operation:
 
     def pause(self) -> Response | BaseResponse:
         """Say how many will wait in a lane; on POST, send nothing in it."""
-        services, now = self._frame.services, self._frame.model.now
+        services, now = self._frame.services, self._model.now
         lane, error = self._lane(), ""
         if request.method == "POST":
             if self._frame.forms.facts(request, self._frame.who.name, "pause") != [lane]:
                 return self._frame.stale("pause", lane=lane)
             why, until = request.form.get("why", "").strip(), request.form.get("until", "")
             if why and until in _UNTIL:
-                ends = _UNTIL[until](self._frame.model.local)
+                ends = _UNTIL[until](self._model.local)
                 services.supervisor.breakers.pause(lane, why, ends, now)
                 told = {} if ends is None else {"until": str(ends)}
                 self._frame.note("pause", lane=lane, **told)
-                self._frame.model.renew()
+                self._model.renew()
                 return self._frame.done(f"{lane} is paused.", "delivery")
             error = _WHY
-        count = next(one.count for one in self._frame.model.lanes() if one.count.lane == lane)
+        count = next(one.count for one in self._model.lanes() if one.count.lane == lane)
         return self._frame.page(
             "pause.html",
             422 if error else 200,
@@ -187,30 +188,30 @@ class Operation:
         services, lane = self._frame.services, self._lane()
         if self._frame.forms.facts(request, self._frame.who.name, "resume") != [lane]:
             return self._frame.stale("delivery")
-        if services.supervisor.breakers.resume(lane, self._frame.model.now):
+        if services.supervisor.breakers.resume(lane, self._model.now):
             services.supervisor.wake()
             self._frame.note("resume", lane=lane)
-        self._frame.model.renew()
+        self._model.renew()
         return self._frame.done(f"{lane} is open.", "delivery")
 
     def _lane(self) -> str:
         lane = request.values.get("lane", "")
-        if lane not in [one.count.lane for one in self._frame.model.lanes()]:
+        if lane not in [one.count.lane for one in self._model.lanes()]:
             abort(404, "There is no such lane.")
         return lane
 
     def delivery(self) -> Response:
         """Show the lanes: why each rests, since when, and until when."""
-        now = self._frame.model.now
-        waiting, dependent = self._frame.model.waiting()
-        minutes = self._frame.model.attempts.by_minute(now - 4 * LATELY)
+        now = self._model.now
+        waiting, dependent = self._model.waiting()
+        minutes = self._model.tries(now - 4 * LATELY)
         return self._frame.page(
             "delivery.html",
-            lanes=self._frame.model.lanes(),
-            problems=self._frame.model.problems(),
+            lanes=self._model.lanes(),
+            problems=self._model.problems(),
             worker_seen=self._frame.services.supervisor.heartbeat.pulse()[1],
             workers=self._frame.services.supervisor.workers.all(),
-            hour=_hour(minutes, self._frame.model.local),
+            hour=_hour(minutes, self._model.local),
             losses=self._frame.services.losses.lately(now),
             waiting=waiting,
             dependent=dependent,
@@ -238,7 +239,7 @@ class Operation:
         """Show this process's settings."""
         return self._frame.page(
             "settings.html",
-            findings=worst_first(self._frame.model.findings()),
+            findings=worst_first(self._model.findings()),
             settings=self._frame.services.settings,
             networks=list(self._frame.services.networks),
         )
@@ -247,7 +248,7 @@ class Operation:
         """Look again."""
         if self._frame.forms.facts(request, self._frame.who.name, "check") != []:
             return self._frame.stale("settings")
-        self._frame.model.renew()
+        self._model.renew()
         return redirect(self._frame.url("settings"), 303)
 
     def counted(self) -> Response:

@@ -28,7 +28,7 @@ from ..store.audit import Kind
 from ..store.queries import Wanted
 from .filters import SUB_IDS, period_args, sub_id_of
 from .frame import Frame
-from .model import LIMIT, MOST_PARTNERS
+from .model import LIMIT, MOST_PARTNERS, Model
 
 #: Blocks that are shown, and comparisons.
 _ROWS = 50
@@ -45,22 +45,23 @@ _Found = tuple[Period, list[Comparison], "list[Customer] | None"]
 class Programme:
     """The pages for the partner manager and for finance."""
 
-    def __init__(self, frame: Frame) -> None:
+    def __init__(self, frame: Frame, model: Model) -> None:
         self._frame = frame
+        self._model = model
         #: What was compared last, by app: the period, the comparisons, the own table's rest.
         self._last: WeakKeyDictionary[Services, _Found] = WeakKeyDictionary()
 
     def overview(self) -> Response:
         """Does it earn, and does it move?"""
         period = self._frame.period()
-        report = self._frame.model.overview(period)
+        report = self._model.overview(period)
         return self._frame.page(
             "overview.html",
             period=period,
             args=period_args(period),
             report=report,
-            problems=self._frame.model.problems(),
-            lanes=self._frame.model.lanes(),
+            problems=self._model.problems(),
+            lanes=self._model.lanes(),
             currency=None if report is None else _first_currency(report.partners),
             most_seconds=LIMIT,
             able=self._frame.services.supervisor.verifier().able,
@@ -69,7 +70,7 @@ class Programme:
     def partners(self) -> Response:
         """Show each partner's results, in money."""
         period = self._frame.period()
-        lines = self._frame.model.partners(period)
+        lines = self._model.partners(period)
         currency = _currency(lines)
         order = request.args.get("sort", "signups")
         keys: dict[str, Callable[[Line], Any]] = {
@@ -99,7 +100,7 @@ class Programme:
 
     def partners_csv(self) -> Response:
         """The same table as a file."""
-        lines = self._frame.model.partners(self._frame.period())
+        lines = self._model.partners(self._frame.period())
         currency = _currency(lines) or ""
         rows = (sheets.report_row(line, "partner", currency) for line in lines)
         return self._frame.file("partners.csv", sheets.report_head("partner"), rows)
@@ -109,7 +110,7 @@ class Programme:
         period, key = self._frame.period(), request.args.get("key", "")
         if not key.strip():
             return redirect(self._frame.url("partners", **period_args(period)))
-        lines = self._frame.model.partners(period, key)
+        lines = self._model.partners(period, key)
         place = sub_id_of(request.args)
         line = lines[0] if lines else Line(key, days=[0] * len(period.days))
         shown = Wanted(since=period.since, until=period.until, partner=key)
@@ -122,10 +123,10 @@ class Programme:
                 **({"place": SUB_IDS[place]} if place else {}),
             },
             line=line,
-            subs=self._frame.model.sub_ids(key, period, place),
+            subs=self._model.sub_ids(key, period, place),
             nth=place,
             sub_ids=SUB_IDS,
-            latest=self._frame.model.queries.page(shown, 10),
+            latest=self._model.queries.page(shown, 10),
             currencies=currencies([line]),
         )
 
@@ -140,9 +141,9 @@ class Programme:
             status,
             period=period,
             args=period_args(period),
-            found=self._frame.model.suspicion(period),
-            clicks=self._frame.model.sums.clicks(period.since, period.until),
-            collecting=collectors(services, self._frame.model.now),
+            found=self._model.suspicion(period),
+            clicks=self._model.sums.clicks(period.since, period.until),
+            collecting=collectors(services, self._model.now),
             blocks=services.blocks.all(),
             at_once=AT_ONCE,
             most=_ROWS,
@@ -164,12 +165,12 @@ class Programme:
             error = "A partner’s key or a click ID is letters, digits and . _ ~ -"
         elif not said.get("why", "").strip():
             error = "Say why: it is kept in the audit log."
-        elif not services.blocks.add(network, kind, name, self._frame.model.now):
+        elif not services.blocks.add(network, kind, name, self._model.now):
             error = f"That {kind} is blocked already."
         if error:
             return self._fraud(self._frame.period(), 422, error)
         self._frame.note("block", **{kind: name})
-        self._frame.model.renew()
+        self._model.renew()
         told = f"Nobody is credited to the {kind} {name} any more."
         return self._frame.done(told, "fraud", **period_args(self._frame.period()))
 
@@ -181,7 +182,7 @@ class Programme:
         network, kind, name = facts
         if self._frame.services.blocks.remove(network, kind, name):
             self._frame.note("unblock", **{kind: name})
-        self._frame.model.renew()
+        self._model.renew()
         told = f"The {kind} {name} counts again."
         return self._frame.done(told, "fraud", **period_args(self._frame.period()))
 
@@ -193,7 +194,7 @@ class Programme:
 
     def _too_many(self, period: Period) -> int:
         """Count what was to be sent since a period began, where that is too many for a page; else 0."""
-        counted = self._frame.model.queries.by_status(Wanted(since=period.since, statuses=TOLD))
+        counted = self._model.queries.by_status(Wanted(since=period.since, statuses=TOLD))
         number = sum(counted.values())
         return number if number > MOST_RECORDS else 0
 

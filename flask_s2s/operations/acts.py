@@ -1,14 +1,16 @@
-"""Acts of people: a credit by hand, and how the deliveries of an act on many stand now."""
+"""Acts of people: what one would change and send, a credit by hand, and what became of an act on many."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..click import Click
 from ..conversion import Signup
 from ..errors import StorageError
-from ..networks.network import lane_of
+from ..networks.messages import Secret
+from ..networks.network import lane_of, report_of
 from ..rules.attribution import Attribution, Reason
 from ..rules.delivery import Delivery
 from ..rules.states import ALARMING, OPEN, Status
@@ -73,6 +75,19 @@ def will_happen(services: Services, counted: Mapping[tuple[str, str, str], int])
         if closed.lane in lanes:
             told.append(f"{closed.lane} is closed ({closed.reason}): those wait until it opens.")
     return told
+
+
+def would_send(services: Services, delivery: Delivery) -> dict[str, Any] | None:
+    """Return the request that a delivery is sent by, as it would be made now: without its secret.
+
+    None where nothing can be sent of it.
+    """
+    network = services.networks.get(delivery.network)
+    if delivery.conversion is None or network is None:
+        return None
+    report = report_of(network, delivery.conversion, delivery.click)
+    request = network.request(report, Secret(""))
+    return {"method": request.method, "url": request.url, "body": request.body}
 
 
 def credit_by_hand(services: Services, customer_key: str, click: Click) -> Delivery | None:
