@@ -147,7 +147,7 @@ class Services:
             host=host_engine,
             folder=Path(folder).absolute(),
             schema=settings.schema,
-            testing=settings.testing,
+            testing=settings.is_testing,
         )
         if settings.database_uri is not None or host_engine is _no_host:
             storage.tell_of_unusable_folder()

@@ -122,7 +122,7 @@ class ConversionView:
             return services.visitors.crediting(environ)
 
         armed = ArmedView(services.recorder, self._make, attribution, self._session)
-        return _Run(armed, services.recorder.strict)
+        return _Run(armed, not services.settings.production)
 
     def _make(self) -> Conversion | None:
         if self._when is not None and not self._when():

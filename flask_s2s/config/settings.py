@@ -138,8 +138,8 @@ class Settings:
     send_pii: Literal["plain", "hash", "omit"] = "plain"
     send_client: bool = False
     dry_run: bool = False
-    #: From Flask: under TESTING no thread starts and a live host is refused.
-    testing: bool = False
+    #: Says whether it is a test now: a site's tests may set TESTING after its factory.
+    is_testing: Callable[[], bool] = field(default=bool, compare=False, repr=False)
     debug: bool = False
 
     @classmethod
@@ -161,7 +161,7 @@ class Settings:
                 (values if name in _fields() else own)[name] = parse(key, raw)
         if "S2S_COOKIE_DOMAIN" in config and config["S2S_COOKIE_DOMAIN"] is None:
             values["cookie_domain"] = None
-        values["testing"] = bool(config.get("TESTING"))
+        values["is_testing"] = lambda: bool(config.get("TESTING"))
         values["debug"] = bool(config.get("DEBUG"))
         if isinstance(windows := values.get("window"), dict):
             values["windows"] = windows
@@ -182,6 +182,16 @@ class Settings:
             else self.own.get(one.attribute, one.default)
             for one in network.settings
         }
+
+    @property
+    def testing(self) -> bool:
+        """From Flask: under TESTING no thread starts and a live host is refused."""
+        return self.is_testing()
+
+    @property
+    def production(self) -> bool:
+        """Whether nobody is developing or testing, who wants to see mistakes at once."""
+        return not (self.debug or self.testing)
 
     if not TYPE_CHECKING:  # of a class that a checker knows, a mistyped name is to be refused
 

@@ -207,7 +207,7 @@ def reconcile(
     now = services.clock.now()
     tally = _Tally(
         now=now,
-        production=not (settings.debug or settings.testing),
+        production=settings.production,
         undone=_undone(queries, network, since),
     )
     for kind, records in listed.items():

@@ -37,7 +37,7 @@ class Alone:
         background: Background,
         losses: Losses,
         *,
-        testing: bool,
+        testing: Callable[[], bool],
         wake: Callable[[], None],
         tell: Callable[..., None],
     ) -> None:
@@ -63,7 +63,7 @@ class Alone:
             writing,
             ready=self._storage.refuse_while_begun,
             late=lambda why: self._late(why, reported),
-            raises=lambda error: self._testing,
+            raises=lambda error: self._testing(),
         )
         if isinstance(delivery, Delivery):
             self._tell(delivery)

@@ -69,7 +69,7 @@ class Joining:
     """Finds the transaction for one app's rows."""
 
     def __init__(
-        self, storage: Storage, in_use: Callable[[], Session | None], *, testing: bool
+        self, storage: Storage, in_use: Callable[[], Session | None], *, testing: Callable[[], bool]
     ) -> None:
         """`in_use` returns the session that the app's extension has open here, if there is one."""
         # Before anybody serves: a listener that is added while another session commits fails that one.
@@ -104,7 +104,7 @@ class Joining:
         found = session
         if isinstance(found, Session):
             found = found.connection(bind_arguments={"bind": bind})
-        if self._testing and isinstance(bind, Connection) and not self._storage.shared_connection:
+        if isinstance(bind, Connection) and self._testing() and not self._storage.shared_connection:
             self._storage.borrow(bind)
         if commits_each_statement(found) and not self._told_of_autocommit:
             self._told_of_autocommit = True

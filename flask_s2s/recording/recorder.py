@@ -78,8 +78,9 @@ class Recorder:
         session_in_use: Callable[[], Session | None] = lambda: None,
     ) -> None:
         """`wake` wakes the worker, `tell` sends a signal; `refresh` looks at the database's clock."""
+        self._settings = settings
         self.outbox, self.clock, self.background = outbox, clock, background
-        self.joining = Joining(storage, session_in_use, testing=settings.testing)
+        self.joining = Joining(storage, session_in_use, testing=settings.is_testing)
         self.wake = wake
         self._signal = tell
         self._writer = Writer(
@@ -91,9 +92,9 @@ class Recorder:
             refresh=refresh,
         )
         self._alone = Alone(
-            storage, background, losses, testing=settings.testing, wake=wake, tell=tell
+            storage, background, losses, testing=settings.is_testing, wake=wake, tell=tell
         )
-        self.strict, self.counts = self._writer.strict, self._alone.counts
+        self.counts = self._alone.counts
 
     def call(
         self, conversion: Conversion, attribution: Attribution, session: Any = LEFT_OUT
@@ -280,7 +281,7 @@ class Recorder:
             else:
                 self.keep_invalid(error, attribution, session)
         except Exception:
-            if self.strict:
+            if not self._settings.production:
                 raise
             log.exception("s2s.conversion.failed", extra={"action": "conversion.failed"})
         return None

@@ -61,8 +61,7 @@ class Writer:
         refresh: Callable[[Connection], None],
     ) -> None:
         """`refresh` looks at the database's clock on the connection that is written on."""
-        #: Whether somebody is developing or testing, and wants to see mistakes at once.
-        self.strict = settings.debug or settings.testing
+        self._settings = settings
         self._drafts = Drafts(settings, networks)
         self._networks = networks
         self._routes = self._drafts.route
@@ -246,7 +245,7 @@ class Writer:
 
     def refuse(self, error: InvalidConversion) -> None:
         """Raise it while somebody is developing or testing; in production, say it in the log."""
-        if self.strict:
+        if not self._settings.production:
             raise error
         log.error(
             "s2s.conversion.invalid: %s (%s of customer %r)",

@@ -81,7 +81,6 @@ class Supervisor:
         self._heard = Heard(transport, witness.hear)
         self._common_time = CommonTime(witness, storage)
         self._verifies = any(map(verifies, networks.values()))
-        self._production = not (settings.debug or settings.testing)
         self._seconds = settings.attempt.total_seconds()
         self.exchanges = {
             name: Exchange(network, self._heard, transport.credentials, seconds=self._seconds)
@@ -203,7 +202,7 @@ class Supervisor:
                 readers=readers,
                 times=self._times,
                 attempt=settings.attempt,
-                production=self._production,
+                production=settings.production,
                 inherited=self._inherited,
             ),
             completer=deferred.Completer(
@@ -232,7 +231,7 @@ class Supervisor:
             readers=self.readers,
             traits=self._traits,
             times=self._times,
-            production=self._production,
+            production=self._settings.production,
             tell=self._tell,
         )
 

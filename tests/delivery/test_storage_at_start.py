@@ -14,13 +14,14 @@ from flask import Flask
 from sqlalchemy import Engine, create_engine, inspect, make_url
 from sqlalchemy.orm import Session
 
-from flask_s2s import S2S, Click, ConfigError, Services, Settings, StorageError
+from flask_s2s import S2S, Click, ConfigError, InvalidConversion, Services, Settings, StorageError
 from flask_s2s.cli import s2s as commands
 from flask_s2s.sandbox import create_sandbox
 from flask_s2s.sandbox.server import serve
 from flask_s2s.store.dialects.engines import make_file_engine
 from flask_s2s.testing import ScriptedTransport
 from tests.delivery.shop import CONFIG, Shop
+from tests.loopback import LoopbackOnly
 from tests.waiting import wait_until
 
 LANE = "ix_s2s_delivery_lane"
@@ -150,15 +151,18 @@ def test_our_own_file_is_made_by_whoever_comes_first(tmp_path: Path) -> None:
     services.storage.engine().dispose()
 
 
-@pytest.mark.parametrize("testing", [True, False])
+@pytest.mark.parametrize("when", ["before", "after", "never"])
 def test_the_embedded_thread_starts_with_the_first_request_and_never_under_testing(
-    tmp_path: Path, testing: bool
+    tmp_path: Path, when: str
 ) -> None:
+    """Flask's own recipe sets it on the app that the factory returned."""
+    testing = when != "never"
     with serve(create_sandbox()) as network:
         app = Flask(__name__, instance_path=str(tmp_path))
-        app.config.update(CONFIG, S2S_TOKEN="sandbox-token", TESTING=testing)
+        app.config.update(CONFIG, S2S_TOKEN="sandbox-token", TESTING=when == "before")
         app.config.update(S2S_PARTNERSTACK_URL=network.url)
         S2S(app)
+        app.config["TESTING"] = testing
         services: Services = app.extensions["s2s"]
         assert not services.supervisor.embedded.alive
         app.test_client().get("/")
@@ -172,14 +176,17 @@ def test_the_embedded_thread_starts_with_the_first_request_and_never_under_testi
         services.storage.engine().dispose()
 
 
-def test_a_suite_that_names_no_database_leaves_none_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_suite_that_names_no_database_leaves_none_behind(tmp_path: Path, when: str) -> None:
     """Its second run is as its first: nobody is known from before."""
     folders = set()
     for _ in range(2):
         app = Flask("shop", instance_path=str(tmp_path))
-        app.config.update(SECRET_KEY="for-tests-only-0123456789", S2S_TOKEN="tok", TESTING=True)
+        app.config.update(SECRET_KEY="for-tests-only-0123456789", S2S_TOKEN="tok")
+        app.testing = when == "before"
         transport = ScriptedTransport()
         s2s = S2S(app, transport=transport)
+        app.testing = True
         services: Services = app.extensions["s2s"]
         with app.app_context():
             click = Click(click_id="Click123456789", at=services.clock.now())
@@ -191,3 +198,22 @@ def test_a_suite_that_names_no_database_leaves_none_behind(tmp_path: Path) -> No
     gc.collect()
     assert (len(folders), [one for one in folders if one.exists()]) == (2, [])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_test_that_says_so_after_the_factory_is_one_in_all(
+    tmp_path: Path, loopback_only: LoopbackOnly
+) -> None:
+    app = Flask("shop", instance_path=str(tmp_path))
+    app.config.update(CONFIG)
+    s2s = S2S(app)
+    app.config.update(TESTING=True)
+    services: Services = app.extensions["s2s"]
+    with app.app_context():
+        with pytest.raises(InvalidConversion):
+            s2s.track_transaction(customer_key="1", amount=4.5, currency="USD", key="i")  # type: ignore[arg-type]
+        click = Click(click_id="click1", at=services.clock.now())
+        assert s2s.track_signup(customer_key="42", click=click)
+        with pytest.raises(ConfigError, match="live network"):
+            s2s.drain()
+    assert loopback_only.refused == []
+    services.close()

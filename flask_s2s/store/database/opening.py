@@ -72,7 +72,7 @@ class Opening:
         host: Callable[[], Engine | None],
         folder: Path,
         options: Mapping[str, Any],
-        testing: bool,
+        testing: Callable[[], bool],
     ) -> None:
         """While `testing`, the file that nobody named is in a folder that goes with this object."""
         self._url = None if uri is None else read_address(uri, "S2S_DATABASE_URI")
@@ -80,7 +80,7 @@ class Opening:
         #: Returns the engine of the app's own tables, if it has one that is known.
         self.host = host
         self._folder = folder
-        self._fleeting = testing and uri is None
+        self._fleeting = testing
 
     def find(self) -> Found:
         """Return the database. Raises `StorageError` where its file cannot be written."""
@@ -88,8 +88,8 @@ class Opening:
             host = self.host()
             if host is not None:
                 return Found(host, made=False)
-            if self._fleeting:
-                self._folder, self._fleeting = _fleeting_folder(self), False
+            if self._fleeting():
+                self._folder, self._fleeting = _fleeting_folder(self), bool
             self._refuse_unusable_folder()
             name = str(self._folder / FILE_NAME)
             made = engines.make_engine(URL.create("sqlite", database=name), {})

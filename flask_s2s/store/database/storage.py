@@ -72,7 +72,7 @@ class Storage:
         folder: Path,
         options: Mapping[str, Any] = MappingProxyType({}),
         schema: str | None = None,
-        testing: bool = False,
+        testing: Callable[[], bool] = bool,
     ) -> None:
         """`options` are of `create_engine`, for the engine that `uri` makes.
 
