@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, sync_playwright
 from werkzeug.serving import make_server
 
+from flask_s2s.testing import answered
 from tests.dashboard.programme import Programme
 from tests.dashboard.test_access import GETS
 from tests.dashboard.test_numbers import fill
@@ -88,6 +89,32 @@ def test_axe_finds_nothing_and_the_browser_refuses_nothing(
         found = page.evaluate("axe.run()")["violations"]
         assert [(one["id"], one["nodes"][0]["html"]) for one in found] == [], path
     assert said == []
+    context.close()
+
+
+@pytest.mark.parametrize("width", [320, 710, 1024, 1280])
+def test_no_page_is_wider_than_its_window_whatever_strangers_wrote(
+    browser: Browser, programme: Programme, address: str, width: int
+) -> None:
+    """A table that is wider scrolls by itself: a tablet scrolled whole pages, and long keys a desk."""
+    key, partner = (
+        "a-rather-long-customer-key-0001-of-a-shop@example.com",
+        "a-partner.of-many-parts" * 2,
+    )
+    address_of = "a.rather.long.address.of.somebody@subdomain.example.com"
+    programme.signs_up(key, partner, sub_ids=("a-campaign-of-some-length" * 2,), email=address_of)
+    programme.pays(key, 123_456_789_012, "INVOICE-2026-0001-of-a-rather-long-name")
+    programme.line.instead = lambda _: answered(400, '{"message": "meta does not match"}')
+    programme.signs_up("refused" * 8, "ada")
+    programme.services.drain()
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, extra_http_headers={"X-Who": "acts"}
+    )
+    page = context.new_page()
+    found = ("/partner?key=" + partner, "/customer?key=" + key, "/conversions?state=odd")
+    for path in (*GETS, *found):
+        page.goto(address + path.replace("key=41", "key=a1"))
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
     context.close()
 
 
