@@ -11,7 +11,6 @@ import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine
@@ -22,26 +21,17 @@ from .click import Click
 from .clock import Clock
 from .config.settings import Settings
 from .conversion import Conversion, Key, Signup
-from .networks.credentials import OwnHostOnly
 from .networks.http import transport_of
 from .networks.messages import Transport
 from .networks.network import Network, networks_of
-from .recording.identifying import Identifying
+from .recording.identifying import recording_of
 from .recording.joining import LEFT_OUT, Given
-from .recording.recorder import recorder_of
-from .rules.attribution import Attribution, Reason
 from .rules.delivery import Tracked
 from .runtime import deferred
 from .runtime.supervisor import Supervisor
 from .signals import tell
-from .store.database.clock import times_of
-from .store.database.storage import Storage
 from .store.privacy.erasing import Erased
 from .store.stores import stores_of
-
-
-def _no_host() -> Engine | None:
-    return None
 
 
 def _no_session() -> Session | None:
@@ -59,35 +49,36 @@ class Services:
         self,
         *,
         settings: Settings,
-        storage: Storage,
         networks: Mapping[str, Network],
-        transport: OwnHostOnly,
+        folder: str | os.PathLike[str],
+        host_engine: Callable[[], Engine | None] | None,
+        transport: Transport | None,
         clock: Clock | None,
-        sender: object = None,
-        static_path: str | None = None,
-        session_in_use: Callable[[], Session | None] = _no_session,
-        at_first_request: Callable[[], None] = _nothing,
+        sender: object,
+        static_path: str | None,
+        session_in_use: Callable[[], Session | None],
+        at_first_request: Callable[[], None],
     ) -> None:
         self.settings = settings
         #: Whose signals are sent: the app's, or this object's own.
         self.sender: Any = sender or self
         self._at_first_request = at_first_request
         notify = partial(tell, self.sender)
-        times = times_of(storage, clock)
-        stores = stores_of(settings, storage, times, notify)
-        self.clock = times.clock
-        self.storage = storage
+        sending = transport_of(settings, networks, transport)
+        stores = stores_of(settings, folder=folder, host=host_engine, clock=clock, tell=notify)
+        self.clock = stores.times.clock
+        self.storage = stores.storage
         self.touches, self.losses = stores.touches, stores.losses
         self.outbox, self.bindings = stores.outbox, stores.bindings
         self.blocks, self.audit = stores.blocks, stores.audit
         self.networks = networks
-        self.transport, self.credentials = transport, transport.credentials
+        self.transport, self.credentials = sending, sending.credentials
         self.visitors = visitors_of(
             settings,
             (network.clicks for network in networks.values()),
             touches=stores.touches,
             erase=stores.withdrawals.soon,
-            times=times,
+            times=stores.times,
             chance=secrets.token_bytes,
             tell=notify,
             static=static_path,
@@ -97,20 +88,18 @@ class Services:
             settings=settings,
             stores=stores,
             networks=networks,
-            transport=transport,
-            times=times,
+            transport=sending,
             tell=notify,
         )
-        self.recorder = recorder_of(
+        self.recorder, self._identifying = recording_of(
             settings,
             stores,
             networks,
-            times,
+            self.visitors,
             wake=self.supervisor.wake,
             tell=notify,
             session_in_use=session_in_use,
         )
-        self._identifying = Identifying(self.recorder.joining, self.visitors, stores, self.clock)
         #: The process in which `start_serving` was called last.
         self.serving_pid = 0
 
@@ -120,7 +109,7 @@ class Services:
         settings: Settings,
         *,
         folder: str | os.PathLike[str] = "instance",
-        host_engine: Callable[[], Engine | None] = _no_host,
+        host_engine: Callable[[], Engine | None] | None = None,
         transport: Transport | None = None,
         clock: Clock | None = None,
         sender: object = None,
@@ -140,22 +129,12 @@ class Services:
         """
         every = networks_of(settings, networks)
         settings.tell_of_short_key()
-        sending = transport_of(settings, every, transport)
-        storage = Storage(
-            uri=settings.database_uri,
-            options=settings.database_options,
-            host=host_engine,
-            folder=Path(folder).absolute(),
-            schema=settings.schema,
-            testing=settings.is_testing,
-        )
-        if settings.database_uri is not None or host_engine is _no_host:
-            storage.tell_of_unusable_folder()
         return cls(
             settings=settings,
-            storage=storage,
             networks=every,
-            transport=sending,
+            folder=folder,
+            host_engine=host_engine,
+            transport=transport,
             clock=clock,
             sender=sender,
             static_path=static_path,
@@ -204,11 +183,7 @@ class Services:
         click: Click | None = None,
     ) -> Tracked:
         """Record a conversion now; see `S2S.track_signup`."""
-        if click is None:
-            attribution = self.visitors.crediting(environ)
-        else:
-            attribution = Attribution(click, Reason.EXPLICIT)
-        return self.recorder.call(conversion, attribution, session)
+        return self.recorder.call(conversion, self.visitors.crediting(environ, click), session)
 
     # -- visitors -----------------------------------------------------------------------------
 

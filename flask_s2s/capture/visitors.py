@@ -205,8 +205,13 @@ class Visitors:
             return Attribution(None, Reason.CONSENT_DENIED)
         return self.evidence.found(environ)
 
-    def crediting(self, environ: Environ | None) -> Attribution:
-        """Return the same for a conversion; a click that an address brought goes no further then."""
+    def crediting(self, environ: Environ | None, named: Click | None = None) -> Attribution:
+        """Return the same for a conversion; a click that an address brought goes no further then.
+
+        A click that the site itself names comes first.
+        """
+        if named is not None:
+            return Attribution(named, Reason.EXPLICIT)
         found = self.attribution_of(environ)
         if environ is not None and found.reason is Reason.CARRIED:
             environ[CREDITED] = True

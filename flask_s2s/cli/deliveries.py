@@ -17,7 +17,6 @@ from ..operations.acts import would_send
 from ..operations.causes import ALIKE, CAUSES, narrowed, said, why
 from ..operations.check import Level
 from ..operations.check import check as check_everything
-from ..operations.lanes import queries_of
 from ..operations.words import Group
 from ..recording.draft import cleaned
 from ..rules.attribution import sentence
@@ -94,7 +93,7 @@ def list_(
     flask s2s list --status refused --since 7d --group error
     flask s2s list --partner ada --currency EUR --least 49.00 --csv ada.csv
     """
-    queries, wanted = queries_of(services), _wanted(by)
+    queries, wanted = Queries(services.storage, services.outbox), _wanted(by)
     if cause is not None:
         wanted = narrowed(wanted, CAUSES[cause])
     if group is not None:
@@ -138,7 +137,7 @@ def find(services: Services, text: str, as_json: bool) -> None:
     flask s2s find INV-77
     flask s2s find maya@example.com
     """
-    found = queries_of(services).find(text)
+    found = Queries(services.storage, services.outbox).find(text)
     if as_json:
         output.dump([described(delivery) for delivery in found])
     elif found:

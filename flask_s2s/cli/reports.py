@@ -17,7 +17,7 @@ from ..errors import UsageError
 from ..operations import customers, sheets
 from ..operations import report as reports
 from ..operations.customers import Customer
-from ..operations.lanes import read_with, sums_of
+from ..operations.lanes import read_with
 from ..operations.period import Period
 from ..operations.reconcile import Comparison, Difference, Side
 from ..operations.reconcile import reconcile as compare
@@ -67,7 +67,7 @@ def report(
     """
     if partner is not None and by != "sub-id":
         raise click.UsageError("--partner goes with --by sub-id.")
-    sums = sums_of(services)
+    sums = Sums(services.storage)
     period = period_since(since, services)
     lines = _lines(sums, by, partner, period)
     shown = _currency(lines, currency)
@@ -230,7 +230,9 @@ def reconcile(
         known = ", ".join(sorted(services.networks))
         raise click.BadParameter(f"no such network; there is: {known}", param_hint="--network")
     if not services.supervisor.verifier().able:
-        click.echo(f"There are no API keys to read with: set {read_with(services)}.", err=True)
+        click.echo(
+            f"There are no API keys to read with: set {read_with(services.networks)}.", err=True
+        )
         click.get_current_context().exit(UNREAD)
     start = period_since(since, services).since
     names = [network] if network else list(services.networks)

@@ -13,11 +13,11 @@ from ..operations.check.clicks import look as look_at_clicks
 from ..operations.check.deliveries import look
 from ..operations.check.findings import Finding
 from ..operations.fraud import collectors
-from ..operations.lanes import Lane, attempts_of, could_go, lanes, lanes_of, stands_in
+from ..operations.lanes import Lane, could_go, lanes, lanes_of, stands_in
 from ..operations.words import LOSS_WORDS
 from ..rules.states import Status
 from ..services import Services
-from ..store.attempts import LaneCount
+from ..store.attempts import Attempts, LaneCount
 from ..store.losses import Loss
 from ..store.outbox.heartbeat import Summary, WorkerSeen
 from . import output
@@ -37,7 +37,10 @@ def status(services: Services, as_json: bool) -> None:
     flask s2s status --json
     """
     summary, now = services.supervisor.summary(), services.clock.now()
-    counted, workers = lanes(services), services.supervisor.workers.all()
+    counted, workers = (
+        lanes(services.supervisor, services.clock.now()),
+        services.supervisor.workers.all(),
+    )
     found = list(look(services, timezone.utc, summary, counted))
     collecting = collectors(services, now)
     clicks = {"today": services.touches.today(now), "a_day": services.settings.click_day}
@@ -52,7 +55,7 @@ def status(services: Services, as_json: bool) -> None:
             "lanes": [lane.described() for lane in counted],
             "workers": [asdict(one) for one in workers],
             "clicks": clicks,
-            "stand_in": stands_in(services),
+            "stand_in": stands_in(services.networks),
             "losses": [asdict(one) for one in losses],
             "collectors": [asdict(one) for one in collecting],
             "problems": [_described(one) for one in problems],
@@ -60,7 +63,7 @@ def status(services: Services, as_json: bool) -> None:
         }
         output.dump(told)
     else:
-        if stands_in(services):
+        if stands_in(services.networks):
             click.echo("A stand-in for the network, on this machine: nobody is paid for these.")
         _print_status(summary, counted, clicks, now)
         _print_losses(losses)
@@ -194,7 +197,9 @@ def resume(services: Services, lane: str, why: str | None) -> None:
 
 
 def _known(services: Services, lane: str) -> LaneCount:
-    counted = attempts_of(services).lanes(lanes_of(services), services.clock.now(), _NOW)
+    counted = Attempts(services.storage).lanes(
+        lanes_of(services.networks), services.clock.now(), _NOW
+    )
     found = {one.lane: one for one in counted}
     if lane not in found:
         names = ", ".join(sorted(found))

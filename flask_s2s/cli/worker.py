@@ -212,7 +212,7 @@ def verify(
     chosen = Chosen(delivery=one, customer=customer, all=every)
     if not verifier.able:
         raise click.ClickException(
-            f"There are no API keys to read with: set {read_with(services)}."
+            f"There are no API keys to read with: set {read_with(services.networks)}."
         )
     looked = _with_progress(verifier.look(chosen), verifier.count(chosen))
     if not looked and customer is not None:
@@ -233,7 +233,7 @@ def verify(
         told = {_snake(word): counts[word] for word in _RESULTS}
         output.dump({"asked": len(looked), **told, "deliveries": [_described(o) for o in looked]})
     else:
-        _print(looked, counts, read_with(services))
+        _print(looked, counts, read_with(services.networks))
     click.get_current_context().exit(0 if all(word in _FINE for word in counts) else 1)
 
 

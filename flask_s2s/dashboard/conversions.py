@@ -72,7 +72,7 @@ class Conversions:
             causes=CAUSE_WORDS,
             partners=self._model.partner_keys(period),
             networks=list(self._frame.services.networks),
-            lanes=lanes_of(self._frame.services),
+            lanes=lanes_of(self._frame.services.networks),
             text="",
         )
 
@@ -109,7 +109,7 @@ class Conversions:
             causes=CAUSE_WORDS,
             partners=[],
             networks=list(self._frame.services.networks),
-            lanes=lanes_of(self._frame.services),
+            lanes=lanes_of(self._frame.services.networks),
             text=text,
         )
 

@@ -22,11 +22,12 @@ from ..operations.check import TEST_ALARM, Level, check, outstanding
 from ..operations.check.findings import Finding
 from ..operations.fraud import Suspicion, suspicion
 from ..operations.lanes import LATELY as LATELY
-from ..operations.lanes import Lane, attempts_of, lanes, queries_of, stands_in, sums_of
+from ..operations.lanes import Lane, lanes, stands_in
 from ..operations.period import Period
 from ..operations.report import Line, Overview, overview, partners, sub_ids
 from ..rules.states import OPEN, Status
 from ..services import Services
+from ..store.attempts import Attempts
 from ..store.queries import Grouped, Queries, Wanted
 from ..store.sums import Cause, Sums
 
@@ -61,12 +62,12 @@ class Model:
     @property
     def queries(self) -> Queries:
         """The questions of lists, each answered in time or not at all (`TooSlow`)."""
-        return queries_of(self.services, LIMIT)
+        return Queries(self.services.storage, self.services.outbox, LIMIT)
 
     @property
     def sums(self) -> Sums:
         """The sums of reports, with the same limit."""
-        return sums_of(self.services, LIMIT)
+        return Sums(self.services.storage, LIMIT)
 
     @property
     def now(self) -> datetime:
@@ -126,7 +127,7 @@ class Model:
     def suspicion(self, period: Period) -> Suspicion:
         """Return what is known of partners that are too good to be true."""
         return self._for_a_moment(
-            ("suspicion", period), _KEPT, lambda: suspicion(self.services, period, LIMIT)
+            ("suspicion", period), _KEPT, lambda: suspicion(self.services.storage, period, LIMIT)
         )
 
     def around(self) -> dict[str, Any]:
@@ -144,7 +145,7 @@ class Model:
 
     def unpaid(self) -> str:
         """Say why nobody is paid for what is recorded; empty: as far as is known, somebody is."""
-        if stands_in(self.services):
+        if stands_in(self.services.networks):
             return "This is a stand-in for the network, on this machine: nobody is paid for these."
         seen = self._for_a_moment(
             "test", _KEPT, self.services.supervisor.verification_queue.test_seen
@@ -195,11 +196,11 @@ class Model:
 
     def lanes(self) -> list[Lane]:
         """Return the lanes with what they hold."""
-        return self._for_a_moment("lanes", _KEPT, lambda: lanes(self.services))
+        return self._for_a_moment("lanes", _KEPT, lambda: lanes(self.services.supervisor, self.now))
 
     def tries(self, since: datetime) -> dict[tuple[datetime, str], int]:
         """Count the tries since then, by minute and outcome."""
-        return attempts_of(self.services).by_minute(since)
+        return Attempts(self.services.storage).by_minute(since)
 
     def _for_a_moment(self, name: Hashable, seconds: float, ask: Callable[[], T]) -> T:
         with self._lock:

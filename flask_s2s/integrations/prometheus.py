@@ -24,12 +24,12 @@ from .. import signals
 from ..conversion import Action, Reversal, Signup, Transaction
 from ..errors import ConfigError, S2SError
 from ..networks.messages import SUCCESSES, RetryLater
-from ..operations.lanes import queries_of
 from ..rules.states import FAILED, Status
 from ..services import Services
 from ..store.attempts import NOT_FOUND
 from ..store.background import LOST
-from ..store.outbox.lanes import CircuitBreakers, trying_since
+from ..store.outbox.lanes import CircuitBreakers
+from ..store.queries import Queries
 
 try:
     from prometheus_client import (
@@ -225,7 +225,7 @@ class Outbox:
     def _gauges(self) -> Iterator[Any]:
         services = self._services
         storage = services.storage
-        by_status = queries_of(services).open_by_status()
+        by_status = Queries(services.storage, services.outbox).open_by_status()
         open_ = GaugeMetricFamily("s2s_open", "Deliveries that have work left.", labels=["status"])
         for status in Status:
             if status.open:
@@ -238,7 +238,8 @@ class Outbox:
         yield _moment(
             "s2s_worker_seen_timestamp_seconds", "When a worker said that it lives.", seen
         )
-        closed = {breaker.lane: breaker for breaker in CircuitBreakers(storage).closed()}
+        breakers = CircuitBreakers(storage)
+        closed = {breaker.lane: breaker for breaker in breakers.closed()}
         shut = GaugeMetricFamily("s2s_lane_closed", "1 while a lane is closed.", labels=["lane"])
         since = GaugeMetricFamily(
             "s2s_lane_closed_timestamp_seconds", "Since when it is closed.", labels=["lane"]
@@ -259,7 +260,7 @@ class Outbox:
             "When the oldest was recorded that was tried and still waits.",
             labels=["lane"],
         )
-        for lane, at in trying_since(storage).items():
+        for lane, at in breakers.trying_since().items():
             tried.add_metric([lane], at.timestamp())
         yield tried
         yield from self._workers()

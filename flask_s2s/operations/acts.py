@@ -17,7 +17,7 @@ from ..rules.states import ALARMING, OPEN, Status
 from ..services import Services
 from ..store.audit import Entry
 from ..store.outbox.ledger import Act, Wanted
-from .lanes import queries_of
+from ..store.queries import Queries
 from .words import GROUP_OF, Group
 
 #: The act that sends again.
@@ -113,7 +113,7 @@ def progress(services: Services, entry: Entry) -> Progress:
     """Return how the deliveries of an act stand."""
     groups = dict.fromkeys(Group, 0)
     settled = 0
-    for status, number in queries_of(services).statuses_of(entry.ids).items():
+    for status, number in Queries(services.storage, services.outbox).statuses_of(entry.ids).items():
         groups[GROUP_OF[status]] += number
         settled += 0 if status in OPEN else number
     return Progress(entry=entry, groups=groups, settled=settled)
@@ -121,4 +121,4 @@ def progress(services: Services, entry: Entry) -> Progress:
 
 def failed_again(services: Services, entry: Entry) -> list[Delivery]:
     """Return the newest of an act's deliveries that a person must deal with once more."""
-    return queries_of(services).among(entry.ids, ALARMING, _FAILED)
+    return Queries(services.storage, services.outbox).among(entry.ids, ALARMING, _FAILED)

@@ -19,7 +19,7 @@ from ..errors import InvalidConversion, StorageError, UsageError
 from ..rules.attribution import Attribution, Reason
 from ..rules.delivery import Delivery
 from ..services import Services
-from .lanes import queries_of
+from ..store.queries import Queries
 
 _NAMES = ("customer_key", "created_at", "email", "click_id")
 
@@ -41,7 +41,7 @@ def unrecorded(services: Services, since: datetime) -> list[Customer]:
     """
     since = since.astimezone(timezone.utc)
     listed = {one.customer_key: one for one in _listed(services, since)}
-    queries = queries_of(services)
+    queries = Queries(services.storage, services.outbox)
     hashes: dict[str, list[str]] = {}
     seals, now = services.outbox.seals, services.clock.now()
     with services.storage.engine().connect() as connection:

@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 
 from ..services import Services
 from ..store.bindings import Collector
+from ..store.database.storage import Storage
+from ..store.dialects.limits import within
 from ..store.sums import Haste, SharedClick, haste, shared_clicks
-from .lanes import engine_of
 from .period import Period
 
 #: So fast that hardly anybody reads the page before.
@@ -30,9 +31,9 @@ class Suspicion:
     shared: list[SharedClick]
 
 
-def suspicion(services: Services, period: Period, seconds: float) -> Suspicion:
+def suspicion(storage: Storage, period: Period, seconds: float) -> Suspicion:
     """Return what is known of a period, where each sum is counted within so many seconds."""
-    engine, tables = engine_of(services, seconds)(), services.storage.tables
+    engine, tables = within(seconds, storage.engine)(), storage.tables
     since, until = period.since, period.until
     return Suspicion(
         haste=sorted(

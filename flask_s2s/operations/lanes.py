@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine
-
 from ..config.parsing import is_loopback
 from ..networks.messages import SUCCESSES, NotThere, Refused
-from ..services import Services
+from ..networks.network import Network
+from ..runtime.supervisor import Supervisor
 from ..store.attempts import Attempts, LaneCount
-from ..store.dialects.limits import with_limit
-from ..store.outbox.lanes import Closed, trying_since
-from ..store.queries import Queries
-from ..store.sums import Sums
+from ..store.outbox.lanes import Closed
 
 #: For how long the tries of a lane are counted.
 LATELY = timedelta(minutes=15)
@@ -136,37 +132,36 @@ class Lane:
         }
 
 
-def lanes_of(services: Services) -> list[str]:
-    """Return the lanes that this app sends in, each once."""
-    return [name for network in services.networks.values() for name in network.lanes]
+def lanes_of(networks: Mapping[str, Network]) -> list[str]:
+    """Return the lanes that an app sends in, each once."""
+    return [name for network in networks.values() for name in network.lanes]
 
 
-def stands_in(services: Services) -> bool:
+def stands_in(networks: Mapping[str, Network]) -> bool:
     """Say whether nothing goes to a live network: every lane ends on this machine."""
-    every = [lane for network in services.networks.values() for lane in network.lanes.values()]
+    every = [lane for network in networks.values() for lane in network.lanes.values()]
     return bool(every) and all(is_loopback(lane.base_url) for lane in every)
 
 
-def read_with(services: Services) -> str:
+def read_with(networks: Mapping[str, Network]) -> str:
     """Name the settings that records are read with, of every network that has some."""
-    reading = [(one, one.reading_lane) for one in services.networks.values()]
+    reading = [(one, one.reading_lane) for one in networks.values()]
     lanes = [network.lanes[lane] for network, lane in reading if lane is not None]
     return ", or ".join(lane.settings for lane in lanes)
 
 
-def lanes(services: Services) -> list[Lane]:
+def lanes(supervisor: Supervisor, now: datetime) -> list[Lane]:
     """Return the lanes of an app, and all that something is recorded for."""
-    attempts, now = attempts_of(services), services.clock.now()
-    closed = {breaker.lane: breaker for breaker in services.supervisor.breakers.closed()}
-    since = trying_since(services.storage)
+    closed = {breaker.lane: breaker for breaker in supervisor.breakers.closed()}
+    since = supervisor.breakers.trying_since()
     rests: dict[str, datetime] = {}
-    for worker in services.supervisor.workers.all():
+    for worker in supervisor.workers.all():
         for lane, until in worker.rests.items():
             if until > now:
                 rests[lane] = max(until, rests.get(lane, until))
     return [
         Lane(count, now, closed.get(count.lane), since.get(count.lane), rests.get(count.lane))
-        for count in attempts.lanes(lanes_of(services), now, LATELY)
+        for count in Attempts(supervisor.storage).lanes(lanes_of(supervisor.networks), now, LATELY)
     ]
 
 
@@ -174,29 +169,3 @@ def could_go(lanes: list[Lane]) -> datetime | None:
     """Return since when something is due in a lane that is open."""
     due = [lane.count.oldest_due for lane in lanes if lane.closed is None]
     return min((at for at in due if at is not None), default=None)
-
-
-def attempts_of(services: Services) -> Attempts:
-    """Return the attempts of an app's database."""
-    return Attempts(services.storage.engine, services.storage.tables)
-
-
-def engine_of(services: Services, seconds: float | None = None) -> Callable[[], Engine]:
-    """Return the app's database; with a limit, one that gives up what takes longer (`TooSlow`)."""
-    engine = services.storage.engine
-    return engine if seconds is None else lambda: with_limit(engine(), seconds)
-
-
-def queries_of(services: Services, seconds: float | None = None) -> Queries:
-    """Return the questions of an app's database, each answered within so many seconds."""
-    return Queries(
-        engine_of(services, seconds),
-        services.storage.tables,
-        services.outbox.hashed,
-        services.outbox.person,
-    )
-
-
-def sums_of(services: Services, seconds: float | None = None) -> Sums:
-    """Return the sums of an app's database, each counted within so many seconds."""
-    return Sums(engine_of(services, seconds), services.storage.tables)

@@ -20,7 +20,6 @@ from ..rules.delivery import Delivery
 from ..rules.states import SENT, Status
 from ..services import Services
 from ..store.queries import Queries, Wanted
-from .lanes import queries_of
 from .words import STATUS_WORDS, reason_word
 
 #: What can be listed at a network.
@@ -200,7 +199,7 @@ def reconcile(
 
     Nothing is sent or changed. `seconds` is how long each of the network's lists may take.
     """
-    queries = queries_of(services)
+    queries = Queries(services.storage, services.outbox)
     reader = services.supervisor.readers[network]
     listed, unread = _listed(reader, queries, network, since, read, seconds)
     settings = services.settings

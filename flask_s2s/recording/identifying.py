@@ -6,17 +6,24 @@ Each is written, or erased, in the transaction that a conversion would be writte
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
+
+from sqlalchemy.orm import Session
 
 from ..capture.consent import withdraw
 from ..capture.visitors import Visitors
 from ..clock import Clock
+from ..config.settings import Settings
+from ..networks.network import Network
 from ..rules.identity import identities
 from ..store.background import Write
 from ..store.privacy.erasing import Erased
 from ..store.stores import Stores
+from .decision import Decision
 from .joining import LEFT_OUT, Apart, Given, Joining
+from .recorder import Recorder
 from .session import after, once_committed, unwrap
 
 log = logging.getLogger("flask_s2s")
@@ -93,3 +100,39 @@ def _tell_unbound(error: BaseException | None) -> None:
         "the process ends" if error is None else type(error).__name__,
         extra={"action": "identity.not_stored"},
     )
+
+
+def recording_of(
+    settings: Settings,
+    stores: Stores,
+    networks: Mapping[str, Network],
+    visitors: Visitors,
+    *,
+    wake: Callable[[], None],
+    tell: Callable[..., None],
+    session_in_use: Callable[[], Session | None],
+) -> tuple[Recorder, Identifying]:
+    """Return an app's: of conversions, and of visitors. `wake` wakes its worker, `tell` sends a signal."""
+    times = stores.times
+    recorder = Recorder(
+        settings=settings,
+        storage=stores.storage,
+        outbox=stores.outbox,
+        networks=networks,
+        clock=times.clock,
+        background=stores.background,
+        resolve=Decision(
+            stores.storage.tables,
+            stores.outbox.hashed,
+            stores.bindings,
+            stores.blocks,
+            settings,
+            times.witness.shut,
+        ),
+        wake=wake,
+        losses=stores.losses,
+        tell=tell,
+        refresh=times.refresh,
+        session_in_use=session_in_use,
+    )
+    return recorder, Identifying(recorder.joining, visitors, stores, times.clock)

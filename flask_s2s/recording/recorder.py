@@ -26,14 +26,11 @@ from ..rules.attribution import Attribution
 from ..rules.delivery import Delivery, Late, Tracked
 from ..signals import conversion_recorded
 from ..store.background import Background
-from ..store.database.clock import Times
 from ..store.database.storage import Storage
 from ..store.dialects.servers import ends_the_transaction, shielded
 from ..store.losses import Losses
 from ..store.outbox.outbox import Outbox
-from ..store.stores import Stores
 from .alone import Alone, reported_of
-from .decision import Decision
 from .joining import LEFT_OUT, After, Apart, Joining, Within
 from .session import (
     End,
@@ -392,38 +389,4 @@ def _tell_dropped(conversion: Conversion | None) -> None:
         kind or "a conversion",
         customer_key,
         extra={"action": "conversion.dropped", "kind": kind, "customer_key": customer_key},
-    )
-
-
-def recorder_of(
-    settings: Settings,
-    stores: Stores,
-    networks: Mapping[str, Network],
-    times: Times,
-    *,
-    wake: Callable[[], None],
-    tell: Callable[..., None],
-    session_in_use: Callable[[], Session | None],
-) -> Recorder:
-    """Return an app's. `wake` wakes its worker, `tell` sends a signal."""
-    return Recorder(
-        settings=settings,
-        storage=stores.storage,
-        outbox=stores.outbox,
-        networks=networks,
-        clock=times.clock,
-        background=stores.background,
-        resolve=Decision(
-            stores.storage.tables,
-            stores.outbox.hashed,
-            stores.bindings,
-            stores.blocks,
-            settings,
-            times.witness.shut,
-        ),
-        wake=wake,
-        losses=stores.losses,
-        tell=tell,
-        refresh=times.refresh,
-        session_in_use=session_in_use,
     )

@@ -24,7 +24,7 @@ from ..networks.network import Network, Traits, read_back_kinds, verifies
 from ..networks.reading import NoReader, Reader
 from ..rules.delivery import Delivery
 from ..rules.retry import RetryPolicy, longest_pause
-from ..store.database.clock import CommonTime, Times
+from ..store.database.clock import CommonTime
 from ..store.dialects.errors import own_words
 from ..store.outbox.heartbeat import Heartbeat, Summary, Workers
 from ..store.restores import Inherited, Memory
@@ -64,15 +64,14 @@ class Supervisor:
         stores: Stores,
         networks: Mapping[str, Network],
         transport: OwnHostOnly,
-        times: Times,
         tell: Callable[..., None],
     ) -> None:
         self._settings = settings
         self._stores = stores
-        self._storage = storage = stores.storage
-        self._networks = networks
+        self.storage = storage = stores.storage
+        self.networks = networks
         self._transport = transport
-        self._times = times
+        self._times = times = stores.times
         self._clock = clock = times.clock
         self.witness = witness = times.witness
         self._tell = tell
@@ -115,23 +114,23 @@ class Supervisor:
     @_built
     def breakers(self) -> deferred.CircuitBreakers:
         """The closed lanes, as this process has seen them last."""
-        return deferred.CircuitBreakers(self._storage, self._tell)
+        return deferred.CircuitBreakers(self.storage, self._tell)
 
     @_built
     def claims(self) -> deferred.Claims:
         """Leases what is due."""
-        return deferred.Claims(self._storage, self.memory.meet)
+        return deferred.Claims(self.storage, self.memory.meet)
 
     @_built
     def settling(self) -> deferred.Settling:
         """Ends the leases."""
         add, memory = self._stores.outbox.add, self.memory
-        return deferred.Settling(self._storage, add, memory)
+        return deferred.Settling(self.storage, add, memory)
 
     @_built
     def overdue(self) -> deferred.Overdue:
         """Finds what is overdue, or was put off by a clock that was ahead."""
-        return deferred.Overdue(self._storage)
+        return deferred.Overdue(self.storage)
 
     @_built
     def _housekeeping(self) -> deferred.Housekeeping:
@@ -156,7 +155,7 @@ class Supervisor:
         return self._readers
 
     def _reading(self) -> Mapping[str, Reader]:
-        return {name: self._reader(network) for name, network in self._networks.items()}
+        return {name: self._reader(network) for name, network in self.networks.items()}
 
     def _reader(self, network: Network) -> Reader:
         records, lane = network.records, network.reading_lane
@@ -168,8 +167,8 @@ class Supervisor:
     @_built
     def verification_queue(self) -> deferred.VerificationQueue:
         """The accepted deliveries that are still to be confirmed."""
-        read_back = [(name, read_back_kinds(one)) for name, one in self._networks.items()]
-        return deferred.VerificationQueue(self._storage, read_back)
+        read_back = [(name, read_back_kinds(one)) for name, one in self.networks.items()]
+        return deferred.VerificationQueue(self.storage, read_back)
 
     def worker(
         self, *, poll: float = POLL, breakers: deferred.CircuitBreakers | None = None
@@ -181,7 +180,7 @@ class Supervisor:
         """
         settings = self._settings
         if isinstance(self._transport.transport, LoopbackOnly):
-            for network in self._networks.values():
+            for network in self.networks.values():
                 first = next(iter(network.lanes.values()))
                 self._transport.transport.refuse_live(first.base_url)
         breakers = breakers or self.breakers
@@ -208,7 +207,7 @@ class Supervisor:
             completer=deferred.Completer(
                 settling=self.settling,
                 breakers=breakers,
-                networks=self._networks,
+                networks=self.networks,
                 readers=readers,
                 times=self._times,
                 policy=RetryPolicy(),
@@ -236,12 +235,12 @@ class Supervisor:
         )
 
     def _traits(self, delivery: Delivery) -> Traits | None:
-        network = self._networks.get(delivery.network)
+        network = self.networks.get(delivery.network)
         return None if network is None else network.traits.get(delivery.kind)
 
     def _lanes_in_use(self) -> int:
         """Count the lanes that something may go by: each network's first, and those with a credential."""
-        lanes = [tuple(network.lanes.values()) for network in self._networks.values()]
+        lanes = [tuple(network.lanes.values()) for network in self.networks.values()]
         return sum(1 + sum(lane.configured for lane in each[1:]) for each in lanes)
 
     def drain(self) -> int:
@@ -284,7 +283,7 @@ class Supervisor:
         """
         try:
             if self._settings.testing or self._is_in_memory():
-                if not self._storage.begun:
+                if not self.storage.begun:
                     self._prepare_quietly()
                 return True
             # Without a thread that looks for the tables, the first write finds them missing.
@@ -295,7 +294,7 @@ class Supervisor:
 
     def _is_in_memory(self) -> bool:
         try:
-            return self._storage.in_memory
+            return self.storage.in_memory
         except (S2SError, SQLAlchemyError, OSError):
             return False  # not even its folder is there: the thread tries that again
 
@@ -311,7 +310,7 @@ class Supervisor:
     def prepare(self) -> None:
         """Make sure that the tables are there. Raises `StorageError` with what to do."""
         if not self._prepared:
-            self._storage.prepare()
+            self.storage.prepare()
             self._stores.keyring.prepare()
             self._times.database.measure()
             self._common_time.learn()
@@ -350,7 +349,7 @@ class Supervisor:
 
     def retention(self, now: datetime) -> deferred.Retention:
         """Return what deletes what is past its time."""
-        storage, bindings = self._storage, self._stores.bindings
+        storage, bindings = self.storage, self._stores.bindings
         longest = self._settings.longest_window
         return deferred.Retention(storage, bindings, now, longest)
 
@@ -363,4 +362,4 @@ class Supervisor:
         self._common_time.learn()
         self._common_time.share(now)
         # Nothing is deleted by one clock alone.
-        deferred.Maintenance(self._storage, self.retention).run(self.witness.passed(now))
+        deferred.Maintenance(self.storage, self.retention).run(self.witness.passed(now))

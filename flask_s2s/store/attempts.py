@@ -6,15 +6,15 @@ it costs the same with ten settled deliveries or ten million.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import BigInteger, Connection, Engine, case, func, select, type_coerce
+from sqlalchemy import BigInteger, Connection, case, func, select, type_coerce
 
 from ..networks.messages import SUCCESSES, RetryLater
+from .database.storage import Storage
 from .dialects.statements import EPOCH
-from .schema import Tables
 
 _MINUTE = 60_000_000
 #: The answer to a click ID that the network does not know, or to a path that is wrong.
@@ -40,10 +40,10 @@ class LaneCount:
 class Attempts:
     """The attempts of one database."""
 
-    def __init__(self, engine: Callable[[], Engine], tables: Tables) -> None:
-        self._engine = engine
-        self._deliveries = tables.delivery
-        self._rows = tables.attempt
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._deliveries = storage.tables.delivery
+        self._rows = storage.tables.attempt
 
     def lanes(self, lanes: Iterable[str], now: datetime, lately: timedelta) -> list[LaneCount]:
         """Count the work in each lane, and how its tries of the last minutes ended."""
@@ -54,7 +54,7 @@ class Attempts:
             .where(tried.c.closed_at > now - lately)
             .group_by(tried.c.lane, tried.c.outcome)
         )
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             tries: dict[str, dict[str, int]] = {}
             not_found: dict[str, int] = {}
             for lane, outcome, number, answered_404 in connection.execute(ended):
@@ -111,7 +111,7 @@ class Attempts:
         found = select(minute, tried.c.outcome, func.count().label("number")).where(
             tried.c.closed_at > since
         )
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             return {
                 (EPOCH + timedelta(microseconds=int(row.minute)), row.outcome): row.number
                 for row in connection.execute(found.group_by(minute, tried.c.outcome))

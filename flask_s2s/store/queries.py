@@ -6,7 +6,7 @@ Each question is answered by an index, and each answer is a value. Times are UTC
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Engine,
     Row,
     Select,
     and_,
@@ -29,11 +28,14 @@ from sqlalchemy import (
 from ..conversion import Action, Reversal, Signup, Transaction
 from ..rules.delivery import Delivery
 from ..rules.states import OPEN, TROUBLED
+from .database.storage import Storage
+from .dialects.limits import within
 from .dialects.servers import whole
 from .dialects.statements import reading_by
 from .outbox.ledger import Attempt, Worded, attempt_of, cause_of
+from .outbox.outbox import Outbox
 from .outbox.rows import delivery_of
-from .schema import REPORT_INDEX, Tables
+from .schema import REPORT_INDEX
 
 #: How many deliveries a text names at most.
 _NAMED = 50
@@ -103,17 +105,15 @@ class Queries:
 
     def __init__(
         self,
-        engine: Callable[[], Engine],
-        tables: Tables,
-        hashed: Callable[[Connection, tuple[str, ...]], str],
-        person: Callable[[Connection, str], str | None],
+        storage: Storage,
+        outbox: Outbox,
+        seconds: float | None = None,
     ) -> None:
-        """`hashed` is the keyed hash of what makes a conversion itself, `person` of an address."""
-        self._engine = engine
-        self._rows = tables.delivery
-        self._attempts = tables.attempt
-        self._hashed = hashed
-        self._person = person
+        """`outbox` has the hashes of conversions and people. `TooSlow` where an answer takes so many seconds."""
+        self._engine = within(seconds, storage.engine)
+        self._rows = storage.tables.delivery
+        self._attempts = storage.tables.attempt
+        self._hashed, self._person = outbox.hashed, outbox.person
 
     # -- lists --------------------------------------------------------------------------------
 

@@ -6,12 +6,16 @@ order.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from .. import threads
+from ..clock import Clock
 from ..config.settings import Settings
 from ..errors import S2SError
 from ..rules.retry import longest_pause
@@ -19,7 +23,7 @@ from .audit import Audit, Blocks
 from .background import Background
 from .bindings import Bindings
 from .clicks import Touches
-from .database.clock import Times
+from .database.clock import Times, times_of
 from .database.storage import Storage
 from .losses import Losses
 from .outbox.outbox import Outbox
@@ -32,6 +36,7 @@ class Stores:
     """The stores of one app. Make them with `stores_of`."""
 
     storage: Storage
+    times: Times
     #: Writes that a page waits for a moment for.
     background: Background
     keyring: Keyring
@@ -47,9 +52,25 @@ class Stores:
 
 
 def stores_of(
-    settings: Settings, storage: Storage, times: Times, tell: Callable[..., None]
+    settings: Settings,
+    *,
+    folder: str | os.PathLike[str],
+    host: Callable[[], Engine | None] | None,
+    clock: Clock | None,
+    tell: Callable[..., None],
 ) -> Stores:
-    """Return them; `tell` sends a signal."""
+    """Return them. `host` gives the app's own engine, where it may have one; `tell` sends a signal."""
+    storage = Storage(
+        uri=settings.database_uri,
+        options=settings.database_options,
+        host=host or (lambda: None),
+        folder=Path(folder).absolute(),
+        schema=settings.schema,
+        testing=settings.is_testing,
+    )
+    if settings.database_uri is not None or host is None:
+        storage.tell_of_unusable_folder()
+    times = times_of(storage, clock)
     wait = settings.record_wait.total_seconds()
     background = Background(
         wait=wait,
@@ -69,6 +90,7 @@ def stores_of(
     storage.at_fork = touches.close
     return Stores(
         storage=storage,
+        times=times,
         background=background,
         keyring=keyring,
         outbox=Outbox(storage, keyring),

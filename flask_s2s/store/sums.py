@@ -8,7 +8,7 @@ that are too good to be true are asked about too: how fast their customers came,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -28,6 +28,8 @@ from sqlalchemy import (
 
 from ..conversion import Signup, Transaction
 from ..rules.states import ALARMING, CREDITED, Status
+from .database.storage import Storage
+from .dialects.limits import within
 from .dialects.statements import microseconds
 from .outbox.ledger import Worded, cause_of
 from .schema import Tables
@@ -142,10 +144,11 @@ class Days:
 class Sums:
     """The sums, of one database."""
 
-    def __init__(self, engine: Callable[[], Engine], tables: Tables) -> None:
-        self._engine = engine
-        self._rows = tables.delivery
-        self._clicks = tables.click
+    def __init__(self, storage: Storage, seconds: float | None = None) -> None:
+        """`TooSlow` where a sum takes more than so many seconds."""
+        self._engine = within(seconds, storage.engine)
+        self._rows = storage.tables.delivery
+        self._clicks = storage.tables.click
 
     def counts(self, days: Days) -> list[Count]:
         """Count the deliveries recorded on some days, by all that a report splits them by."""

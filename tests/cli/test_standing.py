@@ -123,9 +123,10 @@ def test_the_page_and_the_command_line_say_the_same_of_a_lane_and_of_money(
         assert one["lane"] in page
         if one["tried"]:
             assert f"{one['accepted']} accepted" in page
-    assert [one.count.lane for one in lanes(programme.services)] == [
-        one["lane"] for one in run("status")["lanes"]
-    ]
+    assert [
+        one.count.lane
+        for one in lanes(programme.services.supervisor, programme.services.clock.now())
+    ] == [one["lane"] for one in run("status")["lanes"]]
     (payment,) = run("list", "--key", "INV-7")
     shown = programme.read(f"/conversions/{payment['id']}")
     assert (payment["amount"], payment["currency"], payment["partner_key"]) == (4950, "USD", "ada")

@@ -12,9 +12,8 @@ from sqlalchemy import insert, select
 
 from flask_s2s.cli import s2s
 from flask_s2s.operations.causes import Why, narrowed, why
-from flask_s2s.operations.lanes import queries_of
 from flask_s2s.operations.words import GROUP_OF, STATUS_WORDS
-from flask_s2s.store.queries import Wanted
+from flask_s2s.store.queries import Queries, Wanted
 from flask_s2s.testing import answered
 from tests.cli.runner import cli_runner
 from tests.dashboard.programme import Programme, token_in, words_of
@@ -190,7 +189,7 @@ def test_a_cause_is_filtered_by_letter_by_letter(any_programme: Programme) -> No
             connection.execute(
                 insert(rows), {**one, **own, "due_at": due_at, "settled_at": settled_at}
             )
-    queries = queries_of(programme.services)
+    queries = Queries(programme.services.storage, programme.services.outbox)
     for cause in Why:
         found = {row.id for row in queries.page(narrowed(Wanted(), cause), 100)}
         assert found == {

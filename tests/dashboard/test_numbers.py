@@ -12,7 +12,6 @@ from sqlalchemy import update
 from flask_s2s import Click, Signup
 from flask_s2s.cli import s2s
 from flask_s2s.operations.causes import ALIKE
-from flask_s2s.operations.lanes import queries_of, sums_of
 from flask_s2s.operations.period import Period
 from flask_s2s.operations.report import overview, partners, sub_ids, total
 from flask_s2s.operations.words import CREDITED, Group
@@ -25,11 +24,11 @@ from tests.dashboard.programme import Programme
 
 def queries(programme: Programme) -> Queries:
     services = programme.services
-    return queries_of(services)
+    return Queries(services.storage, services.outbox)
 
 
 def sums(programme: Programme) -> Sums:
-    return sums_of(programme.services)
+    return Sums(programme.services.storage)
 
 
 def fill(programme: Programme) -> None:

@@ -32,7 +32,8 @@ def look(
     """
     if summary is None:
         summary = services.supervisor.summary(all_counts=False)
-    known = lanes(services) if known is None else known
+    if known is None:
+        known = lanes(services.supervisor, services.clock.now())
     if services.settings.dry_run:
         yield Finding.note(
             "conversions",
@@ -232,7 +233,7 @@ def _verified(services: Services, summary: Summary, zone: tzinfo) -> Iterator[Fi
         yield Finding.note(
             "verification",
             "off: nothing proves that the network has what it accepted",
-            f"Set {read_with(services)}.",
+            f"Set {read_with(services.networks)}.",
         )
 
 
@@ -250,7 +251,7 @@ def unread(services: Services) -> Iterator[Finding]:
     yield Finding.error(
         "verification",
         " and ".join(f"{number} {what}" for number, what in parts if number) + word,
-        f"Are {read_with(services)} right, and may they read? What waits for a customer goes out without "
+        f"Are {read_with(services.networks)} right, and may they read? What waits for a customer goes out without "
         f"proof {PROOF.total_seconds() / 3600:.0f} hours later; what may have arrived waits on.",
         code="unread",
     )

@@ -7,6 +7,7 @@ MySQL is asked for nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -23,6 +24,11 @@ from .servers import commits_each_statement
 _STEPS = 10_000
 #: The limit of a connection, in seconds.
 _LIMIT = "flask_s2s_limit"
+
+
+def within(seconds: float | None, engine: Callable[[], Engine]) -> Callable[[], Engine]:
+    """Return the same database; with a limit, one that gives up what takes longer (`TooSlow`)."""
+    return engine if seconds is None else lambda: with_limit(engine(), seconds)
 
 
 def with_limit(engine: Engine, seconds: float) -> Engine:

@@ -171,6 +171,18 @@ class CircuitBreakers:
         self._all_open_at = None if closed else now
         return closed
 
+    def trying_since(self) -> dict[str, datetime]:
+        """Return since when what is open in each lane, and was tried, is tried in vain."""
+        rows = self._rows
+        lane = unindexed(rows.c.lane)
+        found = (
+            select(lane.label("lane"), func.min(rows.c.created_at).label("since"))
+            .where(rows.c.due_at.is_not(None), rows.c.status.in_(QUEUED), rows.c.attempts > 0)
+            .group_by(lane)
+        )
+        with self._storage.connect() as connection:
+            return {row.lane: row.since for row in connection.execute(found)}
+
     def lately_closed(self, now: datetime) -> list[Closed]:
         """Return the same, half a second late at most where no lane was closed."""
         if self._all_open_at is not None and abs(now - self._all_open_at) < _LATE:
@@ -279,16 +291,3 @@ class CircuitBreakers:
 def _pause(reason: str, since: datetime, now: datetime) -> timedelta:
     """Return how long a lane that is closed since then waits for its next probe."""
     return min(max(now - since, _SOON), PROBE_EVERY) if reason.startswith(PAUSED) else PROBE_EVERY
-
-
-def trying_since(storage: Storage) -> dict[str, datetime]:
-    """Return since when what is open in each lane, and was tried, is tried in vain."""
-    rows = storage.tables.delivery
-    lane = unindexed(rows.c.lane)
-    found = (
-        select(lane.label("lane"), func.min(rows.c.created_at).label("since"))
-        .where(rows.c.due_at.is_not(None), rows.c.status.in_(QUEUED), rows.c.attempts > 0)
-        .group_by(lane)
-    )
-    with storage.connect() as connection:
-        return {row.lane: row.since for row in connection.execute(found)}
