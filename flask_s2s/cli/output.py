@@ -176,16 +176,27 @@ def dump(value: Any) -> None:
 
 
 def write_csv(place: str, lines: Iterable[str]) -> None:
-    """Write a table to a file, or to standard output where the place is `-`."""
+    """Write a table to a file, or to standard output where the place is `-`.
+
+    A file has its name once it is whole: what breaks off leaves none, or the one that was there.
+    """
     if place == "-":
         for line in lines:
             click.echo(line.rstrip("\r\n"))
         return
+    target = Path(place).resolve()
+    is_device = target.exists() and not target.is_file()
+    written = target if is_device else target.with_name(f"{target.name}.part")
     try:
-        with Path(place).open("w", newline="", encoding="utf-8") as file:
+        with written.open("w", newline="", encoding="utf-8") as file:
             file.writelines(lines)
+        if not is_device:
+            written.replace(target)
     except OSError as error:
         raise click.ClickException(f"{place} cannot be written: {error.strerror}.") from error
+    finally:
+        if not is_device:
+            written.unlink(missing_ok=True)
 
 
 def _printable(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,27 @@ def test_a_report_as_a_file_is_the_pages_file(programme: Programme, tmp_path: Pa
     assert printed.stderr.startswith("Payments in EUR as well: --currency EUR")
     assert report(programme, "--csv", str(tmp_path / "report.csv")).exit_code == 0
     assert (tmp_path / "report.csv").read_bytes().decode() == page
+
+
+def test_a_file_that_breaks_off_is_none(programme: Programme, tmp_path: Path) -> None:
+    """Whoever finds it by its name would take a part for the whole."""
+    fill(programme)
+    place = tmp_path / "all.csv"
+    place.write_text("yesterday")
+    before = sorted(tmp_path.iterdir())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))
+    try:
+        run = cli_runner(programme.app).invoke(s2s, ["list", "--csv", str(place)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert run.exit_code == 1
+    assert "all.csv cannot be written: File too large." in " ".join(run.stderr.split())
+    assert (place.read_text(), sorted(tmp_path.iterdir())) == ("yesterday", before)
+    # What is no file is written into.
+    run = cli_runner(programme.app).invoke(s2s, ["list", "--csv", "/dev/full"])
+    assert "cannot be written: No space left on device." in " ".join(run.stderr.split())
+    assert Path("/dev/full").is_char_device()
 
 
 def test_a_report_in_words_has_the_pages_numbers(programme: Programme) -> None:
