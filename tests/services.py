@@ -137,16 +137,28 @@ def rabbitmq_url() -> str:
     return reachable("rabbitmq").render_as_string(hide_password=False)
 
 
+def _candidates(name: str, *preferred: str) -> list[str]:
+    variable, commands = BROWSERS[name]
+    return [os.environ[variable]] if os.environ.get(variable) else [*preferred, *commands]
+
+
+def _found(candidates: list[str]) -> str | None:
+    return next(filter(None, map(shutil.which, candidates)), None)
+
+
 def installed(name: str, *preferred: str) -> str:
     """The browser's executable; neither it nor Playwright is downloaded here."""
-    variable, commands = BROWSERS[name]
-    candidates = [os.environ[variable]] if os.environ.get(variable) else [*preferred, *commands]
-    for candidate in candidates:
-        found = shutil.which(candidate)
-        if found:
-            return found
-    unavailable(name, variable, f"none of {', '.join(candidates)} is installed")
-    raise AssertionError("unreachable")
+    candidates = _candidates(name, *preferred)
+    if (found := _found(candidates)) is None:
+        unavailable(name, BROWSERS[name][0], f"none of {', '.join(candidates)} is installed")
+        raise AssertionError("unreachable")
+    return found
+
+
+@pytest.fixture(scope="session")
+def a_browser() -> str:
+    """Either: where there is none, nothing is built for one to look at."""
+    return _found(_candidates("firefox")) or installed("chromium")
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ def playwright() -> Iterator[Playwright]:
 
 
 @pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+def town(tmp_path_factory: pytest.TempPathFactory, a_browser: str) -> Iterator[Town]:
     """The demo and the network, with a partner."""
     town = Town(tmp_path_factory.mktemp("town"))
     yield town
