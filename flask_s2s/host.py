@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,9 @@ def _engine_of(app: Flask) -> Engine | None:
     database = app.extensions.get("sqlalchemy")
     if database is None:
         return None
-    with app.app_context():
+    here = has_app_context() and app_of(app) is app
+    # The end of a context removes a session of the whole thread, in the middle of its transaction.
+    with nullcontext() if here else app.app_context():
         engines = getattr(database, "engines", None) or {}
     for key, metadata in getattr(database, "metadatas", {}).items():
         if any(table.name == "s2s_delivery" for table in metadata.tables.values()):

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import UnboundExecutionError
+from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.pool import QueuePool
 
@@ -202,13 +201,22 @@ class Joining:
     def _binds(self, session: Session) -> Iterator[Bind]:
         """Yield what a session may lead to: first what it says our table's bind is."""
         for clause in self._asked:
-            try:
-                yield session.get_bind(clause=clause)
-            except UnboundExecutionError:
-                pass
+            yield from _named(session, clause=clause)
         # `binds=` by base class or model alone: a session names none for a table of no model.
         known = vars(session)
         yield from known.get("binds", known.get("_Session__binds", {})).values()
+        # Neither does a `get_bind` of the host's that knows its models alone.
+        for model in {type(one) for one in session.new}:
+            yield from _named(session, mapper=inspect(model))
+        yield from (one.engine for one in _connections(session))
+
+
+def _named(session: Session, **arguments: Any) -> list[Bind]:
+    """Return the bind that a session names for these, if it names one."""
+    try:
+        return [session.get_bind(**arguments)]
+    except Exception:  # noqa: BLE001 - UnboundExecutionError, or what a host's own raises
+        return []
 
 
 def _connections(session: Session) -> list[Connection]:

@@ -20,7 +20,7 @@ from sqlalchemy import (
     inspect,
     text,
 )
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from flask_s2s import S2S, Click, ConfigError, UsageError, define_tables
 from flask_s2s.testing import ScriptedTransport
@@ -54,6 +54,16 @@ def routed(leader: Engine, follower: Engine) -> Session:
     return Routing()
 
 
+def routed_by_model(main: Engine, _: Engine) -> Session:
+    """One that asks every model where it lives, and is never asked for anything else by its app."""
+
+    class Routing(Session):
+        def get_bind(self, mapper: Any = None, *_: Any, **__: Any) -> Engine:
+            return {User: main}[mapper.class_]
+
+    return Routing()
+
+
 def of_sqlmodel(main: Engine, _: Engine) -> Session:
     """A subclass whose `exec` is its own; it warns where `execute` is used on it."""
     session: Session = pytest.importorskip("sqlmodel").Session(main)
@@ -62,6 +72,7 @@ def of_sqlmodel(main: Engine, _: Engine) -> Session:
 
 SESSIONS: dict[str, Any] = {
     "get_bind": routed,
+    "get_bind by model": routed_by_model,
     "SQLModel": of_sqlmodel,
     "binds by base": lambda main, other: sessionmaker(binds={Base: main})(),
     "binds by model": lambda main, other: sessionmaker(binds={User: main}, bind=other)(),
@@ -227,6 +238,33 @@ def test_flask_sqlalchemy_lite_in_either_order(tmp_path: pathlib.Path, first: st
     assert [key for key, _ in conversions(uri)] == ["commit", "named commit"]
 
 
+def test_a_suite_s_own_session_outlives_the_look_for_the_app_s_engine(
+    tmp_path: pathlib.Path,
+) -> None:
+    """It is one for the thread, which the end of any app context removes."""
+    uri = f"sqlite:///{tmp_path / 'suite.sqlite3'}"
+    app = Flask("suite", instance_path=str(tmp_path))
+    app.config.update(SECRET_KEY="suite", TESTING=True, SQLALCHEMY_DATABASE_URI=uri)
+    db, s2s = SQLAlchemy(app), S2S(app)
+
+    class Member(db.Model):  # type: ignore[name-defined,misc]
+        id = db.Column(db.Integer, primary_key=True)
+
+    define_tables(db.metadata)
+    with app.app_context():
+        db.create_all()
+        engine = db.engine
+        db.session = scoped_session(sessionmaker(engine))
+        with app.test_request_context():
+            db.session.add(Member())
+            db.session.flush()
+            s2s.track_signup(customer_key="1")
+            db.session.commit()
+            assert db.session.query(Member).count() == 1
+    assert [key for key, _ in conversions(uri)] == ["1"]
+    engine.dispose()
+
+
 @pytest.mark.service
 @pytest.mark.parametrize("server", ["postgresql", "mariadb"])
 @pytest.mark.parametrize("repeated", [False, True], ids=["new", "reported again"])
@@ -307,6 +345,38 @@ class TestSchema:
             assert s2s.drain() == 1
         assert "s2s_delivery" in inspect(engine).get_table_names("crm")
         assert inspect(engine).get_table_names("public") == []
+        engine.dispose()
+        app.extensions["s2s"].close()
+
+    @pytest.mark.service
+    @pytest.mark.parametrize("kept", [None, "crm"], ids=["the default", "S2S_SCHEMA"])
+    def test_a_schema_that_the_session_s_tables_are_moved_to(
+        self, postgresql_url: str, kept: str | None
+    ) -> None:
+        """`schema_translate_map`: the worker knows of no tenant, so ours stay where they are."""
+        engine = create_engine(postgresql_url)
+        with engine.begin() as connection:
+            for name in ("crm", "tenant"):
+                connection.execute(text(f"CREATE SCHEMA {name}"))
+            there = connection.execution_options(schema_translate_map={None: "tenant"})
+            Base.metadata.create_all(there)
+        app, s2s = plain_app(postgresql_url, S2S_SCHEMA=kept)
+        now = app.extensions["s2s"].clock.now()
+        moved = engine.execution_options(schema_translate_map={None: "tenant", "crm": "tenant"})
+        with app.test_request_context(), Session(moved) as session:
+            session.add(User(name="x"))
+            session.flush()
+            s2s.track_signup(
+                customer_key=1,
+                email="ann@example.com",
+                click=Click(click_id="Click123456789", at=now),
+                session=session,
+            )
+            assert s2s.withdraw(session=session) is not None
+            session.commit()
+            assert s2s.drain() == 1
+        assert "s2s_delivery" in inspect(engine).get_table_names(kept or "public")
+        assert inspect(engine).get_table_names("tenant") == ["user"]
         engine.dispose()
         app.extensions["s2s"].close()
 

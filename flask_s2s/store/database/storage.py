@@ -91,6 +91,9 @@ class Storage:
         self.ours = False
         self.metadata = MetaData(schema=schema)
         self.tables: Tables = define_tables(self.metadata)
+        for table in self.metadata.tables.values():
+            # A `schema_translate_map` of the caller's moves its own tables, and the worker has none.
+            table._use_schema_map = False
         #: What a session is asked for the bind of: a write to our table, and the table.
         self.asked = (update(self.tables.delivery), self.tables.delivery)
         #: A test's connection, the thread it is lent in, and the engine over it.
