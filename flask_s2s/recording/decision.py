@@ -11,7 +11,7 @@ site's own rule.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from traceback import extract_tb
@@ -23,10 +23,8 @@ from ..config.settings import Settings
 from ..conversion import Conversion, Signup
 from ..rules.attribution import UNPROVED, Attribution, Facts, Reason
 from ..rules.identity import identities
-from ..store.audit import Blocks
-from ..store.bindings import Bindings
 from ..store.clicks import spent_by
-from ..store.schema import Tables
+from ..store.stores import Stores
 
 log = logging.getLogger("flask_s2s.capture")
 
@@ -49,24 +47,12 @@ _LONGEST = 255
 class Decision:
     """Decides for one app."""
 
-    def __init__(
-        self,
-        tables: Tables,
-        hashed: Callable[[Connection, tuple[str, ...]], str],
-        bindings: Bindings,
-        blocks: Blocks,
-        settings: Settings,
-        shut: Callable[[datetime], datetime],
-    ) -> None:
-        """`hashed` is the keyed hash of what makes a conversion itself.
-
-        `shut` says by which moment the windows of clicks are judged.
-        """
-        self._tokens = tables.click_token
-        self._hashed = hashed
-        self._bindings = bindings
-        self._blocks = blocks
-        self._shut = shut
+    def __init__(self, stores: Stores, settings: Settings) -> None:
+        self._tokens = stores.storage.tables.click_token
+        self._hashed = stores.outbox.hashed
+        self._bindings, self._blocks = stores.bindings, stores.blocks
+        #: Says by which moment the windows of clicks are judged.
+        self._shut = stores.times.witness.shut
         self._rule = settings.rule
         self._reviews = settings.rule_error == "review"
 

@@ -14,14 +14,12 @@ from sqlalchemy.orm import Session
 
 from ..capture.consent import withdraw
 from ..capture.visitors import Visitors
-from ..clock import Clock
 from ..config.settings import Settings
 from ..networks.network import Network
 from ..rules.identity import identities
 from ..store.background import Write
 from ..store.privacy.erasing import Erased
 from ..store.stores import Stores
-from .decision import Decision
 from .joining import LEFT_OUT, Apart, Given, Joining
 from .recorder import Recorder
 from .session import after, once_committed, unwrap
@@ -32,11 +30,11 @@ log = logging.getLogger("flask_s2s")
 class Identifying:
     """Binds and forgets one app's visitors."""
 
-    def __init__(self, joining: Joining, visitors: Visitors, stores: Stores, clock: Clock) -> None:
+    def __init__(self, joining: Joining, visitors: Visitors, stores: Stores) -> None:
         self._joining = joining
         self._visitors = visitors
         self._stores = stores
-        self._clock = clock
+        self._clock = stores.times.clock
 
     def identify(
         self,
@@ -113,26 +111,12 @@ def recording_of(
     session_in_use: Callable[[], Session | None],
 ) -> tuple[Recorder, Identifying]:
     """Return an app's: of conversions, and of visitors. `wake` wakes its worker, `tell` sends a signal."""
-    times = stores.times
     recorder = Recorder(
         settings=settings,
-        storage=stores.storage,
-        outbox=stores.outbox,
+        stores=stores,
         networks=networks,
-        clock=times.clock,
-        background=stores.background,
-        resolve=Decision(
-            stores.storage.tables,
-            stores.outbox.hashed,
-            stores.bindings,
-            stores.blocks,
-            settings,
-            times.witness.shut,
-        ),
         wake=wake,
-        losses=stores.losses,
         tell=tell,
-        refresh=times.refresh,
         session_in_use=session_in_use,
     )
-    return recorder, Identifying(recorder.joining, visitors, stores, times.clock)
+    return recorder, Identifying(recorder.joining, visitors, stores)

@@ -17,7 +17,6 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
-from ..clock import Clock
 from ..config.settings import Settings
 from ..conversion import Conversion
 from ..errors import InvalidConversion, UsageError
@@ -25,12 +24,10 @@ from ..networks.network import Network
 from ..rules.attribution import Attribution
 from ..rules.delivery import Delivery, Late, Tracked
 from ..signals import conversion_recorded
-from ..store.background import Background
-from ..store.database.storage import Storage
 from ..store.dialects.servers import ends_the_transaction, shielded
-from ..store.losses import Losses
-from ..store.outbox.outbox import Outbox
+from ..store.stores import Stores
 from .alone import Alone, reported_of
+from .decision import Decision
 from .joining import LEFT_OUT, After, Apart, Joining, Within
 from .session import (
     End,
@@ -44,7 +41,7 @@ from .session import (
     register,
     unwrap,
 )
-from .writer import Resolve, Writer
+from .writer import Writer
 
 log = logging.getLogger("flask_s2s.conversion")
 
@@ -62,34 +59,34 @@ class Recorder:
         self,
         *,
         settings: Settings,
-        storage: Storage,
-        outbox: Outbox,
+        stores: Stores,
         networks: Mapping[str, Network],
-        clock: Clock,
-        background: Background,
-        resolve: Resolve,
         wake: Callable[[], None],
-        losses: Losses,
         tell: Callable[..., None],
-        refresh: Callable[[Connection], None],
         session_in_use: Callable[[], Session | None] = lambda: None,
     ) -> None:
-        """`wake` wakes the worker, `tell` sends a signal; `refresh` looks at the database's clock."""
+        """`wake` wakes the worker, `tell` sends a signal."""
         self._settings = settings
-        self.outbox, self.clock, self.background = outbox, clock, background
-        self.joining = Joining(storage, session_in_use, testing=settings.is_testing)
+        self.outbox, self.background = stores.outbox, stores.background
+        self.clock = stores.times.clock
+        self.joining = Joining(stores.storage, session_in_use, testing=settings.is_testing)
         self.wake = wake
         self._signal = tell
         self._writer = Writer(
             settings=settings,
-            outbox=outbox,
+            outbox=self.outbox,
             networks=networks,
-            clock=clock,
-            resolve=resolve,
-            refresh=refresh,
+            clock=self.clock,
+            resolve=Decision(stores, settings),
+            refresh=stores.times.refresh,
         )
         self._alone = Alone(
-            storage, background, losses, testing=settings.is_testing, wake=wake, tell=tell
+            stores.storage,
+            self.background,
+            stores.losses,
+            testing=settings.is_testing,
+            wake=wake,
+            tell=tell,
         )
         self.counts = self._alone.counts
 

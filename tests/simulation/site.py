@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import insert
@@ -23,7 +24,6 @@ from flask_s2s.networks.network import read_back_kinds
 from flask_s2s.networks.partnerstack.conversions import API, PartnerStack
 from flask_s2s.networks.partnerstack.records import Records
 from flask_s2s.networks.readback import ReadBack
-from flask_s2s.recording.decision import Decision
 from flask_s2s.recording.recorder import Recorder
 from flask_s2s.recording.tentative import ArmedView
 from flask_s2s.rules.attribution import Attribution, Reason
@@ -220,30 +220,27 @@ class WebProcess:
         self.process = process
         self._world = world
         self._database = database
-        outbox = database.outbox()
         storage = database.storage
-        bindings = Bindings(storage, SETTINGS, database.keyring)
         background = Background(wait=0.0, inline=lambda: True)
-        losses = Losses(storage, clock, background.later, _tell_nobody)
+        stores: Any = SimpleNamespace(
+            storage=storage,
+            times=SimpleNamespace(
+                clock=clock,
+                witness=Witness(clock.monotonic),
+                refresh=lambda connection: clock.refresh(server),
+            ),
+            outbox=database.outbox(),
+            bindings=Bindings(storage, SETTINGS, database.keyring),
+            blocks=Blocks(storage),
+            background=background,
+            losses=Losses(storage, clock, background.later, _tell_nobody),
+        )
         self._recorder = Recorder(
             settings=SETTINGS,
-            storage=database.storage,
-            outbox=outbox,
+            stores=stores,
             networks={NETWORK.name: NETWORK},
-            clock=clock,
-            background=background,
-            resolve=Decision(
-                storage.tables,
-                outbox.hashed,
-                bindings,
-                Blocks(storage),
-                SETTINGS,
-                Witness(clock.monotonic).shut,
-            ),
             wake=wake,
-            losses=losses,
             tell=_tell_nobody,
-            refresh=lambda connection: clock.refresh(server),
         )
 
     def serve(self, event: Record, told: Told) -> None:
