@@ -45,7 +45,7 @@ from .errors import S2SError
 from .host import current_services
 from .middleware import Reply
 from .services import Services
-from .throttle import Bucket
+from .store.clicks import Bucket
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -24,7 +24,7 @@ from ..store.outbox.overdue import Overdue
 from ..store.outbox.retention import Retention
 from ..store.privacy.erasing import MOMENT
 from ..store.restores import Memory
-from ..throttle import Throttle
+from .throttle import Throttle
 
 log = logging.getLogger("flask_s2s.worker")
 

@@ -27,10 +27,10 @@ from ..store.outbox.lanes import CircuitBreakers, Closed
 from ..store.outbox.settling import Settling
 from ..store.restores import Memory
 from ..threads import POLL, Waker
-from ..throttle import Throttle
 from .completer import Completer
 from .executor import Executor, Senders, Sent
 from .housekeeping import Housekeeping
+from .throttle import Throttle
 
 log = logging.getLogger("flask_s2s.worker")
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..delivery.executor import Executor as Executor
     from ..delivery.housekeeping import Housekeeping as Housekeeping
     from ..delivery.housekeeping import Maintenance as Maintenance
+    from ..delivery.throttle import Throttle as Throttle
     from ..delivery.verifier import Verifier as Verifier
     from ..delivery.worker import Worker as Worker
     from ..networks.readback import ReadBack as ReadBack
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from ..store.outbox.retention import Retention as Retention
     from ..store.outbox.settling import Settling as Settling
     from ..store.outbox.verification_queue import VerificationQueue as VerificationQueue
-    from ..throttle import Throttle as Throttle
 
 _SENDING = {
     "Claims": "..store.outbox.claims",
@@ -36,7 +36,7 @@ _SENDING = {
     "Maintenance": "..delivery.housekeeping",
     "Overdue": "..store.outbox.overdue",
     "Settling": "..store.outbox.settling",
-    "Throttle": "..throttle",
+    "Throttle": "..delivery.throttle",
     "ReadBack": "..networks.readback",
     "Retention": "..store.outbox.retention",
     "Worker": "..delivery.worker",

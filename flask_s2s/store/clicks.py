@@ -30,7 +30,6 @@ from sqlalchemy.pool import StaticPool
 from .. import threads
 from ..click import Click, dump_click, within
 from ..threads import WAIT, Late, Written
-from ..throttle import Bucket
 from .background import Background
 from .background import Write as Again
 from .database.storage import Storage, write
@@ -83,7 +82,7 @@ class Touches:
         `refresh` looks at the database's clock where a connection is at hand.
         """
         self._refresh = refresh
-        self._storage, self._engine = storage, storage.engine
+        self._storage = storage
         self._background = background
         self._losses = losses
         #: Whether a row was ever stored, and how many of before that are tried again.
@@ -146,7 +145,7 @@ class Touches:
     def find(self, click_id: str) -> Click | None:
         """Return the stored click with this ID."""
         rows = self._rows
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             row = connection.execute(select(rows).where(rows.c.click_id == click_id)).first()
         return None if row is None else _click_of(row)
 
@@ -154,18 +153,18 @@ class Touches:
         """Return where the visitor of a stored click landed, if that was kept."""
         rows = self._rows
         this = (rows.c.click_id == click.click_id, rows.c.network == click.network)
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             kept: dict[str, Any] | None = connection.scalar(select(rows.c.landing).where(*this))
             return kept
 
     def count(self) -> int:
         """Return how many clicks are stored."""
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             return connection.scalar(select(func.count()).select_from(self._rows)) or 0
 
     def today(self, now: datetime) -> int:
         """Return how many clicks of this day are stored, up to `S2S_CLICK_DAY`."""
-        with self._engine().connect() as connection:
+        with self._storage.connect() as connection:
             return self._quota.count(connection, now)
 
     def _keep(self, touch: Touch) -> bool:
@@ -210,14 +209,14 @@ class Touches:
         return self._write
 
     def _make_writer(self) -> Write:
-        engine = self._engine()
+        engine = self._storage.engine()
         self._adding = inserting_once(engine, self._rows)
         # A fork may have carried over the lock of one that was asking the database.
         self._quota = Quota(self._rows, self._quota.most)
         if not is_local(engine):
             # The thread's own: under gevent, one thread's connections are of no use in another.
             return threads.InThread[Touch](
-                "s2s-click", lambda touch: self._insert(self._engine(), touch)
+                "s2s-click", lambda touch: self._insert(self._storage.engine(), touch)
             )
         if isinstance(engine.pool, StaticPool) or not engine.url.database:
             return lambda touch: self._insert(engine, touch)
@@ -254,6 +253,29 @@ def _row_of(click: Click, landing: dict[str, Any] | None) -> dict[str, Any]:
 def _click_of(row: Row[Any]) -> Click:
     values = {name: row._mapping[name] for name in Click.__slots__}
     return Click(**{**values, "sub_ids": tuple(values["sub_ids"])})
+
+
+class Bucket:
+    """At most `rate` a second, with a second's worth (but one at least) saved up."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._most = max(rate, 1.0) if rate else 0.0
+        self._left = self._most
+        self._at: datetime | None = None
+        self._lock = Lock()
+
+    def take(self, now: datetime) -> bool:
+        """Say whether there is one left, and take it."""
+        with self._lock:
+            if self._at is not None:
+                gained = (now - self._at).total_seconds() * self._rate
+                self._left = min(self._most, self._left + max(gained, 0.0))
+            self._at = now
+            if self._left < 1:
+                return False
+            self._left -= 1
+            return True
 
 
 #: How many rows a process writes before it asks the database again.

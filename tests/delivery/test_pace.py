@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 
 from flask_s2s import Status
+from flask_s2s.delivery.throttle import Throttle
 from flask_s2s.networks.messages import Request, Response
 from flask_s2s.store.dialects.statements import EPOCH
 from flask_s2s.testing import ScriptedTransport, accepted, answered
 from flask_s2s.threads import Waker
-from flask_s2s.throttle import Throttle
 from tests.delivery.conftest import Opening
 from tests.delivery.shop import Shop
 from tests.delivery.steps import claim

@@ -5,39 +5,12 @@ settled. The second waits for one attempt, a quarter of a lease, and has another
 both fit what a claim holds. With a rate nothing is claimed ahead, or the waiting ones would go in a
 burst. One slow lane must not take every slot: while more than one lane exists, a lane gets three
 quarters. A lane rests where its network asked for that, whichever delivery it said it of.
-
-`Bucket` bounds the work that anybody may ask of a process, such as rows of new clicks.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime, timedelta
-from threading import Lock
-
-
-class Bucket:
-    """At most `rate` a second, with a second's worth (but one at least) saved up."""
-
-    def __init__(self, rate: float) -> None:
-        self._rate = rate
-        self._most = max(rate, 1.0) if rate else 0.0
-        self._left = self._most
-        self._at: datetime | None = None
-        self._lock = Lock()
-
-    def take(self, now: datetime) -> bool:
-        """Say whether there is one left, and take it."""
-        with self._lock:
-            if self._at is not None:
-                gained = (now - self._at).total_seconds() * self._rate
-                self._left = min(self._most, self._left + max(gained, 0.0))
-            self._at = now
-            if self._left < 1:
-                return False
-            self._left -= 1
-            return True
-
 
 #: However long a network asks to be left alone.
 _LONGEST_REST = timedelta(minutes=1)
