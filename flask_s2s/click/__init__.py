@@ -34,16 +34,15 @@ _TEMPLATE = re.compile(
     re.DOTALL,
 )
 _WORDLESS = re.compile(r"[^a-z0-9]+")
-#: The same without its marks, and the words of programs for nothing.
-_WORDS = frozenset(
-    (
-        "undefined null none nil nan na false true void empty unknown unset notset default missing "
-        "placeholder todo tbd replaceme objectobject string value "
-        "xid clickid clickidhere clickxid yourclickid yourclickidhere insertclickid "
-        "insertclickidhere theclickid myclickid affclickid partnerclickid yourid yourxid transactionid "
-        "enterclickid affclickidhere externalid subid affsub affsubid gclid fbclid msclkid ttclid "
-        "undefinedundefined nullnull 0"
-    ).split()
+#: The same without its marks: what people and programs name a click's ID, the words of programs for
+#: nothing, and what stands where something was taken out.
+_WORD = re.compile(
+    r"(?:(?:replace|insert|enter|put|with|your|the|my|aff|affiliate|partner)*"
+    r"(?:clickx?id|xid|subid|affsub|externalid|transactionid|[gft]bclid|gclid|msclkid|ttclid)"
+    r"(?:goes|here|macro|param|value)*"
+    r"|(?:undefined|null|none|nil|nan)+"
+    r"|na|false|true|void|empty|blank|unknown|(?:not|un)set|default|missing|redacted|deleted|todo|tbd"
+    r"|placeholder|replaceme|objectobject|string|value|(?:your)?id|x{3,}|0+)?\Z"
 )
 
 
@@ -174,5 +173,4 @@ def wordless(value: str) -> str:
 
 def is_placeholder(value: str) -> bool:
     """Say whether a value stands for a click ID that was never put in: `{click_id}`, `undefined`."""
-    word = wordless(value)
-    return not word or word in _WORDS or _TEMPLATE.match(value) is not None
+    return _WORD.match(wordless(value)) is not None or _TEMPLATE.match(value) is not None

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Literal, Protocol
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 from . import (
     MAX_QUERY,
@@ -169,7 +169,9 @@ class Clicks:
         ]
         if not named:
             return None
-        return "placeholder" if any(one.placeholder(v) for one, v in named) else "unreadable"
+        # One may be percent-encoded once more.
+        placeholder = any(one.placeholder(v) or one.placeholder(unquote(v)) for one, v in named)
+        return "placeholder" if placeholder else "unreadable"
 
     def is_click_id(self, name: str) -> bool:
         """Say whether a query parameter of this name, in small letters, is a click's ID."""

@@ -49,6 +49,19 @@ PLACEHOLDERS = [
     "SUBID",
     "{{fbclid}}",
     "undefinedundefined",
+    "undefined-null",
+    "none,none",
+    "%257Bclick_id%257D",
+    "{click_id",
+    "REPLACE_WITH_CLICK_ID",
+    "CLICK_ID_MACRO",
+    "ps_xid_value",
+    "blank",
+    "[REDACTED]",
+    "REDACTED",
+    "0000",
+    "xxxxxxxxxxxxxx",
+    "XXXXXXXXXXXX",
 ]
 #: The ID of nobody, or nothing that anybody could be sure of.
 LEFT_ALONE = [

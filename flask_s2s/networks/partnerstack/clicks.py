@@ -48,6 +48,8 @@ _UNSEEN = re.compile(
     "[\x00-\x08\t\n\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u180b-\u180f\u200b-\u200f"
     "\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]"
 )
+#: The same, and a line as mails break it.
+_BROKEN = re.compile(f"=[\r\n]+|{_UNSEEN.pattern}")
 #: A parameter's name, in capitals, escaped for Markdown (`ps\_xid`), or behind whatever a tool has
 #: made of "&" and "?"; as one of a list (`[]`, `[0]`, `.0`); and whatever a tool, or a keyboard, has
 #: made of "=". A colon is one only where the name begins: within another parameter people write about
@@ -59,9 +61,9 @@ _NAMED = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 #: What stands before an ID that was copied with its quotes, also those of Windows, which are no UTF-8.
-_BEFORE = re.compile(r"[\s\"'`\u2018-\u201e\u00ab\u00bb\ufffd]*")
-#: Names of its parameter, which tools and people leave where the ID belongs.
-_NAMES = frozenset("psxid gsxid psclickid psclickxid partnerstackclickid psid yourpsxid".split())
+_BEFORE = re.compile(r"[\s\"'`*\u2018-\u201e\u00ab\u00bb\ufffd]*")
+#: Its part of a name that tools and people leave where the ID belongs.
+_OWN_NAME = re.compile("partnerstack|ps|gs")
 
 
 class PartnerStackClicks:
@@ -115,7 +117,7 @@ def _values(cookies: Cookies, names: Iterable[str]) -> list[str]:
 
 
 def _is_click_id(value: str) -> bool:
-    return valid_click_id(value) and wordless(value) not in _NAMES
+    return valid_click_id(value) and not _is_own_name(value)
 
 
 def decode_partner_key(value: str) -> str | None:
@@ -172,7 +174,11 @@ def _parameters(query: str) -> dict[str, str]:
 
 def _names_itself(value: str) -> bool:
     """Say whether a value stands for a click ID that was never put in."""
-    return is_placeholder(value) or wordless(value) in _NAMES
+    return is_placeholder(value) or _is_own_name(value)
+
+
+def _is_own_name(value: str) -> bool:
+    return is_placeholder(_OWN_NAME.sub("", wordless(value), count=1))
 
 
 def _mended(value: str) -> str:
@@ -196,7 +202,8 @@ def _in_piece(piece: str) -> str | None:
         text = unquote_plus(text, errors="replace")
         named = _NAMED.search(text)
         if named and not _is_an_address(text[: named.start()]):
-            found = _published(named["value"])
+            again = _NAMED.match(named["value"])
+            found = _published((again or named)["value"])
             if found is not None:
                 return found
         if "%" not in text:
@@ -211,8 +218,14 @@ def _is_an_address(before: str) -> bool:
 
 
 def _published(value: str) -> str | None:
-    """Return the published form that a value begins with, but for what nobody meant."""
-    text = _UNSEEN.sub("", value)
+    """Return the published form that a value begins with, but for what nobody meant.
+
+    What nobody sees may be within it, or be all that stands between it and what was glued on.
+    """
+    return _begun(_BROKEN.sub("", value)) or _begun(_UNSEEN.sub(" ", value))
+
+
+def _begun(text: str) -> str | None:
     begins = _BEFORE.match(text)
     start = begins.end() if begins else 0
     if quoted := _QUOTED.match(text, start):
