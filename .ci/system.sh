@@ -11,6 +11,7 @@ declare -A debian_packages=(
     [fc-match]=fontconfig
     [apache2]=apache2-bin
     [gcc]=gcc
+    [systemd-analyze]=systemd
 )
 
 has_a_font() {
