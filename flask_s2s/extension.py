@@ -28,7 +28,7 @@ from .recording.joining import LEFT_OUT, Given
 from .rules.delivery import Tracked
 from .services import Services
 from .store.privacy.erasing import Erased
-from .views import ConversionView, Lazily, ViewT, called, tell_of_unused
+from .views import ConversionView, Lazily, ViewT, called, refuse_asynchronous, tell_of_unused
 
 #: Two apps in one process may each have an S2S that listens to the same signal.
 _OWNER = "s2s.owner"
@@ -311,6 +311,7 @@ class S2S:
         The app is the current one, else the sender; signals of apps that this object was not
         initialised on are ignored.
         """
+        refuse_asynchronous("The mapper of connect()", mapper)
 
         def receive(sender: Any, **kwargs: Any) -> None:
             app = host.app_of(sender)

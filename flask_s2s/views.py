@@ -44,6 +44,26 @@ def called(method: Callable[Concatenate[T, P], R]) -> Callable[Concatenate[T, P]
     return checked
 
 
+def refuse_asynchronous(what: str, given: Callable[..., Any]) -> None:
+    """Refuse a function whose answer would have to be awaited: a condition would be true."""
+    if inspect.iscoroutinefunction(given):
+        raise UsageError(f"{what} is asynchronous, and is called as it is: write it with def")
+
+
+def _refuse_what_cannot_be_called(name: str, given: Callable[..., Any]) -> None:
+    try:
+        signature = inspect.signature(given)
+    except Exception:  # noqa: BLE001 - a builtin has none, and a proxy stands for nothing yet
+        return
+    refuse_asynchronous(f"conversion({name}=...)", given)
+    try:
+        signature.bind()
+    except TypeError:
+        raise UsageError(
+            f"conversion({name}=...) is called without arguments: {name}=lambda: ..."
+        ) from None
+
+
 class ConversionView:
     """The arguments of one `@s2s.conversion(...)`; `decorate` applies them."""
 
@@ -67,6 +87,9 @@ class ConversionView:
                     f"conversion({name}=...) must be a function, which is called when the view "
                     f"runs: {name}=lambda: ..."
                 )
+        for name, given in {**fields, "customer_key": customer_key, "when": when}.items():
+            if callable(given):
+                _refuse_what_cannot_be_called(name, given)
         self._customer_key: Any = customer_key
         self._when: Any = when
         self._fields = {name: value for name, value in fields.items() if value is not None}
@@ -135,16 +158,28 @@ class ConversionView:
 
 
 def tell_of_unused(seen: Iterable[tuple[View, View]], registered: Iterable[View]) -> None:
-    """Log each view that the app routes to without the decorator that was put above its route."""
-    routed = set(map(id, registered))
+    """Log each view that the app routes to without the decorator that was put above its route.
+
+    Others' decorators may stand between the two.
+    """
+    routed = set(map(id, registered := list(registered)))
+    used = {id(one) for view in registered for one in _layers(view)}
     for view, wrapped in seen:
-        if id(view) in routed and id(wrapped) not in routed:
+        if id(wrapped) not in used and any(id(one) in routed for one in _layers(view)):
             log.error(
                 "s2s.conversion.unused: %s is routed without its @s2s.conversion, and records "
                 "nothing. Put the decorator below @app.route (@app.post ...)",
                 getattr(view, "__qualname__", type(view).__name__),
                 extra={"action": "conversion.unused"},
             )
+
+
+def _layers(view: View) -> list[View]:
+    """Return a view and what its decorators (`functools.wraps`) were put around, outermost first."""
+    found = [view]
+    while (inner := getattr(found[-1], "__wrapped__", None)) is not None and inner not in found:
+        found.append(inner)
+    return found
 
 
 class _Run:
@@ -181,6 +216,8 @@ class _Run:
 
 def status_of(result: Any) -> int:
     """Return the HTTP status of what a Flask view returned, without making the response."""
+    if result is None or (isinstance(result, tuple) and result[:1] == (None,)):
+        return 500  # which Flask makes of it
     if isinstance(result, HTTPException):
         return result.get_response().status_code
     if isinstance(result, Response):

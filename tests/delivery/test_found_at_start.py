@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +141,9 @@ def test_a_hosts_database_without_our_tables_is_told_while_testing(database_url:
 
 class TestDecorators:
     @pytest.mark.parametrize("above", [True, False])
+    @pytest.mark.parametrize("between", ["nothing", "another"])
     def test_above_the_route_is_told_at_the_first_request(
-        self, tmp_path: Path, above: bool, caplog: pytest.LogCaptureFixture
+        self, tmp_path: Path, above: bool, between: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         app, s2s = site(tmp_path)
         recorded = s2s.conversion(customer_key=lambda: 1)
@@ -151,7 +153,16 @@ class TestDecorators:
         def join() -> str:
             return "welcome"
 
-        recorded(routed(join)) if above else routed(recorded(join))
+        if between == "another":
+
+            def another(view: Any) -> Any:
+                return wraps(view)(lambda: view())
+
+            recorded(another(routed(join))) if above else routed(another(recorded(join)))
+        else:
+            recorded(routed(join)) if above else routed(recorded(join))
+        if not above:
+            pages.get("/form", endpoint="form")(join)
         app.register_blueprint(pages)
         client = app.test_client()
         for _ in range(2):

@@ -12,6 +12,7 @@ from blinker import Signal
 from flask import Blueprint, Response, abort, g, make_response, redirect, request
 from flask.views import MethodView, View
 from werkzeug.exceptions import BadRequest, NotFound
+from werkzeug.local import LocalProxy
 
 from flask_s2s import UsageError
 from flask_s2s.store.outbox.ledger import Wanted
@@ -208,6 +209,18 @@ class TestNothingToRecord:
         assert visit(desk) == 200
         assert conversions(desk.uri) == []
 
+    @pytest.mark.parametrize("nothing", [None, (None, 200)])
+    def test_a_view_that_forgets_to_answer(self, production: Desk, nothing: Any) -> None:
+        """Flask makes an error of it."""
+
+        def join() -> Any:
+            sign_up(production)
+            return nothing
+
+        production.app.post("/join")(decorated(production, join))
+        assert visit(production) == 500
+        assert [status for _, status in conversions(production.uri)] == ["withdrawn"]
+
     def test_an_invalid_form_that_committed_something(self, desk: Desk) -> None:
         def join() -> str:
             desk.new_user("a record of the try")
@@ -238,6 +251,10 @@ def test_fields_are_values_or_callables(desk: Desk) -> None:
     assert "name" not in body
 
 
+async def asynchronous() -> Any:
+    return 1
+
+
 class TestRefusedAtDecoration:
     def test_a_field_that_does_not_exist(self, desk: Desk) -> None:
         with pytest.raises(TypeError, match="emial"):
@@ -257,6 +274,24 @@ class TestRefusedAtDecoration:
     def test_a_customer_key_that_is_no_function(self, desk: Desk, key: Any) -> None:
         with pytest.raises(UsageError, match=r"customer_key=lambda: \.\.\."):
             desk.s2s.conversion(customer_key=key)
+
+    @pytest.mark.parametrize("argument", ["customer_key", "when", "email"])
+    @pytest.mark.parametrize("function", [asynchronous, lambda user: user], ids=["async", "taking"])
+    def test_a_function_that_cannot_be_called_as_it_is(
+        self, desk: Desk, argument: str, function: Any
+    ) -> None:
+        with pytest.raises(UsageError, match=rf"conversion\({argument}="):
+            decorated(desk, lambda: "", **{argument: function})
+
+    def test_a_mapper_that_would_be_awaited(self, desk: Desk) -> None:
+        with pytest.raises(UsageError, match="write it with def"):
+            desk.s2s.connect(Signal("told"), asynchronous)
+
+    def test_not_a_proxy_of_what_is_found_in_a_request(self, desk: Desk) -> None:
+        key: Any = LocalProxy(lambda: lambda: g.user.id)
+        desk.app.post("/join")(decorated(desk, lambda: sign_up(desk), customer_key=key))
+        assert visit(desk) == 200
+        desk.expect_exactly_the_customers(1)
 
     def test_a_class(self, desk: Desk) -> None:
         with pytest.raises(UsageError, match=r"decorators = \[s2s\.conversion\(customer_key="):
