@@ -7,8 +7,8 @@ a teardown's `session.remove()` *closes*, which is no rollback; a rollback's tra
 before `after_soft_rollback` tells of it; a savepoint that was released is undone with the one
 around it.
 
-So sessions are watched for writes (a flush, a bulk operation, or a statement that is no SELECT; not
-what is executed on `session.connection()` itself), and an `Entry` waits on its session:
+So sessions are watched for writes (an object added, a flush, a bulk operation, or a statement that is
+no SELECT; not what is executed on `session.connection()` itself), and an `Entry` waits on its session:
 `before_commit` writes it within that commit, and it is told how that ends.
 
 All sessions of the process are watched: which of them a host uses is not known before it forgets to
@@ -89,6 +89,8 @@ class _Joined:
 
     #: Transactions and savepoints, open now, that the caller wrote in (None: not begun yet).
     writes: list[SessionTransaction | None] = field(default_factory=list)
+    #: `holders` finds the session, until its transaction ends.
+    found: bool = False
     #: Something was written in the open transaction; a savepoint's rollback keeps its locks.
     locks: bool = False
     #: So was something of ours.
@@ -167,9 +169,9 @@ def has_writes(session: Session) -> bool:
 
 
 def holders() -> list[Session]:
-    """Return the sessions whose open transaction wrote something in this very context."""
-    found = [session for one in _writers.get() if (session := one()) is not None]
-    return [one for one in found if may_hold_locks(one) and _joined(one).thread == get_ident()]
+    """Return the sessions whose open transaction wrote something in this very context, or will."""
+    found = [session for one in _writers.get() if (session := one()) is not None and _holds(one)]
+    return [one for one in found if _joined(one).thread == get_ident()]
 
 
 def may_hold_locks(session: Session) -> bool:
@@ -259,9 +261,15 @@ def _wrote(session: Session, where: SessionTransaction | None) -> None:
 
 def _lock(session: Session) -> _Joined:
     """Note that the session's transaction may hold locks, for `holders` to find it."""
+    joined = _here(session)
+    joined.locks = True
+    return joined
+
+
+def _here(session: Session) -> _Joined:
     joined = _joined(session)
-    if not joined.locks:
-        joined.locks = True
+    if not joined.found:
+        joined.found = True
         others = [one for one in _writers.get() if one() not in (None, session)]
         _writers.set((*(one for one in others if _holds(one)), ref(session)))
     joined.thread = get_ident()
@@ -270,7 +278,7 @@ def _lock(session: Session) -> _Joined:
 
 def _holds(one: ref[Session]) -> bool:
     session = one()
-    return session is not None and may_hold_locks(session)
+    return session is not None and (may_hold_locks(session) or bool(session.new))
 
 
 def _is_within(inner: SessionTransaction | None, outer: SessionTransaction) -> bool:
@@ -286,6 +294,10 @@ def _on_execute(state: ORMExecuteState) -> None:
         text = getattr(state.statement, "text", None)
         if not (isinstance(text, str) and _READS.match(text)):
             _wrote(state.session, _current(state.session))
+
+
+def _on_added(session: Session, _: object) -> None:
+    _here(session)
 
 
 def _before_commit(session: Session) -> None:
@@ -310,7 +322,7 @@ def _after_commit(session: Session) -> None:
     if session.in_nested_transaction():
         return
     joined.commits += bool(joined.writes)
-    joined.writes, joined.locks, joined.ours = [], False, False
+    joined.writes, joined.found, joined.locks, joined.ours = [], False, False, False
     written, joined.written = joined.written, []
     for ticket in written:
         ticket.entry.committed()
@@ -368,6 +380,7 @@ def _end(session: Session, joined: _Joined) -> None:
 
 _LISTENERS: dict[str, Callable[..., None]] = {
     "do_orm_execute": _on_execute,
+    "transient_to_pending": _on_added,
     "before_commit": _before_commit,
     "after_commit": _after_commit,
     "after_rollback": _after_rollback,

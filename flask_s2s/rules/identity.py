@@ -2,7 +2,7 @@
 
 Neither is stored. Upper and lower case do not count, nor how the domain is written, nor what an
 address brings along that was pasted or typed by another keyboard: `mailto:`, a name before `<...>`,
-invisible characters, wide letters. Nothing that one provider does with its addresses (dots, `+tags`)
+quotes, a comma, invisible characters, wide letters. Nothing that one provider does with its addresses (dots, `+tags`)
 is assumed: another provider may not.
 """
 
@@ -92,7 +92,12 @@ def _bare(text: str) -> str:
 def _unwrapped(text: str) -> str:
     if text.endswith(">") and "<" in text:
         text = text[text.rindex("<") + 1 : -1]
-    return text[7 * text[:7].lower().startswith("mailto:") :].strip()
+    if text[:7].lower() == "mailto:":
+        text = text[7:].partition("?")[0]
+    text = text.rstrip(",;>) ")
+    if text[:1] in ("'", '"') and text[0] == text[-1]:
+        text = text[1:-1]
+    return text.strip()
 
 
 def _folded(text: str) -> str:

@@ -146,6 +146,24 @@ def test_a_session_that_no_extension_knows_is_found(sqlite_url: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.parametrize("ending", ["commit", "rollback"])
+def test_so_is_one_with_a_customer_that_is_only_added(sqlite_url: str, ending: str) -> None:
+    """Its key is its own: a UUID, an address."""
+    app, s2s = plain_app(sqlite_url)
+    engine = create_engine(sqlite_url)
+    Base.metadata.create_all(engine)
+    with app.test_request_context():
+        for _ in range(2):
+            with Session(engine) as session:
+                session.add(User(name="x"))
+                s2s.track_signup(customer_key="1")
+                getattr(session, ending)()
+    count = 1 if ending == "commit" else 0
+    assert [key for key, _ in conversions(sqlite_url)] == ["1"] * count
+    assert len(customers(sqlite_url)) == 2 * count
+    engine.dispose()
+
+
 def test_a_session_of_another_database_is_left_alone(desk: Desk, tmp_path: pathlib.Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'other.sqlite3'}")
     Base.metadata.create_all(engine)
