@@ -8,10 +8,14 @@ in a pipe it stays a table, however wide. Every command tells of deliveries, cli
 from __future__ import annotations
 
 import json
+import os
+import secrets
 import shutil
+import stat
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -184,18 +188,41 @@ def write_csv(place: str, lines: Iterable[str]) -> None:
         for line in lines:
             click.echo(line.rstrip("\r\n"))
         return
-    target = Path(place).resolve()
-    is_device = target.exists() and not target.is_file()
-    written = target if is_device else target.with_name(f"{target.name}.part")
     try:
-        with written.open("w", newline="", encoding="utf-8") as file:
-            file.writelines(lines)
-        if not is_device:
-            written.replace(target)
+        _write(place, lines)
     except OSError as error:
-        raise click.ClickException(f"{place} cannot be written: {error.strerror}.") from error
-    finally:
-        if not is_device:
+        problem = f"{place} cannot be written: {error.strerror}."
+        raise click.ClickException(f"{problem} Name another place, or print it: --csv -") from error
+
+
+def _write(place: str, lines: Iterable[str]) -> None:
+    try:
+        before = os.stat(place)
+    except FileNotFoundError:
+        before = None
+    if before is not None and not stat.S_ISREG(before.st_mode):
+        # A pipe, /dev/stdout, a terminal: by its own name, it may have no other.
+        with open(place, "w", newline="", encoding="utf-8") as file:
+            file.writelines(lines)
+        return
+    target = Path(os.path.realpath(place))
+    mode = 0o666 if before is None else stat.S_IMODE(before.st_mode)
+    written = target.with_name(f".{secrets.token_hex(8)}.part")
+
+    def opened(path: str, flags: int) -> int:
+        return os.open(path, flags, mode)
+
+    with open(written, "x", newline="", encoding="utf-8", opener=opened) as file:
+        try:
+            if before is not None:
+                # Who could read the one that was there reads this one, and nobody else.
+                with suppress(PermissionError):
+                    os.chown(written, before.st_uid, before.st_gid)
+                written.chmod(mode)
+            file.writelines(lines)
+            file.close()
+            written.replace(target)
+        finally:
             written.unlink(missing_ok=True)
 
 

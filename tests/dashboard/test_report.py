@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import resource
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,53 @@ def test_a_file_that_breaks_off_is_none(programme: Programme, tmp_path: Path) ->
     run = cli_runner(programme.app).invoke(s2s, ["list", "--csv", "/dev/full"])
     assert "cannot be written: No space left on device." in " ".join(run.stderr.split())
     assert Path("/dev/full").is_char_device()
+
+
+def test_a_file_stays_whose_it_was(programme: Programme, tmp_path: Path) -> None:
+    """It has customers' keys: a new one in its place must be no more open than the old one."""
+    fill(programme)
+    place, link = tmp_path / "all.csv", tmp_path / "link.csv"
+    place.touch(0o600)
+    link.symlink_to(place)
+    theirs = tmp_path / "all.csv.part"
+    theirs.write_text("somebody's own")
+    for name in (place, link):
+        cli_runner(programme.app).invoke(s2s, ["list", "--csv", str(name)], catch_exceptions=False)
+        assert place.read_text().startswith("id,kind,status")
+        assert (place.stat().st_mode & 0o777, link.is_symlink()) == (0o600, True)
+    assert theirs.read_text() == "somebody's own"
+    assert sorted(tmp_path.glob(".*")) == []
+    # A new one is as open as any that this user makes.
+    new = tmp_path / ("a" * 251 + ".csv")
+    cli_runner(programme.app).invoke(s2s, ["list", "--csv", str(new)], catch_exceptions=False)
+    assert new.stat().st_mode == theirs.stat().st_mode
+
+
+def test_a_file_is_written_into_a_pipe(programme: Programme, tmp_path: Path) -> None:
+    """`--csv /dev/stdout | ...`, and `--csv >(...)` of a shell: their names are names of /proc."""
+    fill(programme)
+    printed = cli_runner(programme.app).invoke(s2s, ["list", "--csv", "-"]).stdout
+    reading, writing = os.pipe()
+    with os.fdopen(reading, newline="") as pipe:
+        run = cli_runner(programme.app).invoke(s2s, ["list", "--csv", f"/dev/fd/{writing}"])
+        os.close(writing)
+        assert (run.stderr, run.exit_code) == ("", 0)
+        assert pipe.read().replace("\r\n", "\n") == printed
+
+
+@pytest.mark.parametrize("name", ["a" * 256, "circle", "nowhere/all.csv", "."])
+def test_a_place_that_takes_no_file_is_told(
+    programme: Programme, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    before = sorted(tmp_path.iterdir())
+    run = cli_runner(programme.app).invoke(
+        s2s, ["list", "--csv", str(tmp_path / name)], catch_exceptions=False
+    )
+    assert run.exit_code == 1
+    assert "cannot be written" in run.stderr
+    assert "Name another place, or print it: --csv -" in " ".join(run.stderr.split())
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_report_in_words_has_the_pages_numbers(programme: Programme) -> None:
