@@ -269,7 +269,11 @@ def test_the_sandbox_s_token_beside_a_real_one_is_refused(given: object) -> None
 
 
 @pytest.mark.parametrize(
-    "copied", ['"tok"', "'tok'", "${S2S_TOKEN}", "$S2S_TOKEN", "{{token}}", "<token>", "%TOKEN%"]
+    "copied",
+    [
+        *('"tok"', "'tok'", "${S2S_TOKEN}", "$S2S_TOKEN", "{{token}}", "<token>", "%TOKEN%"),
+        *("None", "null", "undefined"),
+    ],
 )
 def test_a_token_that_nobody_filled_in_is_refused_at_start(copied: str) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -272,8 +272,11 @@ SHORTEST_KEY = 16
 RANDOM_KEY = "Use a random one: python -c 'import secrets; print(secrets.token_hex())'."
 
 _IN_A_HEADER = re.compile(r"[\x21-\x7e]+")
-#: A value in quotes, and a variable as shells, templates and people write it.
-_NOT_FILLED_IN = re.compile(r"""(["'`]).*\1\Z|\$[{(]|\$[A-Z][A-Z0-9_]*\Z|\{\{|<.*>\Z|%\w+%\Z""")
+#: A value in quotes, a variable as shells, templates and people write it, and what programs write for
+#: nothing.
+_NOT_FILLED_IN = re.compile(
+    r"""(["'`]).*\1\Z|(?i:none|null|undefined)\Z|\$[{(]|\$[A-Z][A-Z0-9_]*\Z|\{\{|<.*>\Z|%\w+%\Z"""
+)
 _COPY = "Copy it again, without quotes or line breaks."
 
 

@@ -130,9 +130,9 @@ class Joining:
             )
         raise ConfigError(
             "S2S_DATABASE_URI",
-            "names another database than the one that session= is bound to, so the two could "
-            "not commit together",
-            "Point both at one database, or leave session= out.",
+            "(where it is not set, the app's own database or our file) is another database than the "
+            "one that session= is bound to, so the two could not commit together",
+            "Set it to the session's database, or leave session= out.",
         )
 
     def find(self, *, join: bool = True) -> Within | After | Apart:
