@@ -193,6 +193,15 @@ class Settings:
         """Whether nobody is developing or testing, who wants to see mistakes at once."""
         return not (self.debug or self.testing)
 
+    def unless_testing(self, act: Callable[[], None]) -> Callable[[], None]:
+        """Return the same, which does nothing under TESTING."""
+
+        def act_in_earnest() -> None:
+            if not self.testing:
+                act()
+
+        return act_in_earnest
+
     if not TYPE_CHECKING:  # of a class that a checker knows, a mistyped name is to be refused
 
         def __getattr__(self, name: str) -> Any:

@@ -86,7 +86,8 @@ class CeleryEngine:
             raise ConfigError("sweep", "is under a second", "Give seconds, or None.")
         name = name or app.name
         sites = _sites_of(self._celery)
-        if name in sites and not services.settings.testing:
+        settings = services.settings
+        if name in sites and not (settings.testing or sites[name].testing):
             raise ConfigError(
                 "CeleryEngine",
                 f"serves an app of the name {name!r} already",
@@ -96,11 +97,9 @@ class CeleryEngine:
         if queue is not None:
             options["queue"] = queue
         hints = Hints(lambda: _connection(self._celery), _sender(self._celery, name, options))
-        if services.settings.testing:
-            sites[name] = Site(app, services, lambda: None)
-        else:
-            sites[name] = Site(app, services, hints.ask)
-            services.supervisor.on_wake.append(hints.ask)
+        hint = settings.unless_testing(hints.ask)
+        sites[name] = Site(app, services, hint)
+        services.supervisor.on_wake.append(hint)
         if sweep is not None:
             entry = {"task": SWEEP, "schedule": float(sweep), "args": (name,), "options": options}
             _schedule(self._celery, f"{SWEEP}:{name}", entry)
@@ -210,6 +209,11 @@ class Site:
         self._lock = Lock()
         self._busy = False
         self._asked = False
+
+    @property
+    def testing(self) -> bool:
+        """Whether a test-suite made it, which makes its app again and again."""
+        return self._services.settings.testing
 
     def deliver(self) -> None:
         """Send what is due, for one turn; where that is too short, hint at another one."""

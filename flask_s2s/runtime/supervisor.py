@@ -90,7 +90,7 @@ class Supervisor:
         self._readers: Mapping[str, Reader] | None = None
         self._longest_pause = longest_pause(settings.lease)
         self.embedded = EmbeddedWorker(self._work_embedded, self._longest_pause)
-        self._embeds = settings.worker == "embedded" and not settings.testing
+        self._embeds = settings.worker == "embedded"
         self._suspended = threads.are_suspended()
         if self._embeds and self._suspended:
             self._embeds = False
@@ -101,8 +101,9 @@ class Supervisor:
         #: Called after each commit of something due, within the visitor's request: an engine's hook.
         #: It returns at once, and raises nothing.
         self.on_wake: list[Callable[[], None]] = []
-        if settings.worker == "external" and not settings.testing:
-            self.on_wake.append(StallAlarm(clock, self.heartbeat.pulse))
+        if settings.worker == "external":
+            alarm = StallAlarm(clock, self.heartbeat.pulse)
+            self.on_wake.append(settings.unless_testing(alarm))
         #: Called every 20 seconds by a worker that lives, and whose database answers.
         self.on_alive: list[Callable[[], None]] = []
         self._prepared = False

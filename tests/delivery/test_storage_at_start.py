@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import gc
 import logging
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, get_ident
 
 import pytest
 from flask import Flask
-from sqlalchemy import Engine, create_engine, inspect, make_url
+from sqlalchemy import Engine, create_engine, event, inspect, make_url
 from sqlalchemy.orm import Session
 
 from flask_s2s import S2S, Click, ConfigError, InvalidConversion, Services, Settings, StorageError
@@ -151,15 +152,15 @@ def test_our_own_file_is_made_by_whoever_comes_first(tmp_path: Path) -> None:
     services.storage.engine().dispose()
 
 
-@pytest.mark.parametrize("when", ["before", "after", "never"])
+@pytest.mark.parametrize("when", ["before", "after", "never", "no more"])
 def test_the_embedded_thread_starts_with_the_first_request_and_never_under_testing(
     tmp_path: Path, when: str
 ) -> None:
     """Flask's own recipe sets it on the app that the factory returned."""
-    testing = when != "never"
+    testing = when in ("before", "after")
     with serve(create_sandbox()) as network:
         app = Flask(__name__, instance_path=str(tmp_path))
-        app.config.update(CONFIG, S2S_TOKEN="sandbox-token", TESTING=when == "before")
+        app.config.update(CONFIG, S2S_TOKEN="sandbox-token", TESTING=when in ("before", "no more"))
         app.config.update(S2S_PARTNERSTACK_URL=network.url)
         S2S(app)
         app.config["TESTING"] = testing
@@ -216,4 +217,24 @@ def test_a_test_that_says_so_after_the_factory_is_one_in_all(
         with pytest.raises(ConfigError, match="live network"):
             s2s.drain()
     assert loopback_only.refused == []
+    services.close()
+
+
+def test_a_test_that_says_so_after_the_factory_looks_for_no_worker_in_a_thread(
+    tmp_path: Path,
+) -> None:
+    app = Flask("shop", instance_path=str(tmp_path))
+    app.config.update(CONFIG, S2S_WORKER="external")
+    S2S(app)
+    app.config.update(TESTING=True)
+    services: Services = app.extensions["s2s"]
+    services.supervisor.prepare()
+    used: set[int] = set()
+    event.listen(services.storage.engine(), "engine_connect", lambda _: used.add(get_ident()))
+    click = Click(click_id="click1", at=services.clock.now())
+    assert services.track_signup(customer_key="42", click=click)
+    for thread in threading.enumerate():
+        if thread.name == "s2s-watch":
+            thread.join()
+    assert used == {get_ident()}
     services.close()

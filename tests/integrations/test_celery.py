@@ -94,6 +94,20 @@ def test_a_name_that_is_taken_is_refused_unless_testing(
     engine.init_app(make_app("three"), name="one")
 
 
+def test_a_suite_that_sets_testing_after_its_factory_sends_no_hint_and_makes_its_app_again(
+    celery_app: Celery, make_app: MakeApp
+) -> None:
+    for _ in range(2):
+        app = make_app("shop", TESTING=False)
+        CeleryEngine(celery_app).init_app(app)
+        app.config.update(TESTING=True)
+        sign_up(app, "42")
+        assert "s2s-hint" not in {thread.name for thread in threading.enumerate()}
+        celery_app.tasks[DELIVER]("shop")
+        assert statuses(app) == {"42": "delivered"}
+        services_of(app).close()
+
+
 def test_without_celery_the_import_names_the_extra() -> None:
     code = "import sys; sys.modules['celery'] = None; import flask_s2s.integrations.celery"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
