@@ -8,17 +8,13 @@ in a pipe it stays a table, however wide. Every command tells of deliveries, cli
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import shutil
-import stat
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import click
@@ -182,48 +178,21 @@ def dump(value: Any) -> None:
 def write_csv(place: str, lines: Iterable[str]) -> None:
     """Write a table to a file, or to standard output where the place is `-`.
 
-    A file has its name once it is whole: what breaks off leaves none, or the one that was there.
+    All of it is read before the file is opened: what breaks off leaves the one that was there.
     """
     if place == "-":
         for line in lines:
             click.echo(line.rstrip("\r\n"))
         return
     try:
-        _write(place, lines)
+        with TemporaryFile("w+", newline="", encoding="utf-8") as whole:
+            whole.writelines(lines)
+            whole.seek(0)
+            with open(place, "w", newline="", encoding="utf-8") as file:
+                shutil.copyfileobj(whole, file)
     except OSError as error:
         problem = f"{place} cannot be written: {error.strerror}."
         raise click.ClickException(f"{problem} Name another place, or print it: --csv -") from error
-
-
-def _write(place: str, lines: Iterable[str]) -> None:
-    try:
-        before = os.stat(place)
-    except FileNotFoundError:
-        before = None
-    if before is not None and not stat.S_ISREG(before.st_mode):
-        # A pipe, /dev/stdout, a terminal: by its own name, it may have no other.
-        with open(place, "w", newline="", encoding="utf-8") as file:
-            file.writelines(lines)
-        return
-    target = Path(os.path.realpath(place))
-    mode = 0o666 if before is None else stat.S_IMODE(before.st_mode)
-    written = target.with_name(f".{secrets.token_hex(8)}.part")
-
-    def opened(path: str, flags: int) -> int:
-        return os.open(path, flags, mode)
-
-    with open(written, "x", newline="", encoding="utf-8", opener=opened) as file:
-        try:
-            if before is not None:
-                # Who could read the one that was there reads this one, and nobody else.
-                with suppress(PermissionError):
-                    os.chown(written, before.st_uid, before.st_gid)
-                written.chmod(mode)
-            file.writelines(lines)
-            file.close()
-            written.replace(target)
-        finally:
-            written.unlink(missing_ok=True)
 
 
 def _printable(text: str) -> str:
