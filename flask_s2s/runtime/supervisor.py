@@ -107,6 +107,8 @@ class Supervisor:
         #: Called every 20 seconds by a worker that lives, and whose database answers.
         self.on_alive: list[Callable[[], None]] = []
         self._prepared = False
+        #: Whether that was tried in a request's own thread.
+        self._looked = False
         #: Workers that drained, and what they remember: no thread is in them.
         self._drainers: list[deferred.Worker] = []
 
@@ -284,9 +286,11 @@ class Supervisor:
         """
         try:
             if self._settings.testing or self._is_in_memory():
-                if not self.storage.begun:
+                if not self._looked and not self.storage.begun:
+                    self._looked = True
                     self._prepare_quietly()
-                return True
+                # A site may look whether it answers, as a test, before it serves.
+                return not self._settings.testing
             # Without a thread that looks for the tables, the first write finds them missing.
             return self._suspended or self.embedded.ensure()
         except Exception:
