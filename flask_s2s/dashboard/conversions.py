@@ -22,7 +22,17 @@ from ..store.outbox.ledger import Wanted as Again
 from ..store.outbox.verification_queue import Chosen
 from ..store.queries import Wanted
 from . import formats
-from .filters import CAUSE_WORDS, KINDS, LARGEST, NAMES, Filters, period_args, place_after, place_of
+from .filters import (
+    CAUSE_WORDS,
+    KINDS,
+    LARGEST,
+    NAMES,
+    NO_WORD,
+    Filters,
+    period_args,
+    place_after,
+    place_of,
+)
 from .frame import Frame
 from .model import Model
 
@@ -70,6 +80,7 @@ class Conversions:
             elsewhere=None if rows or before else self._elsewhere(filters.shown),
             kinds=KINDS,
             causes=CAUSE_WORDS,
+            no_word=NO_WORD,
             partners=self._model.partner_keys(period),
             networks=list(self._frame.services.networks),
             lanes=lanes_of(self._frame.services.networks),
@@ -79,7 +90,7 @@ class Conversions:
     def _elsewhere(self, shown: Wanted) -> Delivery | None:
         """Return the newest that a list would have without its period, where an index finds it."""
         whole = replace(shown, since=None, until=None)
-        if sum(bool(getattr(whole, one)) for one in _INDEXED) > 1:
+        if whole.detail == "" or sum(bool(getattr(whole, one)) for one in _INDEXED) > 1:
             return None
         if replace(whole, **{one: getattr(Wanted(), one) for one in _INDEXED}) != Wanted():
             return None
@@ -107,6 +118,7 @@ class Conversions:
             elsewhere=None,
             kinds=KINDS,
             causes=CAUSE_WORDS,
+            no_word=NO_WORD,
             partners=[],
             networks=list(self._frame.services.networks),
             lanes=lanes_of(self._frame.services.networks),

@@ -37,8 +37,10 @@ _AMOUNTS = ("least", "most")
 #: What an act is meant for. Of an address that brings more, nothing else goes on.
 _MEANT = ("id", "status", "kind", "detail", "cause")
 NAMES = ("kind", "state", "status", "cause", *_EXACT, "currency", *_AMOUNTS)
+#: What stands in an address for the last word of what has none: a form sends each empty field.
+NO_WORD = "-"
 #: What a filter is called on the command line, where it has another name there.
-_OPTIONS = {"sub_id": "sub-id", "detail": "error"}
+_OPTIONS = {"sub_id": "sub-id"}
 
 
 class BadFilter(UsageError):
@@ -123,6 +125,8 @@ class Filters:
                 words += [f"--kind {kind}" for kind in KINDS[value][1]]
             elif name == "status":
                 words += [f"--status {status}" for status in value.split(",")]
+            elif name == "detail":
+                words.append(f"--error {shell(_word(self.given))}")
             else:
                 option = _OPTIONS.get(name, name)
                 words.append(f"--{option} {shell(value)}")
@@ -146,7 +150,12 @@ def _written(at: datetime) -> str:
 
 
 def _exact(given: Mapping[str, str]) -> dict[str, Any]:
-    return {name: given.get(name) for name in _EXACT}
+    return {**{name: given.get(name) for name in _EXACT}, "detail": _word(given)}
+
+
+def _word(given: Mapping[str, str]) -> str | None:
+    word = given.get("detail")
+    return "" if word == NO_WORD else word
 
 
 def _amounts(given: Mapping[str, str]) -> dict[str, Any]:
@@ -184,7 +193,7 @@ def meant_by(args: Mapping[str, str], period: Period, statuses: tuple[str, ...])
         status=_one_of("status", given, statuses),
         kind=given.get("kind"),
         worded=() if cause is None else worded(cause),
-        detail=given.get("detail"),
+        detail=_word(given),
         since=period.since,
         until=period.until,
     )

@@ -16,7 +16,7 @@ from ..runtime.embedded import SILENCE
 from ..store.outbox.ledger import Act
 from ..store.outbox.ledger import Wanted as Meant
 from ..store.queries import Wanted
-from .filters import LARGEST, command_of, meant_args, meant_by, period_args
+from .filters import LARGEST, NO_WORD, command_of, meant_args, meant_by, period_args
 from .frame import Frame
 from .model import LATELY, Model, worst_first
 
@@ -69,6 +69,7 @@ class Operation:
             period=period,
             args=period_args(period),
             causes=causes,
+            no_word=NO_WORD,
             retriable=RETRIABLE,
             alarming=ALARMING,
             again=self._model.sent_again(),

@@ -6,6 +6,7 @@ import html
 import json
 import re
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import insert, select
@@ -168,6 +169,46 @@ def test_what_fails_with_others_is_one_cause_and_sent_again_as_one(
     programme.services.drain()
     run = cli_runner(programme.app).invoke(s2s, ["retry", "--cause", "parent", "--yes"])
     assert run.stdout.strip() == "4 are due now."
+
+
+def test_what_failed_without_a_word_is_not_taken_for_all_that_failed(
+    any_programme: Programme,
+) -> None:
+    """Pruned failures have no word left: their line led to every failure, and acknowledged it."""
+    programme, client = any_programme, any_programme.client()
+    programme.line.instead = lambda _: answered(400, '{"message": "meta does not match"}')
+    for number in range(2):
+        programme.signs_up(f"p{number}", "ada")
+    programme.services.drain()
+    days = f"?from={programme.clock.now():%Y-%m-%d}"
+    programme.clock.advance(timedelta(days=95))
+    days += f"&to={programme.clock.now():%Y-%m-%d}"
+    prune = ["prune", "--older-than", "91", "--dead-letters", "--yes"]
+    run = cli_runner(programme.app).invoke(s2s, prune)
+    assert run.exit_code == 0, run.output
+    for number in range(3):
+        programme.signs_up(f"q{number}", "ada")
+    programme.services.drain()
+    assert "No word of the network" in programme.read(f"/failed{days}")
+    page = client.get(f"/partners/failed{days}").text
+    links = {html.unescape(one) for one in re.findall(r'href="([^"]*detail=-[^"]*)"', page)}
+    listed, acked, sent = sorted(links)
+    said = words_of(client.get(listed).text)
+    assert "2 shown of 2." in said
+    assert "No last word" in said
+    assert re.search("flask s2s list .* --status refused --error ''", said)
+    assert "Nothing to send again" in client.get(sent).text
+    asked = client.get(acked).text
+    assert "Acknowledge 2?" in asked
+    assert "flask s2s ack --status refused --kind signup --error ''" in words_of(asked)
+    form = {"token": token_in(asked, acked.split("?")[0]), "why": "old"}
+    assert client.post(acked, data=form).status_code == 303
+    assert "Acknowledged" in programme.read(f"/failed{days}")
+    assert "Acknowledge 3?" in client.get(f"/partners/failed/ack{days}").text
+    # The command line means the same by it.
+    assert len(told(programme, "list", "--error", "", "--status", "refused")) == 2
+    run = cli_runner(programme.app).invoke(s2s, ["retry", "--error", "", "--yes"])
+    assert "None of these can be sent again" in run.stderr
 
 
 def test_a_cause_is_filtered_by_letter_by_letter(any_programme: Programme) -> None:

@@ -93,7 +93,7 @@ class Wanted:
     since: datetime | None = None
     network: str | None = None
     kind: str | None = None
-    #: Its last word, exactly.
+    #: Its last word, exactly; empty: it has none.
     detail: str | None = None
     partner: str | None = None
     customer: str | None = None
@@ -326,7 +326,9 @@ class Ledger:
             (rows.c.detail, wanted.detail),
             (rows.c.partner_key, wanted.partner),
         ):
-            if value is not None:
+            if value == "":
+                found.append(or_(column.is_(None), column == ""))
+            elif value is not None:
                 found.append(column == value)
         if wanted.worded:
             found.append(or_(*(one.met_by(rows) for one in wanted.worded)))
