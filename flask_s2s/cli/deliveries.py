@@ -54,7 +54,9 @@ _STATUSES = click.Choice(["open", *(status.value for status in Status)])
 @click.option("--network", type=utf8, metavar="NAME")
 @click.option("--lane", type=utf8, metavar="LANE", help="As `flask s2s status` lists them.")
 @click.option("--reason", type=utf8, metavar="CODE", help="Such as no_click or expired.")
-@click.option("--error", type=utf8, metavar="TEXT", help="With exactly this last word; '' for none.")
+@click.option(
+    "--error", type=utf8, metavar="TEXT", help="With exactly this last word; '' for none."
+)
 @click.option(
     "--cause",
     type=click.Choice([*CAUSES]),

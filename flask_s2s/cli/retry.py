@@ -52,7 +52,12 @@ def which(statuses: Sequence[str]) -> Callable[[Any], Any]:
                 metavar="CODE",
                 help="Of this cause: see `list`.",
             ),
-            click.option("--error", type=utf8, metavar="TEXT", help="With exactly this last word; '' for none."),
+            click.option(
+                "--error",
+                type=utf8,
+                metavar="TEXT",
+                help="With exactly this last word; '' for none.",
+            ),
             click.option("--kind", type=KIND, help="Only of this kind."),
             click.option("--status", type=click.Choice(list(statuses)), metavar="STATUS"),
             click.option("--id", "delivery_id", type=DELIVERY_ID, metavar="ID"),

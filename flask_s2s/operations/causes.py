@@ -29,7 +29,7 @@ class Why(str, Enum):
     PARENT = "parent", "What it belongs to did not get through, so it cannot either."
     ANOTHERS = (
         "key_reused",
-        "Its key belongs to another customer: keys are unique over all customers.",
+        "Its key belongs to another customer, or to something else: a key is of one thing, over all customers.",
     )
     CREDENTIAL = (
         "credential",
@@ -64,8 +64,11 @@ class Why(str, Enum):
 
 
 CAUSES = {one.value: one for one in Why}
-_ANOTHERS = (") is another customer", "of another person")
-_PARENTS = ("(delivery ",)
+#: Whole words of ours: a network's own may have parts of them.
+_KINDS = ("signup", "action", "transaction", "reversal")
+_TAKEN = tuple(f"is that of another {kind} (delivery " for kind in _KINDS)
+_ANOTHERS = (") is another customer", "of another person", *_TAKEN)
+_PARENTS = tuple(f"its {kind} (delivery " for kind in _KINDS)
 #: What each status says with what stands in its last word: the first that is so. None: whatever the word.
 _TOLD: dict[str, tuple[tuple[Why, tuple[str, ...] | None], ...]] = {
     Status.REFUSED.value: (

@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import insert, select
@@ -169,6 +170,32 @@ def test_what_fails_with_others_is_one_cause_and_sent_again_as_one(
     programme.services.drain()
     run = cli_runner(programme.app).invoke(s2s, ["retry", "--cause", "parent", "--yes"])
     assert run.stdout.strip() == "4 are due now."
+
+
+def test_a_key_that_was_used_for_something_else_is_one_cause(
+    tmp_path: Path, database_url: str
+) -> None:
+    """Invoices that are counted anew each year: a line on the page for each of hundreds."""
+    programme = Programme(tmp_path, database_url, TESTING=False)
+    try:
+        for number in range(3):
+            programme.pays("ada's", 100, f"in_{number}")
+            programme.pays("another's", 100, f"in_{number}")
+        said = programme.read("/failed")
+        assert f"{Why.ANOTHERS.meaning} Invalid Payment 3 1" in said
+        assert "is that of another" not in said
+    finally:
+        programme.close()
+
+
+def test_a_networks_word_is_not_taken_for_one_of_ours(any_programme: Programme) -> None:
+    programme, word = any_programme, "meta does not match (delivery address)"
+    programme.line.instead = lambda _: answered(400, json.dumps({"message": word}))
+    programme.signs_up("p1", "ada")
+    programme.services.drain()
+    (one,) = told(programme, "list")
+    assert (one["detail"], one["cause"]) == (word, "refused")
+    assert f"{word} {Why.REFUSED.meaning}" in programme.read("/failed")
 
 
 def test_what_failed_without_a_word_is_not_taken_for_all_that_failed(
