@@ -27,6 +27,7 @@ from typing import Any, Protocol
 from weakref import ref
 
 from sqlalchemy import Connection, event
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import (
     ORMExecuteState,
     Session,
@@ -220,9 +221,17 @@ def after(session: Session, call: Callable[[], object]) -> None:
 def once_committed(joined: Session | Connection, call: Callable[[], object]) -> None:
     """Call back once the open transaction is committed; a session's has ended then."""
     if isinstance(joined, Connection):
-        event.listen(joined, "commit", lambda _: call(), once=True)
+        _on_commit(joined, lambda _: call())
     else:
         follow(joined, _Committed(joined, call))
+
+
+def _on_commit(connection: Connection, listener: Callable[[Connection], object]) -> None:
+    try:
+        event.listen(connection, "commit", listener, once=True)
+    except InvalidRequestError:
+        # SQLAlchemy 2.0.20 takes such a connection for none where its engine has options of its own.
+        event.registry._EventKey(connection, "commit", listener, connection).listen(once=True)
 
 
 class _Committed:

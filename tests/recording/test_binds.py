@@ -114,6 +114,22 @@ class TestAConnection:
         assert customers(sqlite_url) == [key for key, _ in conversions(sqlite_url)] == expected
         assert bool(woken) == (ending == "commit" and not wrapped)
 
+    def test_of_an_engine_with_options_wakes_the_worker_too(
+        self, sqlite_url: str, engine: Engine
+    ) -> None:
+        """SQLAlchemy 2.0.20 refuses a listener there."""
+        app, s2s = plain_app(sqlite_url)
+        woken = []
+        app.extensions["s2s"].supervisor.on_wake.append(lambda: woken.append(1))
+        optioned = engine.execution_options(isolation_level="SERIALIZABLE")
+        with app.test_request_context(), optioned.connect() as connection:
+            assert s2s.track_signup(customer_key=1, session=connection)
+            assert woken == []
+            for _ in range(2):
+                connection.commit()
+                assert woken == [1]
+        assert [key for key, _ in conversions(sqlite_url)] == ["1"]
+
     def test_of_another_database_is_refused(self, sqlite_url: str, other: Engine) -> None:
         app, s2s = plain_app(sqlite_url)
         with app.test_request_context(), other.connect() as connection:
