@@ -77,7 +77,7 @@ class Frame:
         entry = Entry(at=self.services.clock.now(), act=act, who=who, why=why, detail=detail)
         return self.services.audit.write(entry, customers)
 
-    def let_in(self) -> None:
+    def let_in(self) -> Response | None:
         """Ask the host who this is: nobody gets a 404, who may only look gets no further than that."""
         who: object = self._access(request)
         if who is None:
@@ -88,12 +88,19 @@ class Frame:
                 f"with a name of text, not {who!r}"
             )
         g.s2s_dashboard_who = who
+        try:
+            request.query_string.decode()
+        except UnicodeDecodeError:
+            # No page can be made of it: each of them reads the address.
+            said = "This address cannot be read: it has bytes that are no text.\n"
+            return Response(said, 400, mimetype="text/plain")
         if any("\0" in value for value in request.values.values()):
             raise UsageError("no text of ours has a NUL character, and no database takes one")
         if any(len(value) > _LONGEST for value in request.args.values()):
             raise UsageError(f"a part of this address has more than {_LONGEST:,} characters")
         if request.method not in ("GET", "HEAD", "OPTIONS") and not who.acts:
             abort(403, "You may look, not act.")
+        return None
 
     def page(self, template: str, status: int = 200, **context: Any) -> Response:
         """Render a page with what its frame shows."""

@@ -252,6 +252,15 @@ def test_an_address_without_measure_is_not_repeated(programme: Programme) -> Non
         assert len(said) < 1000
 
 
+@pytest.mark.parametrize("path", ["/", "/conversions", "/customers", "/partners.csv", "/failed"])
+def test_an_address_that_is_no_text_is_told(programme: Programme, path: str) -> None:
+    raw = {"QUERY_STRING": "q=\xff"}
+    answer = programme.client().get(f"/partners{path}", environ_overrides=raw)
+    assert (answer.status_code, answer.mimetype) == (400, "text/plain")
+    stranger = programme.client("nobody").get(f"/partners{path}", environ_overrides=raw)
+    assert stranger.status_code == 404
+
+
 def test_a_file_that_was_refused_is_asked_for_again(programme: Programme) -> None:
     """Else somebody who was logged out would see the pages without their style for a day."""
     path = "/partners/static/dashboard.css"

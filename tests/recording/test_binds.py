@@ -270,7 +270,7 @@ def test_a_suite_s_own_session_outlives_the_look_for_the_app_s_engine(
     with app.app_context():
         db.create_all()
         engine = db.engine
-        db.session = scoped_session(sessionmaker(engine))
+        db.session = scoped_session(sessionmaker(engine))  # type: ignore[arg-type]
         with app.test_request_context():
             db.session.add(Member())
             db.session.flush()

@@ -285,7 +285,7 @@ class TestRefusedAtDecoration:
 
     def test_a_mapper_that_would_be_awaited(self, desk: Desk) -> None:
         with pytest.raises(UsageError, match="write it with def"):
-            desk.s2s.connect(Signal("told"), asynchronous)
+            desk.s2s.connect(Signal("told"), asynchronous)  # type: ignore[arg-type]
 
     def test_not_a_proxy_of_what_is_found_in_a_request(self, desk: Desk) -> None:
         key: Any = LocalProxy(lambda: lambda: g.user.id)
