@@ -43,8 +43,8 @@ FAILURES: dict[str, list[Protection]] = {
         ),
         Protection(
             where="is_placeholder",
-            code="return not word or word in _WORDS or _TEMPLATE.match(value) is not None",
-            without="return not word",
+            code="return _WORD.match(wordless(value)) is not None or _TEMPLATE.match(value) is not None",
+            without="return not wordless(value)",
             test="capture/test_damaged_urls.py::"
             "test_a_placeholder_is_no_click_is_counted_and_replaces_none[undefined]",
         ),
@@ -635,7 +635,7 @@ FAILURES: dict[str, list[Protection]] = {
         ),
         Protection(
             where="Touches._make_writer",
-            code='threads.InThread[Touch]("s2s-click", lambda touch: self._insert(self._engine(), touch))',
+            code='threads.InThread[Touch]("s2s-click", lambda touch: self._insert(self._storage.engine(), touch))',
             without="lambda touch: self._insert(engine, touch)",
             test="servers/test_gevent.py::test_a_driver_that_waits_holds_no_page[a landing]",
         ),
