@@ -197,6 +197,18 @@ def test_no_lease_runs_out_because_a_clock_jumped(any_shop: Shop) -> None:
     assert any_shop.row(sending).attempts == 2
 
 
+def test_a_lease_that_a_clock_ahead_extended_ends_when_the_clock_is_right(any_shop: Shop) -> None:
+    left = any_shop.sign_up("left")
+    claim(any_shop, any_shop.another())
+    any_shop.clock.step(minutes=50)
+    assert any_shop.drain() == 0
+    any_shop.clock.step(minutes=-50)
+    assert any_shop.drain() == 0, "its holder may still be sending"
+    any_shop.clock.advance(seconds=61)
+    assert any_shop.drain() == 1
+    assert any_shop.row(left).attempts == 2
+
+
 def test_a_lease_that_the_network_says_has_ended_has_ended(shop: Shop) -> None:
     """A clock that jumps each minute (two servers behind one name) keeps no lease for ever."""
     left = shop.sign_up("left")

@@ -29,6 +29,7 @@ from ...rules.retry import LONGEST_WAIT, RetryPolicy
 from ...rules.states import LEASED, OPEN, Status
 from ..database.storage import Storage
 from ..dialects.servers import whole
+from ..dialects.statements import microseconds
 from ..row_locks import update_many
 
 #: The longest waits that are ever set: between two tries, for another delivery, and of a lease.
@@ -83,17 +84,23 @@ class Overdue:
         """Bring near what lies further ahead than any wait of ours; return how many.
 
         A clock that was ahead put it there. A lease gets its whole time again: who holds it may
-        still be sending.
+        still be sending. One that was extended lies no further ahead than our own `lease`.
         """
         rows = self._rows
-        put_off = sent_too_late(rows, now)
-        with whole(self._storage.engine()) as connection:
-            if connection.scalar(select(rows.c.id).where(put_off).limit(1)) is None:
-                return 0
-        soon, at_once = (literal(at, rows.c.due_at.type) for at in (now + lease, now))
         held = rows.c.status.in_(LEASED)
+        soon, at_once = (literal(at, rows.c.due_at.type) for at in (now + lease, now))
         near = update(rows).values(due_at=case((held, soon), else_=at_once))
-        return update_many(self._storage, rows, near, put_off)
+        ends = type_coerce(rows.c.due_at, BigInteger)
+        extended = and_(
+            held, ends % 1_000_000 == _EXTENDED, ends + 0 > microseconds(now + lease + _MARGIN)
+        )
+        pulled = 0
+        for put_off in (sent_too_late(rows, now), extended):
+            with whole(self._storage.engine()) as connection:
+                there = connection.scalar(select(rows.c.id).where(put_off).limit(1))
+            if there is not None:
+                pulled += update_many(self._storage, rows, near, put_off)
+        return pulled
 
     def extend(self, until: datetime, now: datetime, passed: datetime) -> None:
         """Let leases that a clock which jumped has ended last until then, once, but for those that ended
