@@ -209,6 +209,19 @@ def test_a_lease_that_a_clock_ahead_extended_ends_when_the_clock_is_right(any_sh
     assert any_shop.row(left).attempts == 2
 
 
+def test_a_lease_from_less_than_an_hour_ahead_runs_out_within_one_lease(any_shop: Shop) -> None:
+    """It could be a long one by its end alone; its attempt was opened in the future."""
+    any_shop.clock.step(minutes=50)
+    armed, _ = arm(any_shop)
+    left = any_shop.sign_up("left")
+    claim(any_shop, any_shop.another())
+    any_shop.clock.step(minutes=-50)
+    assert any_shop.drain() == 0, "its holder may still be sending"
+    any_shop.clock.advance(seconds=61)
+    assert any_shop.drain() == 2
+    assert (any_shop.row(left).attempts, any_shop.row(armed).attempts) == (2, 1)
+
+
 def test_a_lease_that_the_network_says_has_ended_has_ended(shop: Shop) -> None:
     """A clock that jumps each minute (two servers behind one name) keeps no lease for ever."""
     left = shop.sign_up("left")

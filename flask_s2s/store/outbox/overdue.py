@@ -14,6 +14,7 @@ from sqlalchemy import (
     Table,
     and_,
     case,
+    exists,
     func,
     literal,
     not_,
@@ -65,7 +66,7 @@ class Overdue:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._rows = storage.tables.delivery
+        self._rows, self._attempts = storage.tables.delivery, storage.tables.attempt
 
     def expire(self, now: datetime, passed: datetime) -> int:
         """Expire what nobody holds and whose deadline is not after `passed`; return how many."""
@@ -84,18 +85,23 @@ class Overdue:
         """Bring near what lies further ahead than any wait of ours; return how many.
 
         A clock that was ahead put it there. A lease gets its whole time again: who holds it may
-        still be sending. One that was extended lies no further ahead than our own `lease`.
+        still be sending. It may be as long as others choose: so a shorter one is known by its attempt,
+        or its row, that is of the future, and one that was extended by our own `lease`.
         """
         rows = self._rows
         held = rows.c.status.in_(LEASED)
         soon, at_once = (literal(at, rows.c.due_at.type) for at in (now + lease, now))
         near = update(rows).values(due_at=case((held, soon), else_=at_once))
         ends = type_coerce(rows.c.due_at, BigInteger)
-        extended = and_(
-            held, ends % 1_000_000 == _EXTENDED, ends + 0 > microseconds(now + lease + _MARGIN)
+        far, tries = ends + 0 > microseconds(now + lease + _MARGIN), self._attempts
+        ahead = tries.c.closed_at.is_(None) & (tries.c.opened_at > now + _MARGIN)
+        from_ahead = or_(
+            ends % 1_000_000 == _EXTENDED,
+            rows.c.created_at > now + _MARGIN,
+            exists().where(tries.c.delivery_id == rows.c.id, ahead),
         )
         pulled = 0
-        for put_off in (sent_too_late(rows, now), extended):
+        for put_off in (sent_too_late(rows, now), and_(held, far, from_ahead)):
             with whole(self._storage.engine()) as connection:
                 there = connection.scalar(select(rows.c.id).where(put_off).limit(1))
             if there is not None:
